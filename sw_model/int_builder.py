@@ -1,0 +1,382 @@
+"""From real-valued layers to integer ones: scales, thresholds and requantiser parameters, calibrated layer by layer.
+
+`build_network` walks through the layers in execution order. It quantises a layer's weights, runs the integer layer on
+the calibration images, chooses the ofmap's scale from the greatest value seen, and goes on with the codes so obtained:
+every scale is chosen on what the integer network really computes. Real arithmetic is float64 and ends here; what counts
+later are the integers (see `sw_model.int_model`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import int_ops
+from .int_model import IMAGE, IntLayer, IntNetwork
+
+__all__ = ["RealLayer", "build_network", "quantize_weight", "random_network", "resnet18_plan"]
+
+_M_MAX = 2**15 - 1
+_SUM_LIMIT = 2**47
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealLayer:
+    """A layer before quantisation: ``y = act(gain * conv(x, weight) + offset + residual)``.
+
+    Attributes:
+        name: Name of the layer.
+        weight: (O, I, kh, kw) float64; (classes, C) for the classifier.
+        gain: (O,) float64, BatchNorm's gamma / sqrt(var + eps); ones in the classifier.
+        offset: (O,) float64, BatchNorm's beta - gain * mean; the bias in the classifier.
+        stride: Step in both directions.
+        pad: Rows and columns added on every side.
+        relu: Whether the ofmap is unsigned.
+        groups: Gating groups; 1 where ungated.
+        branch: 1 or 2.
+        slice_size: Output channels of a decision.
+        threshold: (O / slice_size,), real threshold of the mean saliency, m + tau * sqrt(var + eps); None if ungated.
+        sparsity: Instead of threshold: share of decisions that shall be 0 on the calibration images, per slice.
+        standardize: gain and offset are those of a BatchNorm whose statistics the calibration gives.
+        input: Name of the layer read.
+        residual: Name of the layer added, or None.
+        zero: (I,) real codes that stand for zero (255 * mean colour), for the stem alone.
+    """
+
+    name: str
+    weight: Tensor
+    gain: Tensor
+    offset: Tensor
+    stride: int = 1
+    pad: int = 0
+    relu: bool = True
+    groups: int = 1
+    branch: int = 1
+    slice_size: int = 8
+    threshold: Tensor | None = None
+    sparsity: Tensor | None = None
+    standardize: bool = False
+    input: str
+    residual: str | None = None
+    zero: Tensor | None = None
+
+
+def quantize_weight(weight: Tensor, slice_size: int = 8) -> tuple[Tensor, Tensor]:
+    """Quantise weights with one scale per slice of output channels: ``code = round(w / scale)``, scale = max|w| / 127.
+
+    Halves round to even: with scale 1, (0.5, 1.5, -0.5, 127) gives (0, 2, 0, 127).
+
+    Args:
+        weight: (O, ...), float.
+        slice_size: Output channels that share a scale; the last slice may be shorter.
+
+    Returns:
+        int8 codes in [-127, 127], same shape, and the scale of every output channel, (O,) float64. A slice of zeros
+        has the scale 1.
+    """
+    flat = weight.to(torch.float64).flatten(1)
+    peak = flat.abs().amax(1)
+    scale = torch.cat([part.max().expand(len(part)) for part in peak.split(slice_size)]) / 127
+    scale = torch.where(scale > 0, scale, 1.0)
+    code = (flat / scale[:, None]).round().clamp_(-127, 127)
+    return code.to(torch.int8).reshape(weight.shape), scale
+
+
+def integer_thresholds(threshold: Tensor, unit: Tensor, slice_size: int) -> Tensor:
+    """Turn thresholds on the mean of a slice into int32 ones on the integer sum: ``K = floor(size * t / unit)``.
+
+    Flooring is exact: an integer exceeds t exactly if it exceeds floor(t). K saturates at int32.
+
+    Args:
+        threshold: (slices,), real.
+        unit: (slices,), real value of one unit of the psum, s_x * s_w.
+        slice_size: Output channels of a slice.
+
+    Returns:
+        (slices,), int32.
+    """
+    k = torch.floor(slice_size * threshold.to(torch.float64) / unit)
+    k = torch.nan_to_num(k, nan=float(int_ops.INT32_MAX), posinf=float(int_ops.INT32_MAX),
+                         neginf=float(int_ops.INT32_MIN))  # fmt: skip
+    return k.clamp(int_ops.INT32_MIN, int_ops.INT32_MAX).to(torch.int32)
+
+
+def requantizer_parameters(
+    weight: Tensor, gain: Tensor, offset: Tensor, residual_gain: float
+) -> tuple[Tensor, Tensor, int, int, int]:
+    """Choose M, B, S, R0, Q for ``code = gain * acc + offset + residual_gain * r`` with the greatest S that fits.
+
+    S is the largest of 1 to 40 for which every ``|round(gain * 2^S)|`` fits int16, R fits uint16 << 31, and the bound
+    of the sum stays below 2^47.
+
+    Args:
+        weight: (O, ...), int8 codes.
+        gain: (O,), codes of the ofmap per unit of psum.
+        offset: (O,), codes of the ofmap.
+        residual_gain: Codes of the ofmap per code of the residual; 0 without one.
+
+    Returns:
+        M (O,) int16, B (O,) int64, S, R0, Q.
+
+    Raises:
+        ValueError: No shift fits.
+    """
+    magnitude = weight.to(torch.int64).abs().flatten(1).sum(1) * 255
+    for shift in range(40, 0, -1):
+        m, b, r = gain * 2**shift, offset * 2**shift, residual_gain * 2**shift
+        if float(m.abs().max()) > _M_MAX or float(b.abs().max()) >= _SUM_LIMIT:
+            continue
+        q = max(0, math.ceil(math.log2(r / 0xFFFF))) if r > 0 else 0
+        r0 = round(r / 2**q)
+        if q > 31 or r0 > 0xFFFF:
+            continue
+        M, B = m.round().to(torch.int16), b.round().to(torch.int64)
+        bound = int((magnitude * M.to(torch.int64).abs() + B.abs()).max()) + 255 * (r0 << q) + 2 ** (shift - 1)
+        if bound < _SUM_LIMIT:
+            return M, B, shift, r0, q
+    raise ValueError("requantiser must fit int16 multipliers and an int48 sum: the gain or the offset is too large")
+
+
+class _Calibration:
+    """The calibration images' way through the network: codes of the maps still needed, and scales."""
+
+    def __init__(self, images: Tensor, batch: int) -> None:
+        self.batch = batch
+        self.codes = {IMAGE: images.permute(0, 3, 1, 2).contiguous()}
+        self.scale = {IMAGE: 1.0}
+
+    def batches(self, name: str) -> Sequence[Tensor]:
+        return [part.to(torch.int64) for part in self.codes[name].split(self.batch)]
+
+
+def _stem_offset(layer: RealLayer, weight: Tensor, unit: Tensor) -> Tensor:
+    """Offset of the stem: what the code of zero contributes, from the weights as quantised."""
+    if layer.zero is None:
+        return layer.offset
+    taps = weight.to(torch.float64).sum((2, 3))  # (O, I)
+    return layer.offset - layer.gain * unit * (taps @ layer.zero.to(torch.float64))
+
+
+def _standardized(layer: RealLayer, sums: Sequence[Tensor], unit: Tensor) -> tuple[Tensor, Tensor]:
+    values = torch.cat(list(sums)).to(torch.float64) * unit.reshape(1, -1, 1, 1)
+    deviation, mean = torch.std_mean(values, (0, 2, 3), correction=0)
+    gain = layer.gain / (deviation**2 + 1e-5).sqrt()
+    return gain, layer.offset - gain * mean
+
+
+def _quantile_thresholds(layer: RealLayer, base: Sequence[Tensor]) -> Tensor:
+    """Thresholds that give each slice its wanted share of zeros on the calibration images."""
+    if layer.sparsity is None:
+        raise ValueError(f"layer {layer.name}: threshold or sparsity must be given")
+    saliency = torch.cat([b.reshape(len(b), -1, layer.slice_size, *b.shape[2:]).sum(2) for b in base])
+    ordered = saliency.transpose(0, 1).flatten(1).sort(1).values
+    count = ordered.shape[1]
+    rank = (layer.sparsity * count).long().clamp(1, count) - 1
+    return ordered.gather(1, rank[:, None])[:, 0].clamp(int_ops.INT32_MIN, int_ops.INT32_MAX).to(torch.int32)
+
+
+def _psums(layer: RealLayer, weight: Tensor, pad_code: tuple[int, ...], unit: Tensor,
+           state: _Calibration) -> tuple[list[Tensor], Tensor | None]:  # fmt: skip
+    """Run the integer convolution and the decisions over the calibration images; psums are kept as int32."""
+    batches = state.batches(layer.input)
+    if layer.groups == 1:
+        return [int_ops.conv2d(x, weight, layer.stride, layer.pad, pad_code).to(torch.int32) for x in batches], None
+    pairs = [int_ops.gated_psums(x, weight, layer.stride, layer.pad, layer.groups, layer.branch) for x in batches]
+    if layer.threshold is None:
+        K = _quantile_thresholds(layer, [base for base, _ in pairs])
+    else:
+        K = integer_thresholds(layer.threshold, unit[:: layer.slice_size], layer.slice_size)
+    sums = []
+    for base, full in pairs:
+        fire = int_ops.decide_slices(base, K, layer.slice_size).repeat_interleave(layer.slice_size, 1)
+        sums.append(torch.where(fire, full, base).to(torch.int32))
+    return sums, K
+
+
+def _build_conv(layer: RealLayer, state: _Calibration) -> tuple[IntLayer, Tensor]:
+    weight, scale = quantize_weight(layer.weight)
+    unit = scale * state.scale[layer.input]
+    pad_code = () if layer.zero is None else tuple(int(code) for code in layer.zero.round())
+    sums, K = _psums(layer, weight, pad_code, unit, state)
+    if layer.standardize:
+        gain, offset = _standardized(layer, sums, unit)
+    else:
+        gain, offset = layer.gain, _stem_offset(layer, weight, unit)
+
+    shape = (1, -1, 1, 1)
+    peak = 0.0
+    residuals = [None] * len(sums) if layer.residual is None else state.batches(layer.residual)
+    for acc, r in zip(sums, residuals, strict=True):
+        y = acc * (gain * unit).reshape(shape) + offset.reshape(shape)
+        if r is not None and layer.residual is not None:
+            y = y + r * state.scale[layer.residual]
+        peak = max(peak, float(y.max() if layer.relu else y.abs().max()))
+    out_scale = peak / (255 if layer.relu else 127) or 1.0
+    residual_gain = 0.0 if layer.residual is None else state.scale[layer.residual] / out_scale
+    M, B, S, R0, Q = requantizer_parameters(weight, gain * unit / out_scale, offset / out_scale, residual_gain)
+    lo, hi = (0, 255) if layer.relu else (-128, 127)
+    integer = IntLayer(
+        name=layer.name, kind="conv", weight=weight, stride=layer.stride, pad=layer.pad, pad_code=pad_code,
+        groups=layer.groups, branch=layer.branch, gated=layer.groups > 1, slice_size=layer.slice_size, K=K,
+        M=M, B=B, S=S, R0=R0, Q=Q, lo=lo, hi=hi, input=layer.input, residual=layer.residual,
+        residual_signed=layer.residual is not None and state.codes[layer.residual].dtype == torch.int8,
+    )  # fmt: skip
+    ofmaps = [
+        int_ops.requantize(acc.to(torch.int64), M, B, S, r, R0, Q, lo, hi)
+        for acc, r in zip(sums, residuals, strict=True)
+    ]
+    state.codes[layer.name] = torch.cat([codes.to(torch.uint8 if layer.relu else torch.int8) for codes in ofmaps])
+    state.scale[layer.name] = out_scale
+    return integer, scale
+
+
+def _build_classifier(layer: RealLayer, state: _Calibration) -> tuple[IntLayer, Tensor]:
+    classes = layer.weight.shape[0]
+    weight, scale = quantize_weight(layer.weight, slice_size=classes)
+    positions = state.codes[layer.input].shape[2] * state.codes[layer.input].shape[3]
+    bias = (positions * layer.offset / (scale * state.scale[layer.input])).round().to(torch.int64)
+    # The logit is `positions` times the mean's, so bounds that hold for the sum hold for every smaller map as well.
+    bound = int((255 * positions * weight.to(torch.int64).abs().sum(1) + bias.abs()).max())
+    if bound >= 2**31:
+        raise ValueError(f"layer {layer.name}: logits must stay below 2^31, but their bound is {bound}")
+    integer = IntLayer(
+        name=layer.name, kind="fc", weight=weight, M=torch.ones(classes, dtype=torch.int16), B=bias, S=0,
+        lo=int_ops.INT32_MIN, hi=int_ops.INT32_MAX, input=layer.input,
+    )  # fmt: skip
+    return integer, scale
+
+
+@torch.no_grad()
+def build_network(
+    layers: Sequence[RealLayer],
+    images: Any,
+    meta: dict[str, Any] | None = None,
+    batch: int = 64,
+    progress: Callable[[str], None] | None = None,
+) -> IntNetwork:
+    """Quantise a network of real-valued layers on calibration images.
+
+    Args:
+        layers: In execution order, the classifier (a 2-D weight) last.
+        images: (N, H, W, 3), uint8 RGB.
+        meta: Goes into the network's; "scales" (real value of one code of every map) is added.
+        batch: Images computed at a time.
+        progress: Called with every layer's name.
+
+    Returns:
+        The integer network; ``training`` holds ``scale.<layer>``, (O,) float32, the real value of one weight code.
+    """
+    state = _Calibration(torch.as_tensor(images), batch)
+    built: list[IntLayer] = []
+    scales: dict[str, Tensor] = {}
+    for i, layer in enumerate(layers):
+        if progress is not None:
+            progress(layer.name)
+        integer, scale = (_build_conv if layer.weight.ndim == 4 else _build_classifier)(layer, state)
+        built.append(integer)
+        scales[f"scale.{layer.name}"] = scale.to(torch.float32)
+        needed = {name for later in layers[i + 1 :] for name in (later.input, later.residual)}
+        for name in set(state.codes) - needed:
+            del state.codes[name]
+    return IntNetwork(tuple(built), dict(meta or {}, scales=state.scale), scales)
+
+
+def resnet18_plan(width: float = 1.0) -> list[dict[str, Any]]:
+    """List the convolutions of the CIFAR ResNet-18 in execution order, each with its shape and connections.
+
+    Layers are named as in the ResNet paper: convM_N is the N-th 3x3 convolution of stage M, downM a stage's 1x1
+    shortcut. The shortcut runs between the two convolutions of its block.
+
+    Args:
+        width: Factor on the channels 64, 128, 256, 512.
+
+    Returns:
+        Dicts with name, in_ch, out_ch, kernel, stride, relu, gated, input and residual.
+    """
+    channels = [int(c * width) for c in (64, 128, 256, 512)]
+    plan: list[dict[str, Any]] = [
+        dict(name="conv1", in_ch=3, out_ch=channels[0], kernel=3, stride=1, relu=True, gated=False, input=IMAGE,
+             residual=None)
+    ]  # fmt: skip
+    source, in_ch = "conv1", channels[0]
+    for stage, out_ch in enumerate(channels, start=2):
+        for block in range(2):
+            first, second = f"conv{stage}_{2 * block + 1}", f"conv{stage}_{2 * block + 2}"
+            stride = 2 if stage > 2 and block == 0 else 1
+            shortcut = source
+            conv = dict(kernel=3, relu=True, gated=True)
+            plan.append(dict(conv, name=first, in_ch=in_ch, out_ch=out_ch, stride=stride, input=source, residual=None))
+            if stride != 1 or in_ch != out_ch:
+                shortcut = f"down{stage}"
+                plan.append(dict(name=shortcut, in_ch=in_ch, out_ch=out_ch, kernel=1, stride=stride, relu=False,
+                                 gated=False, input=source, residual=None))  # fmt: skip
+            plan.append(dict(conv, name=second, in_ch=out_ch, out_ch=out_ch, stride=1, input=first, residual=shortcut))
+            source, in_ch = second, out_ch
+    return plan
+
+
+def random_network(
+    width: float = 1.0,
+    seed: int = 0,
+    groups: int = 4,
+    branch: int = 1,
+    slice_size: int = 8,
+    sparsity: float = 0.7,
+    classes: int = 10,
+    images: Any = None,
+) -> IntNetwork:
+    """Build an untrained ResNet-18 with lively maps, for bring-up and fast tests.
+
+    Weights, gammas (one in ten negative) and betas are random; BatchNorm's statistics and the thresholds come from the
+    calibration images, so that maps are neither saturated nor empty and slices have sparsities around the wanted one.
+
+    Args:
+        width: Factor on the channels.
+        seed: Seed of everything random.
+        groups: Gating groups G.
+        branch: 1 or 2.
+        slice_size: 8, or 1 for decisions per channel.
+        sparsity: Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
+        classes: Number of classes.
+        images: (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.images`.
+
+    Returns:
+        The network.
+    """
+    from .images import PHOTOGRAPHS, default_images
+
+    if images is None:
+        images = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    layers = []
+    for conv in resnet18_plan(width):
+        out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]
+        sign = torch.where(torch.rand(out_ch, generator=rng) < 0.1, -1.0, 1.0).to(torch.float64)
+        slices = out_ch // slice_size
+        spread = (torch.rand(slices, generator=rng, dtype=torch.float64) - 0.5) * 0.4
+        layers.append(RealLayer(
+            name=conv["name"], weight=normal(out_ch, in_ch, kernel, kernel) * normal(out_ch, 1, 1, 1).abs().add(0.5),
+            gain=sign * (0.7 + 0.2 * normal(out_ch).abs()), offset=0.3 * normal(out_ch),
+            stride=conv["stride"], pad=kernel // 2, relu=conv["relu"], groups=groups if gated else 1, branch=branch,
+            slice_size=slice_size, sparsity=(sparsity + spread).clamp(0.02, 0.98) if gated else None,
+            standardize=True, input=conv["input"], residual=conv["residual"],
+            zero=255 * torch.tensor([0.49, 0.48, 0.45], dtype=torch.float64) if conv["input"] == IMAGE else None,
+        ))  # fmt: skip
+    final = layers[-1]
+    layers.append(RealLayer(
+        name="fc", weight=normal(classes, final.weight.shape[0]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
+        offset=normal(classes) * 0.1, input=final.name,
+    ))  # fmt: skip
+    meta = {"width": width, "groups": groups, "branch": branch, "gate_mode": "slice" if slice_size == 8 else "channel",
+            "classes": [str(i) for i in range(classes)], "trained": False, "seed": seed}  # fmt: skip
+    return build_network(layers, images, meta)
