@@ -2,9 +2,9 @@
 
 The integers are the specification. For every layer the file holds ``int.<layer>.weight`` (int8), ``.M`` (int16),
 ``.B`` (int64) and in gated layers ``.K`` (int32); the scalars of all layers and the network's facts are one JSON text
-under the metadata key ``cdgate``. Beside them, as ``train.<name>`` in float32: the scale of every weight code, and BatchNorm's
-parameters, both branches' running statistics and tau under the names of the float model's state. `float_state` gives
-that state back, with the weights as quantised, so that training can go on from the file.
+under the metadata key ``cdgate``. Beside them, as ``train.<name>`` in float32: the scale of every weight code, and
+BatchNorm's parameters, both branches' running statistics and tau under the names of the float model's state.
+`float_state` gives that state back, with the weights as quantised, so that training can go on from the file.
 """
 
 from __future__ import annotations

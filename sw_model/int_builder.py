@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import int_ops
 from .int_model import IMAGE, IntLayer, IntNetwork
 
-__all__ = ["RealLayer", "build_network", "quantize_weight", "random_network", "resnet18_plan"]
+__all__ = ["RealLayer", "build_network", "integer_thresholds", "quantize_weight",
+           "requantizer_parameters"]  # fmt: skip
 
 _M_MAX = 2**15 - 1
 _SUM_LIMIT = 2**47
@@ -285,98 +285,3 @@ def build_network(
         for name in set(state.codes) - needed:
             del state.codes[name]
     return IntNetwork(tuple(built), dict(meta or {}, scales=state.scale), scales)
-
-
-def resnet18_plan(width: float = 1.0) -> list[dict[str, Any]]:
-    """List the convolutions of the CIFAR ResNet-18 in execution order, each with its shape and connections.
-
-    Layers are named as in the ResNet paper: convM_N is the N-th 3x3 convolution of stage M, downM a stage's 1x1
-    shortcut. The shortcut runs between the two convolutions of its block.
-
-    Args:
-        width: Factor on the channels 64, 128, 256, 512.
-
-    Returns:
-        Dicts with name, in_ch, out_ch, kernel, stride, relu, gated, input and residual.
-    """
-    channels = [int(c * width) for c in (64, 128, 256, 512)]
-    plan: list[dict[str, Any]] = [
-        dict(name="conv1", in_ch=3, out_ch=channels[0], kernel=3, stride=1, relu=True, gated=False, input=IMAGE,
-             residual=None)
-    ]  # fmt: skip
-    source, in_ch = "conv1", channels[0]
-    for stage, out_ch in enumerate(channels, start=2):
-        for block in range(2):
-            first, second = f"conv{stage}_{2 * block + 1}", f"conv{stage}_{2 * block + 2}"
-            stride = 2 if stage > 2 and block == 0 else 1
-            shortcut = source
-            conv = dict(kernel=3, relu=True, gated=True)
-            plan.append(dict(conv, name=first, in_ch=in_ch, out_ch=out_ch, stride=stride, input=source, residual=None))
-            if stride != 1 or in_ch != out_ch:
-                shortcut = f"down{stage}"
-                plan.append(dict(name=shortcut, in_ch=in_ch, out_ch=out_ch, kernel=1, stride=stride, relu=False,
-                                 gated=False, input=source, residual=None))  # fmt: skip
-            plan.append(dict(conv, name=second, in_ch=out_ch, out_ch=out_ch, stride=1, input=first, residual=shortcut))
-            source, in_ch = second, out_ch
-    return plan
-
-
-def random_network(
-    width: float = 1.0,
-    seed: int = 0,
-    groups: int = 4,
-    branch: int = 1,
-    slice_size: int = 8,
-    sparsity: float = 0.7,
-    classes: int = 10,
-    images: Any = None,
-) -> IntNetwork:
-    """Build an untrained ResNet-18 with lively maps, for bring-up and fast tests.
-
-    Weights, gammas (one in ten negative) and betas are random; BatchNorm's statistics and the thresholds come from the
-    calibration images, so that maps are neither saturated nor empty and slices have sparsities around the wanted one.
-
-    Args:
-        width: Factor on the channels.
-        seed: Seed of everything random.
-        groups: Gating groups G.
-        branch: 1 or 2.
-        slice_size: 8, or 1 for decisions per channel.
-        sparsity: Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
-        classes: Number of classes.
-        images: (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.images`.
-
-    Returns:
-        The network.
-    """
-    from .images import PHOTOGRAPHS, default_images
-
-    if images is None:
-        images = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
-    rng = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng, dtype=torch.float64)
-
-    layers = []
-    for conv in resnet18_plan(width):
-        out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]
-        sign = torch.where(torch.rand(out_ch, generator=rng) < 0.1, -1.0, 1.0).to(torch.float64)
-        slices = out_ch // slice_size
-        spread = (torch.rand(slices, generator=rng, dtype=torch.float64) - 0.5) * 0.4
-        layers.append(RealLayer(
-            name=conv["name"], weight=normal(out_ch, in_ch, kernel, kernel) * normal(out_ch, 1, 1, 1).abs().add(0.5),
-            gain=sign * (0.7 + 0.2 * normal(out_ch).abs()), offset=0.3 * normal(out_ch),
-            stride=conv["stride"], pad=kernel // 2, relu=conv["relu"], groups=groups if gated else 1, branch=branch,
-            slice_size=slice_size, sparsity=(sparsity + spread).clamp(0.02, 0.98) if gated else None,
-            standardize=True, input=conv["input"], residual=conv["residual"],
-            zero=255 * torch.tensor([0.49, 0.48, 0.45], dtype=torch.float64) if conv["input"] == IMAGE else None,
-        ))  # fmt: skip
-    final = layers[-1]
-    layers.append(RealLayer(
-        name="fc", weight=normal(classes, final.weight.shape[0]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
-        offset=normal(classes) * 0.1, input=final.name,
-    ))  # fmt: skip
-    meta = {"width": width, "groups": groups, "branch": branch, "gate_mode": "slice" if slice_size == 8 else "channel",
-            "classes": [str(i) for i in range(classes)], "trained": False, "seed": seed}  # fmt: skip
-    return build_network(layers, images, meta)

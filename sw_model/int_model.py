@@ -103,7 +103,7 @@ class IntLayer:
         return self.lo < 0
 
     def out_size(self, size: int) -> int:
-        """Return the ofmap's height for an ifmap's height (or widths)."""
+        """Return the ofmap's height for an ifmap's height, or its width for a width."""
         return (size + 2 * self.pad - self.kernel) // self.stride + 1
 
 
@@ -390,10 +390,10 @@ def _decide(layer: IntLayer, base: Tensor, mode: str, masks: Mapping[str, Tensor
 
 
 def random_network(width: float = 1.0, seed: int = 0, groups: int = 4, **options: Any) -> IntNetwork:
-    """Build an untrained ResNet-18, see `sw_model.int_builder.random_network`."""
-    from . import int_builder  # imported late: it builds on this module
+    """Build an untrained ResNet-18, see `sw_model.random_network.random_network`."""
+    from . import random_network as builder  # imported late: it builds on this module
 
-    return int_builder.random_network(width=width, seed=seed, groups=groups, **options)
+    return builder.random_network(width=width, seed=seed, groups=groups, **options)
 
 
 #: Scalar attributes of a layer, in the order in which a checkpoint lists them.
