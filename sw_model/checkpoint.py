@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from .int_model import IMAGE, SCALAR_FIELDS, IntLayer, IntNetwork
+from .int_layer import IMAGE, SCALAR_FIELDS, IntLayer
+from .int_model import IntNetwork
 
 __all__ = ["DEFAULT_CHECKPOINT", "CheckpointError", "float_state", "load", "save"]
 
@@ -73,7 +74,7 @@ def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:
 
     Raises:
         CheckpointError: The file is missing, truncated, no checkpoint of this kind, or holds values that a layer
-            refuses (see `sw_model.int_model.validate_layer`).
+            refuses (see `sw_model.int_layer.validate_layer`).
     """
     path = Path(path)
     if not path.is_file():

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "INT32_MAX", "INT32_MIN", "base_input_group", "classifier", "conv2d", "decide_channels", "decide_slices",
-    "gated_psums", "requantize", "split_weight",
+    "INT32_MAX", "INT32_MIN", "base_input_group", "base_psum", "classifier", "conv2d", "decide_channels", 
+    "decide_slices", "gated_psums", "requantize", "split_weight",
 ]  # fmt: skip
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -142,6 +142,12 @@ def base_input_group(output_group: int, groups: int, branch: int) -> int:
     return output_group if branch == 1 else groups - 1 - output_group
 
 
+def _check_groups(weight: Tensor, groups: int) -> None:
+    out_ch, in_ch = weight.shape[:2]
+    if groups < 1 or out_ch % groups or in_ch % groups:
+        raise ValueError(f"groups must divide the channels {in_ch} and {out_ch}, not be {groups}")
+
+
 def split_weight(weight: Tensor, groups: int, branch: int) -> tuple[Tensor, Tensor]:
     """Split a weight into the base path's and the conditional path's, each of full shape with zeros elsewhere.
 
@@ -156,9 +162,8 @@ def split_weight(weight: Tensor, groups: int, branch: int) -> tuple[Tensor, Tens
     Returns:
         Base and conditional weight; their sum is the weight.
     """
+    _check_groups(weight, groups)
     out_ch, in_ch = weight.shape[:2]
-    if out_ch % groups or in_ch % groups:
-        raise ValueError(f"channels must be divisible by {groups} groups, not {in_ch} to {out_ch}")
     base = torch.zeros_like(weight)
     rows, cols = out_ch // groups, in_ch // groups
     for i in range(groups):
@@ -185,28 +190,41 @@ def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, b
     Returns:
         Two (N, O, H', W') int64 tensors in int32 range: base psum and base + conditional psum.
     """
+    spans = _group_spans(x, weight, groups, branch)
+    padded = _pad(x, pad, ())
+    bases: list[Tensor] = []
+    full: Tensor | None = None
+    for inputs, outputs in spans:
+        partial = _convolve(padded[:, inputs], weight[:, inputs], stride)
+        bases.append(partial[:, outputs].to(torch.int64))
+        full = partial if full is None else full.add_(partial)
+    if full is None:
+        raise ValueError("groups must be at least 1")
+    return torch.cat(bases, 1), full.to(torch.int64)
+
+
+def base_psum(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, branch: int) -> Tensor:
+    """Return the base psum of `gated_psums` alone, at 1/G of its cost."""
+    spans = _group_spans(x, weight, groups, branch)
+    padded = _pad(x, pad, ())
+    parts = [_convolve(padded[:, inputs], weight[outputs, inputs], stride) for inputs, outputs in spans]
+    return torch.cat(parts, 1).to(torch.int64)
+
+
+def _group_spans(x: Tensor, weight: Tensor, groups: int, branch: int) -> list[tuple[slice, slice]]:
+    """Check the operands and list, by output group, its base path's input channels and its output channels."""
     _check_codes(x, 0, _CODE_MAX, "activation codes")
     _check_codes(weight, -127, 127, "weight codes")
-    split_weight(weight[:, :, :1, :1], groups, branch)  # checks the divisibility
+    _check_groups(weight, groups)
+    # Checked over all input channels: _convolve sees one group of them at a time.
     if int(weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * _CODE_MAX > INT32_MAX:
         raise OverflowError("psum must fit int32: 255 * sum|weight| of an output channel reaches 2^31")
-    padded = _pad(x, pad, ())
     rows, cols = weight.shape[0] // groups, weight.shape[1] // groups
-    base: Tensor | None = None
-    full: Tensor | None = None
-    for j in range(groups):
-        span = slice(j * cols, (j + 1) * cols)
-        partial = _convolve(padded[:, span], weight[:, span], stride)
-        if full is None or base is None:
-            full, base = partial.clone(), torch.empty_like(partial)
-        else:
-            full.add_(partial)
-        i = base_input_group(j, groups, branch)  # the map is its own inverse
-        out = slice(i * rows, (i + 1) * rows)
-        base[:, out] = partial[:, out]
-    if full is None or base is None:
-        raise ValueError(f"groups must be at least 1, not {groups}")
-    return base.to(torch.int64), full.to(torch.int64)
+    spans = []
+    for i in range(groups):
+        j = base_input_group(i, groups, branch)
+        spans.append((slice(j * cols, (j + 1) * cols), slice(i * rows, (i + 1) * rows)))
+    return spans
 
 
 def _fires(saliency: Tensor, threshold: Tensor) -> Tensor:
