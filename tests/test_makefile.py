@@ -1,0 +1,80 @@
+"""The Makefile: what it lists, what it passes on, and what it says when something is missing."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def make(root):
+    def call(*args, **env):
+        kept = {name: value for name, value in os.environ.items()
+                if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "LAYER", "MODE", "IMAGE", "IMAGES",
+                                "BATCH", "CONFIG", "CHECKPOINT", "TARGET", "SEEDS", "ARGS", "PYTHON")}
+        return subprocess.run([shutil.which("make"), "--no-print-directory", *args], cwd=root, env={**kept, **env},
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return call
+
+
+def commands(done):
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(".venv/bin/python -m")]
+
+
+def test_help_is_the_default_and_lists_every_target(make, root):
+    done = make()
+    assert done.returncode == 0
+    phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
+    assert {"sim", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean"} <= phony
+    for target in phony:
+        assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
+
+
+def test_sim_passes_what_is_given(make):
+    assert commands(make("-n", "-o", ".venv/base", "sim"))[-1].split() == [".venv/bin/python", "-m", "sim"]
+    line = commands(make("-n", "-o", ".venv/base", "sim", "LAYER=conv2_2", "MODE=dense", "IMAGE=a b.png", "IMAGES=3",
+                         "BATCH=2", "CONFIG=small", "CHECKPOINT=x.safetensors"))[-1]
+    assert re.sub(" +", " ", line) == (
+        ".venv/bin/python -m sim --layer 'conv2_2' --mode 'dense' --image 'a b.png' --images '3' --batch '2' "
+        "--config 'small' --checkpoint 'x.safetensors'")
+
+
+@pytest.mark.parametrize("target, expected", [
+    (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
+    (("synth",), "-m gen.synth --target 'ecp5-85f'"),
+    (("synth", "CONFIG=small", "SEEDS=3"), "-m gen.synth --target 'ecp5-85f' --config 'small' --seeds '3'"),
+])
+def test_options(make, target, expected):
+    line = commands(make("-n", "-o", ".venv/base", "-o", ".venv/synth", *target))[-1]
+    assert re.sub(" +", " ", line.strip()).endswith(expected)
+
+
+def test_every_stamp_has_its_group(make, root):
+    done = make("-n", "-B", "test", "lint", "synth")
+    groups = {line.split()[3] for line in commands(done) if "gen.requirements" in line}
+    assert groups == {"base", "train", "test", "lint", "synth"}
+
+
+def test_missing_compiler_is_one_line(make, tmp_path):
+    for tool in ("bash", "make", "perl"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = make("tools", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith("make: g++ is missing")
+
+
+def test_missing_python_is_one_line(make, root, tmp_path):
+    (tmp_path / "bash").symlink_to(shutil.which("bash"))
+    shutil.copy(root / "Makefile", tmp_path)
+    done = make("-C", str(tmp_path), ".venv/bin/python", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith("make: Python 3.11 or newer is missing")
+
+
+def test_bad_configuration_fails(make):
+    done = make("-o", ".venv/base", "verilog", "CONFIG=huge")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "gen.verilog: configuration must be one of full, small, not 'huge'"
