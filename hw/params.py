@@ -120,6 +120,11 @@ class HwParams:
         return (self.ring_entries - 1).bit_length()
 
     @property
+    def ring_ptr_bits(self):
+        """Width of a running entry count, in bits: differences of two counts in use keep their sign."""
+        return self.ring_addr_bits + 3
+
+    @property
     def slot_bits(self):
         """Width of the number of a psum slot, in bits."""
         return (self.psum_slots - 1).bit_length()

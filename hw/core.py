@@ -1,0 +1,201 @@
+"""The compute core: a gated convolution engine for one layer at a time."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .activation_banks import ActivationBanks
+from .counters import Counters
+from .layouts import (BankAddress, BankWrite, CounterLayout, GateMode, IdleCause, LayerRegisters, LogitRecord,
+                      MaskRecord, OfmapWrite, ParameterWord)
+from .mac_array import MacArray
+from .output_stage import OutputStage
+from .parameters import Parameters
+from .pixel_walker import PixelWalker
+from .saliency import SaliencyComparator
+from .scheduler import Scheduler
+from .slice_table import SliceTable
+from .step_generator import StepGenerator
+from .weight_ring import WeightRing
+
+
+__all__ = ["Core"]
+
+
+class Core(wiring.Component):
+    """Computes one layer for 1 to ``max_images`` images, skipping what the gates call off.
+
+    In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or before.
+    Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is requantised and
+    written. Jobs follow each other without a gap as long as weights come.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    start : strobe, taken while not ``busy``; samples ``layer``.
+    layer : layer registers.
+    busy : a pass is under way.
+    done : strobe; the ofmap, or the last logit, is out and ``counters`` stand.
+    counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which the last
+        granule of the ofmap is written, or the last logit taken.
+    load_i : stream of words for the activation banks.
+    read_i, read_o : streams of addresses and words read back.
+    param_i : stream of parameter words.
+    weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional path's;
+        of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
+    mask_o : stream of decisions, in gated mode.
+    logit_o : stream of logits.
+    trace_o : granules written to the ofmap, valid only; if ``params.trace``.
+    """
+    def __init__(self, params):
+        self.params = params
+        members = {
+            "start":    In(1),
+            "layer":    In(LayerRegisters(params)),
+            "busy":     Out(1),
+            "done":     Out(1),
+            "counters": Out(CounterLayout),
+            "load_i":   In(stream.Signature(BankWrite(params))),
+            "read_i":   In(stream.Signature(BankAddress(params))),
+            "read_o":   Out(stream.Signature(unsigned(params.chunk_bits))),
+            "param_i":  In(stream.Signature(ParameterWord(params))),
+            "weight_i": In(stream.Signature(unsigned(params.entry_bits))),
+            "mask_o":   Out(stream.Signature(MaskRecord(params))),
+            "logit_o":  Out(stream.Signature(LogitRecord(params))),
+        }
+        if params.trace:
+            members["trace_o"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(OfmapWrite(params))}))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        params = self.params
+        m.submodules.banks = banks = ActivationBanks(params)
+        m.submodules.parameters = parameters = Parameters(params)
+        m.submodules.ring = ring = WeightRing(params)
+        m.submodules.walker = walker = PixelWalker(params)
+        m.submodules.table = table = SliceTable(params)
+        m.submodules.scheduler = scheduler = Scheduler(params)
+        m.submodules.steps = steps = StepGenerator(params)
+        m.submodules.array = array = MacArray(params)
+        m.submodules.comparator = comparator = SaliencyComparator(params)
+        m.submodules.output = output = OutputStage(params)
+        m.submodules.counters = counters = Counters()
+
+        for port, sub in ((self.load_i, banks.load), (self.read_i, banks.read), (self.param_i, parameters.i),
+                          (self.weight_i, ring.i)):
+            wiring.connect(m, wiring.flipped(port), sub)
+        for port, sub in ((self.read_o, banks.word), (self.mask_o, comparator.mask), (self.logit_o, output.logit)):
+            wiring.connect(m, sub, wiring.flipped(port))
+        wiring.connect(m, walker.o, scheduler.pixel)
+        wiring.connect(m, scheduler.o, steps.i)
+
+        # A pass.
+        layer = Signal(LayerRegisters(params))
+        running = Signal()
+        begin = Signal()
+        incomplete = Signal(range(params.psum_slots * 4)) # pixels between their base job and the last of their codes
+        finish = Signal()
+        m.d.sync += begin.eq(self.start & ~self.busy)
+        with m.If(self.start & ~self.busy):
+            m.d.sync += [layer.eq(self.layer), running.eq(1), self.busy.eq(1)]
+        m.d.comb += finish.eq(walker.done & ~begin & output.complete & (incomplete == 1))
+        m.d.sync += incomplete.eq(incomplete + scheduler.issue - output.complete)
+        with m.If(finish):
+            m.d.sync += running.eq(0)
+        # The last granule reaches its bank, and its cycle the counters, before the pass is called done.
+        finished = Signal(2)
+        m.d.sync += [finished.eq(Cat(finish, finished)), self.done.eq(finished[1])]
+        with m.If(finished[1]):
+            m.d.sync += self.busy.eq(0)
+        for part in (banks, walker, table, scheduler, steps, comparator, output):
+            m.d.comb += part.layer.eq(layer)
+        for part in (walker, table, scheduler):
+            m.d.comb += part.begin.eq(begin)
+
+        # Slices, and the jobs that belong to them.
+        m.d.comb += [
+            table.open.eq(walker.open),
+            walker.can_open.eq(table.can_open),
+            table.issue.eq(scheduler.issue),
+            table.issue_last.eq(walker.o.p.last),
+            table.end.eq(comparator.end),
+            table.loaded.eq(ring.loaded),
+            ring.free_en.eq(table.free_en),
+            ring.free_entries.eq(table.free_entries),
+            scheduler.newest.eq(table.newest),
+            scheduler.oldest.eq(table.oldest),
+            scheduler.contexts.eq(table.contexts),
+            scheduler.base_ready.eq(table.base_ready),
+            scheduler.cond_ready.eq(table.cond_ready),
+            scheduler.end.eq(comparator.end),
+            scheduler.release.eq(output.release),
+            scheduler.release_slot.eq(output.release_slot),
+            scheduler.mask_taken.eq(comparator.mask_taken),
+            scheduler.output_blocked.eq(output.blocked),
+            parameters.threshold_slice.eq(table.threshold_slice),
+            table.threshold.eq(parameters.threshold),
+        ]
+
+        # Steps. The chunk comes READ_LATENCY cycles after its address, two cycles after the weight's address.
+        control = steps.control
+        for n in range(ActivationBanks.READ_LATENCY):
+            stage = Signal.like(control, name=f"control_{n + 1}")
+            m.d.sync += stage.eq(control)
+            control = stage
+        weight_addr = steps.weight_addr
+        for n in range(ActivationBanks.READ_LATENCY - 2):
+            stage = Signal.like(weight_addr, name=f"weight_addr_{n + 1}")
+            m.d.sync += stage.eq(weight_addr)
+            weight_addr = stage
+        m.d.comb += [
+            banks.running.eq(running),
+            banks.ifmap_addr.eq(steps.ifmap_addr),
+            array.act.eq(banks.ifmap),
+            array.control.eq(control),
+            array.weight_addr.eq(weight_addr),
+            array.write_en.eq(ring.write_en),
+            array.write_addr.eq(ring.write_addr),
+            array.write_data.eq(ring.write_data),
+        ]
+
+        # Job ends, decisions and outputs.
+        m.d.comb += [
+            comparator.contexts.eq(table.contexts),
+            comparator.i.eq(array.end),
+            comparator.saliency.eq(array.saliency),
+            output.end.eq(comparator.end),
+            array.psum_slot.eq(output.psum_slot),
+            output.psums.eq(array.psums),
+            parameters.address.eq(output.param_addr),
+            output.scales.eq(parameters.scales),
+            banks.residual_addr.eq(output.residual_addr),
+            output.residual.eq(banks.residual),
+            banks.write_en.eq(output.write_en),
+            banks.write.eq(output.write),
+        ]
+        for part in (comparator, output):
+            m.d.comb += [
+                part.issue.eq(scheduler.issue),
+                part.issue_slot.eq(scheduler.issue_slot),
+                part.pixel.eq(walker.o.payload),
+            ]
+        if params.trace:
+            m.d.comb += [self.trace_o.valid.eq(output.write_en), self.trace_o.payload.eq(output.write)]
+
+        # After the last base job, what is left are conditional jobs that are waiting or still to be decided on.
+        ending = walker.done & ~begin & scheduler.empty & (table.idle | (layer.mode == GateMode.BASE))
+        m.d.comb += [
+            counters.clear.eq(self.start & ~self.busy),
+            counters.running.eq(running),
+            counters.step.eq(steps.issue),
+            counters.step_cond.eq(steps.issue_cond),
+            counters.cause.eq(Mux(ending, IdleCause.END, scheduler.stall)),
+            counters.decided.eq(comparator.decided),
+            counters.fired.eq(comparator.fired),
+            self.counters.eq(counters.counts),
+        ]
+        return m

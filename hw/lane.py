@@ -1,0 +1,135 @@
+"""One lane of the MAC array: the multipliers, weights and psums of one output channel of a slice."""
+
+from amaranth import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .layouts import StepControl
+
+
+__all__ = ["Lane", "tree_levels"]
+
+
+def tree_levels(params):
+    """Register levels of a lane's adder tree."""
+    return ceil_log2(params.in_par)
+
+
+class Lane(wiring.Component):
+    """Accumulates one output channel: ``psum += sum(act[k] * weight[k] for k in range(in_par))`` a step.
+
+    Lanes form a chain. A lane registers what it gets and hands it on, so that lane n works n cycles after lane 0 and no
+    operand travels further than to the next lane. The weights come from the lane's own memory, its part of the weight
+    ring; the psums of pixels in flight stay in the lane's psum slots.
+
+    A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step writes
+    the sum into the slot. One step per cycle, no backpressure. From ``act`` to the sum in its slot ``4 + tree_levels``
+    cycles; ``saliency_out`` is valid one cycle later, beside ``end``.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    weight_addr, weight_addr_out : ring address of a step's entry, two cycles ahead of ``act``; one cycle later for the
+        next lane.
+    act, act_out : chunk of ``in_par`` uint8 codes.
+    control, control_out : step control beside ``act``.
+    write_en, write_addr, write_data : one entry's part for this lane. Written one cycle later.
+    psum_slot, psum : combinational read of a slot for the requantiser.
+    saliency, saliency_out : sum of the base psums of the lanes before this one; with this one's.
+    end : step control of a job's last step, as ``saliency_out`` is valid.
+    """
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "weight_addr":     In(params.ring_addr_bits),
+            "weight_addr_out": Out(params.ring_addr_bits),
+            "act":             In(params.chunk_bits),
+            "act_out":         Out(params.chunk_bits),
+            "control":         In(StepControl(params)),
+            "control_out":     Out(StepControl(params)),
+            "write_en":        In(1),
+            "write_addr":      In(params.ring_addr_bits),
+            "write_data":      In(params.chunk_bits),
+            "psum_slot":       In(params.slot_bits),
+            "psum":            Out(signed(32)),
+            "saliency":        In(signed(32)),
+            "saliency_out":    Out(signed(32)),
+            "end":             Out(StepControl(params)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        params = self.params
+
+        m.submodules.weights = weights = memory.Memory(
+            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[])
+        weight_write = weights.write_port()
+        weight_read = weights.read_port()
+        m.d.sync += [
+            weight_write.en.eq(self.write_en),
+            weight_write.addr.eq(self.write_addr),
+            weight_write.data.eq(self.write_data),
+            self.weight_addr_out.eq(self.weight_addr),
+            self.act_out.eq(self.act),
+            self.control_out.eq(self.control),
+        ]
+        m.d.comb += weight_read.addr.eq(self.weight_addr_out)
+
+        # Operands meet here: the weight after the memory and its register, the chunk after the lane's register.
+        weight = Signal(data.ArrayLayout(signed(8), params.in_par))
+        m.d.sync += weight.eq(weight_read.data)
+        act = data.View(data.ArrayLayout(unsigned(8), params.in_par), self.act_out)
+
+        # The chunk, the weight word and their control are one cycle apart from here to the accumulator.
+        terms = []
+        for k in range(params.in_par):
+            product = Signal(signed(16), name=f"product_{k}")
+            m.d.sync += product.eq(act[k] * weight[k])
+            terms.append(product)
+        control = self.control_out
+        stages = []
+        for level in range(tree_levels(params) + 2):
+            stage = Signal(StepControl(params), name=f"control_{level}")
+            m.d.sync += stage.eq(control)
+            stages.append(stage)
+            control = stage
+        for level in range(tree_levels(params)):
+            sums = []
+            for k in range(0, len(terms), 2):
+                total = Signal.like(terms[k] + terms[k + 1], name=f"sum_{level}_{k // 2}")
+                m.d.sync += total.eq(terms[k] + terms[k + 1])
+                sums.append(total)
+            terms = sums
+        control_init, control_sum, control_acc = ([self.control_out] + stages)[-3:]
+
+        m.submodules.psums = psums = memory.Memory(shape=signed(32), depth=params.psum_slots, init=[])
+        psum_write = psums.write_port()
+        psum_init = psums.read_port(domain="comb")
+        psum_read = psums.read_port(domain="comb")
+
+        init = Signal(signed(32))
+        acc = Signal(signed(32))
+        m.d.comb += psum_init.addr.eq(control_init.slot)
+        m.d.sync += init.eq(Mux(control_init.cond, psum_init.data, 0))
+        with m.If(control_sum.valid):
+            m.d.sync += acc.eq(Mux(control_sum.first, init, acc) + terms[0])
+
+        last = Signal()
+        m.d.comb += [
+            last.eq(control_acc.valid & control_acc.last),
+            psum_write.en.eq(last),
+            psum_write.addr.eq(control_acc.slot),
+            psum_write.data.eq(acc),
+            psum_read.addr.eq(self.psum_slot),
+            self.psum.eq(psum_read.data),
+        ]
+        m.d.sync += [
+            self.saliency_out.eq(self.saliency + acc),
+            self.end.eq(control_acc),
+            self.end.valid.eq(last),
+        ]
+        return m

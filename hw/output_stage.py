@@ -1,0 +1,209 @@
+"""From complete psums to the ofmap: requantisation with the residual, or logits as they are."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .activation_banks import ActivationBanks
+from .layouts import BasePixel, JobEnd, LayerRegisters, LogitRecord, OfmapWrite, ParameterWord
+from .params import LANES
+from .requantise import Requantise
+from .slot_queue import SlotQueue
+
+
+__all__ = ["OutputStage"]
+
+
+class OutputStage(wiring.Component):
+    """Takes complete pixels in the order in which they complete and writes their 8 codes, ``rq_lanes`` a cycle.
+
+    A psum slot is free again as soon as it was read; a pixel of residual is read before its codes are written, so ofmap and
+    residual may share their place. Writes are never held up. Logits leave by a stream; while nobody takes them, psums stay
+    in their slots.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    layer : layer registers.
+    issue, issue_slot, pixel : a base job is issued, into which slot and for which pixel.
+    end : job ends; those that do not fire are complete.
+    psum_slot, psums : read of the MAC array's psum slots.
+    release, release_slot : a slot was read.
+    param_addr, scales : read of :class:`Parameters`.
+    residual_addr, residual : read of the residual's bank.
+    write_en, write : a granule of the ofmap.
+    logit : stream of logits.
+    complete : the last code of a pixel is being written, or its last logit taken.
+    blocked : logits wait for their consumer.
+    """
+    #: Cycles from a granule's turn to the operands of its requantisation.
+    OPERAND_LATENCY = ActivationBanks.READ_LATENCY + 1 - Requantise.RESIDUAL_LATENCY
+
+    #: Pixels whose logits may wait for their consumer.
+    LOGIT_PIXELS = 4
+
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "layer":         In(LayerRegisters(params)),
+            "issue":         In(1),
+            "issue_slot":    In(params.slot_bits),
+            "pixel":         In(BasePixel(params)),
+            "end":           In(JobEnd(params)),
+            "psum_slot":     Out(params.slot_bits),
+            "psums":         In(data.ArrayLayout(signed(32), LANES)),
+            "release":       Out(1),
+            "release_slot":  Out(params.slot_bits),
+            "param_addr":    Out(params.param_addr_bits),
+            "scales":        In(ParameterWord(params).members["scales"]),
+            "residual_addr": Out(params.bank_addr_bits),
+            "residual":      In(params.chunk_bits),
+            "write_en":      Out(1),
+            "write":         Out(OfmapWrite(params)),
+            "logit":         Out(stream.Signature(LogitRecord(params))),
+            "complete":      Out(1),
+            "blocked":       Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        params = self.params
+        place = data.StructLayout({name: BasePixel(params).members[name]
+                                   for name in ("ofmap_addr", "residual_addr", "image", "slice")})
+
+        m.submodules.queue = queue = SlotQueue(params)
+        m.submodules.places = places = memory.Memory(shape=place, depth=params.psum_slots, init=[])
+        place_write = places.write_port()
+        place_read = places.read_port(domain="comb")
+        m.d.comb += [
+            queue.put.eq(self.end.valid & ~self.end.fire),
+            queue.slot.eq(self.end.slot),
+            place_write.en.eq(self.issue),
+            place_write.addr.eq(self.issue_slot),
+        ]
+        m.d.comb += [place_write.data[name].eq(self.pixel[name]) for name in place.members]
+
+        # The slot to be read next.
+        head_valid = Signal()
+        head = Signal(params.slot_bits)
+        load = Signal()
+        m.d.comb += [
+            queue.o.ready.eq(~head_valid | load),
+            self.psum_slot.eq(head),
+            place_read.addr.eq(head),
+            self.release.eq(load),
+            self.release_slot.eq(head),
+        ]
+        with m.If(queue.o.ready):
+            m.d.sync += [head_valid.eq(queue.o.valid), head.eq(queue.o.payload)]
+
+        # The pixel under way, one granule of its channels after the other.
+        active = Signal()
+        phase = Signal(max(1, (params.rq_phases - 1).bit_length()))
+        psums = Signal.like(self.psums)
+        here = Signal(place)
+        last_phase = phase == params.rq_phases - 1
+        m.d.comb += load.eq(head_valid & ~self.blocked & (~active | last_phase))
+        m.d.sync += phase.eq(phase + 1)
+        with m.If(load):
+            m.d.sync += [active.eq(1), phase.eq(0), psums.eq(self.psums), here.eq(place_read.data)]
+        with m.Elif(last_phase):
+            m.d.sync += active.eq(0)
+
+        self._requantise(m, active, phase, last_phase, psums, here)
+        return m
+
+    def _requantise(self, m, active, phase, last_phase, psums, here):
+        """Feeds the requantiser's lanes with the granule whose turn it is, and writes what comes out."""
+        layer, params = self.layer, self.params
+        phase_bits = (params.rq_phases - 1).bit_length()
+
+        def delay(value, cycles, name):
+            for n in range(cycles):
+                stage = Signal.like(value, name=f"{name}_{n + 1}")
+                m.d.sync += stage.eq(value)
+                value = stage
+            return value
+
+        # Granule of the pixel, counted over all slices; several words of a slice if a word holds less than 8 channels.
+        granule = Cat(phase[:phase_bits], here.slice)
+        word = (phase >> params.sub_bits) if params.in_par < LANES else 0
+        tag = Signal(data.StructLayout({
+            "valid": 1, "last": 1, "addr": params.bank_addr_bits, "sub": params.sub_bits,
+            "phase": phase_bits, "slice": params.slice_bits, "image": params.image_bits,
+        }))
+        m.d.comb += [
+            tag.valid.eq(active),
+            tag.last.eq(last_phase),
+            tag.addr.eq(here.ofmap_addr + word),
+            tag.sub.eq(granule[:params.sub_bits]),
+            tag.phase.eq(phase),
+            tag.slice.eq(here.slice),
+            tag.image.eq(here.image),
+            self.residual_addr.eq(here.residual_addr + word),
+        ]
+        m.d.sync += self.param_addr.eq(granule)
+        psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
+        granule_psums = Signal(psum_lanes)
+        m.d.comb += granule_psums.eq(psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))
+        operands = delay(granule_psums, self.OPERAND_LATENCY, "operands")
+
+        # The residual's granule of its word.
+        residual_sub = delay(tag.sub, ActivationBanks.READ_LATENCY, "residual_sub")
+        residual = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))
+        m.d.sync += residual.eq(Mux(layer.residual_enable,
+                                    self.residual.word_select(residual_sub, 8 * params.rq_lanes), 0))
+
+        totals = Signal(psum_lanes)
+        codes = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))
+        for n in range(params.rq_lanes):
+            m.submodules[f"requantise_{n}"] = requantise = Requantise()
+            m.d.comb += [
+                requantise.psum.eq(operands[n]),
+                requantise.multiplier.eq(self.scales[n].multiplier),
+                requantise.offset.eq(self.scales[n].offset),
+                requantise.residual.eq(Cat(residual[n], layer.residual_signed & residual[n][7])),
+                requantise.residual_scale.eq(layer.residual_scale),
+                requantise.residual_shift.eq(layer.residual_shift),
+                requantise.shift.eq(layer.shift),
+                requantise.signed_output.eq(layer.signed_output),
+                totals[n].eq(requantise.total),
+                codes[n].eq(requantise.code),
+            ]
+
+        total_tag = delay(tag, self.OPERAND_LATENCY + Requantise.TOTAL_LATENCY, "tag")
+        code_tag = delay(total_tag, Requantise.LATENCY - Requantise.TOTAL_LATENCY, "code_tag")
+        m.d.comb += [
+            self.write_en.eq(code_tag.valid & ~layer.logits),
+            self.write.addr.eq(code_tag.addr),
+            self.write.sub.eq(code_tag.sub),
+            self.write.codes.eq(codes),
+        ]
+        self._emit_logits(m, total_tag, totals, active, phase)
+        m.d.comb += self.complete.eq(
+            (self.write_en & code_tag.last)
+            | (self.logit.valid & self.logit.ready & (self.logit.p.phase == params.rq_phases - 1)))
+
+    def _emit_logits(self, m, tag, totals, active, phase):
+        layer, params = self.layer, self.params
+        depth = self.LOGIT_PIXELS * params.rq_phases
+        m.submodules.logits = logits = fifo.SyncFIFOBuffered(width=LogitRecord(params).size, depth=depth)
+        record = Signal(LogitRecord(params))
+        room = Signal(range(depth + 1), init=depth)
+        m.d.comb += [
+            record.logits.eq(totals),
+            record.phase.eq(tag.phase),
+            record.slice.eq(tag.slice),
+            record.image.eq(tag.image),
+            logits.w_data.eq(record),
+            logits.w_en.eq(tag.valid & layer.logits),
+            self.logit.payload.eq(logits.r_data),
+            self.logit.valid.eq(logits.r_rdy),
+            logits.r_en.eq(self.logit.ready),
+            # Granules of the pixel under way take their room one by one: keep room for it and for the next.
+            self.blocked.eq(layer.logits & (room < 2 * params.rq_phases)),
+        ]
+        m.d.sync += room.eq(room - (active & layer.logits) + (self.logit.valid & self.logit.ready))

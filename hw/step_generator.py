@@ -1,0 +1,103 @@
+"""Runs a job: one MAC step in every cycle, from the first valid tap to the last."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .layouts import Job, LayerRegisters, StepControl
+
+
+__all__ = ["StepGenerator"]
+
+
+class StepGenerator(wiring.Component):
+    """Issues the steps of jobs, back to back: for each valid tap row, each valid tap of it, each chunk of the path.
+
+    A job that is offered during the last step of the one before has its first step in the next cycle. Taps outside the map
+    are not visited. The outputs are registered; there is no backpressure.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    layer : layer registers.
+    i : stream of jobs.
+    issue, issue_cond : a step is issued in this cycle; it belongs to a conditional job.
+    ifmap_addr, weight_addr, control : of the step issued in the cycle before.
+    """
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "layer":       In(LayerRegisters(params)),
+            "i":           In(stream.Signature(Job(params))),
+            "issue":       Out(1),
+            "issue_cond":  Out(1),
+            "ifmap_addr":  Out(params.bank_addr_bits),
+            "weight_addr": Out(params.ring_addr_bits),
+            "control":     Out(StepControl(params)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layer, params = self.layer, self.params
+        job = Signal(Job(params))
+        active = Signal()
+        first = Signal()
+        chunk = Signal(params.bank_addr_bits)
+        tap_addr = Signal(params.bank_addr_bits)
+        row_addr = Signal(params.bank_addr_bits) # of the tap row's first tap
+        weight_addr = Signal(params.ring_addr_bits)
+        tap_row = Signal(3)
+        tap_col = Signal(3)
+
+        last_chunk = chunk == job.chunk_last
+        last_col = tap_col == job.tap_cols
+        last = last_chunk & last_col & (tap_row == job.tap_rows)
+
+        next_tap_addr = Signal(params.bank_addr_bits)
+        weight_inc = Signal(params.ring_addr_bits)
+        m.d.comb += [
+            next_tap_addr.eq(Mux(last_col, row_addr, tap_addr) + Mux(last_col, layer.tap_row_step, layer.tap_col_step)),
+            weight_inc.eq(Mux(last_chunk & last_col, job.row_inc, 1)),
+        ]
+        m.d.sync += first.eq(0)
+        with m.If(last_chunk):
+            m.d.sync += [chunk.eq(job.chunk_first), tap_addr.eq(next_tap_addr), tap_col.eq(tap_col + 1)]
+            with m.If(last_col):
+                m.d.sync += [row_addr.eq(next_tap_addr), tap_col.eq(0), tap_row.eq(tap_row + 1)]
+        with m.Elif(chunk == job.skip_at):
+            m.d.sync += chunk.eq(job.skip_to)
+        with m.Else():
+            m.d.sync += chunk.eq(chunk + 1)
+        with m.If(last_chunk & layer.weight_hold):
+            m.d.sync += weight_addr.eq(job.weight_addr)
+        with m.Else():
+            m.d.sync += weight_addr.eq(weight_addr + weight_inc)
+
+        m.d.comb += self.i.ready.eq(~active | last)
+        with m.If(self.i.ready):
+            m.d.sync += [
+                active.eq(self.i.valid),
+                job.eq(self.i.payload),
+                first.eq(1),
+                chunk.eq(self.i.p.chunk_first),
+                tap_addr.eq(self.i.p.tap_addr),
+                row_addr.eq(self.i.p.tap_addr),
+                weight_addr.eq(self.i.p.weight_addr),
+                tap_row.eq(0),
+                tap_col.eq(0),
+            ]
+
+        m.d.comb += [self.issue.eq(active), self.issue_cond.eq(job.cond)]
+        m.d.sync += [
+            self.ifmap_addr.eq(tap_addr + chunk),
+            self.weight_addr.eq(weight_addr),
+            self.control.valid.eq(active),
+            self.control.first.eq(first),
+            self.control.last.eq(last),
+            self.control.cond.eq(job.cond),
+            self.control.slot.eq(job.slot),
+        ]
+        return m
