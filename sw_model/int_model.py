@@ -6,7 +6,7 @@ the integers were found is the business of `sw_model.quantize`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +111,6 @@ class IntNetwork:
                 return layer
         raise ValueError(f"layer must be one of {', '.join(self.names)}, not {name}")
 
-    @torch.no_grad()
     def run(
         self,
         images: Any,
@@ -133,23 +132,31 @@ class IntNetwork:
         Raises:
             ValueError: Wrong images, mode, masks or names.
         """
+        wanted = set(self.names if only is None else [self.layer(name).name for name in only])
+        taps: dict[str, Tap] = {}
+        for layer, tap in self.walk(images, mode, masks):
+            if layer.name in wanted:
+                taps[layer.name] = tap
+            logits = tap.ofmap
+        return Result(logits, taps)
+
+    def walk(
+        self, images: Any, mode: str = "gated", masks: Mapping[str, Tensor] | None = None
+    ) -> Iterator[tuple[IntLayer, Tap]]:
+        """Run the network and yield every layer with its tap, holding no map longer than it is read; see `run`."""
         images = torch.as_tensor(images)
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {tuple(images.shape)}")
-        wanted = set(self.names if only is None else [self.layer(name).name for name in only])
         last_use = {name: i for i, layer in enumerate(self.layers) for name in (layer.input, layer.residual) if name}
         maps = {IMAGE: images.permute(0, 3, 1, 2).to(torch.int64)}
-        taps: dict[str, Tap] = {}
         for i, layer in enumerate(self.layers):
             residual = None if layer.residual is None else maps[layer.residual]
             tap = self.run_layer(layer, maps[layer.input], residual, mode, masks)
             maps[layer.name] = tap.ofmap
-            if layer.name in wanted:
-                taps[layer.name] = tap
             for name in (layer.input, layer.residual):
                 if name and last_use[name] == i:
-                    maps.pop(name, None)  # large batches: keep only what is still read
-        return Result(maps[self.layers[-1].name], taps)
+                    maps.pop(name, None)
+            yield layer, tap
 
     @staticmethod
     @torch.no_grad()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
-    "INT32_MAX", "INT32_MIN", "base_input_group", "base_psum", "classifier", "conv2d", "decide_channels", 
+    "INT32_MAX", "INT32_MIN", "base_input_group", "base_psum", "classifier", "conv2d", "decide_channels",
     "decide_slices", "gated_psums", "requantize", "split_weight",
 ]  # fmt: skip
 

@@ -1,0 +1,259 @@
+"""Post-training quantisation: `python -m sw_model.quantize --checkpoint runs/x/last.ckpt --data FOLDER --out FILE`.
+
+All BatchNorm statistics are re-estimated through each branch on clean training images (branch 2 for its saliency's own,
+then branch 1 for all the rest), BatchNorm is folded, and `sw_model.int_builder` chooses the integers on calibration
+images. The stem takes raw uint8 colours: normalised input is ``(q / 255 - mean) / std``, so its weights become
+``w / (255 * std)``, the code of zero is ``255 * mean``, and its offset follows from the weights as quantised. Then the
+float and the integer network are evaluated on the test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from . import checkpoint, evaluate
+from .data import DataError, data_set_name, load_cifar10
+from .gating import GatedConv2d
+from .int_builder import RealLayer, build_network
+from .int_model import IMAGE, IntNetwork
+from .resnet import ResNet
+from .topology import resnet_plan
+
+__all__ = ["CLASSES", "float_accuracy", "main", "quantize", "real_layers", "restore_model"]
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+#: Images that the activation scales are chosen on, the first of the training set.
+CALIBRATION_IMAGES = 512
+
+
+def _folded(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return gain and offset of a BatchNorm in eval mode, (channels,) float64 each."""
+    if bn.running_var is None or bn.running_mean is None:
+        raise ValueError("BatchNorm must keep running statistics")
+    gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    return gain, bn.bias.double() - gain * bn.running_mean.double()
+
+
+def _threshold(conv: GatedConv2d, branch: int) -> Tensor:
+    """Return the real threshold of the saliency: ``mean + tau * sqrt(var + eps)``, (units,) float64."""
+    norm = conv.norm[branch - 1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean.double() + conv.tau.double() * (norm.running_var.double() + norm.eps).sqrt()
+
+
+@torch.no_grad()
+def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
+    """List a float network's layers with BatchNorm folded, in the engine's order.
+
+    Args:
+        model: In eval mode; its running statistics are those of the branch.
+        branch: Whose base path gates, 1 or 2.
+
+    Returns:
+        Layers for `sw_model.int_builder.build_network`.
+    """
+    modules = {name: (conv, bn) for name, conv, bn in model.named_convs()}
+    layers = []
+    for entry in resnet_plan(float(str(model.hparams["width"])), len(model.blocks) // 4):
+        conv, bn = modules[entry["name"]]
+        assert isinstance(conv, nn.Conv2d | GatedConv2d)
+        gain, offset = _folded(bn)
+        weight, zero = conv.weight.double(), None
+        if entry["input"] == IMAGE:
+            weight = weight / (255 * model.std.double().reshape(1, -1, 1, 1))
+            zero = 255 * model.mean.double().flatten()
+        gate: dict[str, Any] = {}
+        if isinstance(conv, GatedConv2d) and conv.mode != "dense":
+            gate = dict(groups=conv.groups_gating, branch=branch, slice_size=conv.slice_size,
+                        threshold=_threshold(conv, branch))  # fmt: skip
+        layers.append(RealLayer(
+            name=entry["name"], weight=weight, gain=gain, offset=offset, stride=entry["stride"],
+            pad=entry["kernel"] // 2, relu=entry["relu"], input=entry["input"], residual=entry["residual"], zero=zero,
+            **gate,
+        ))  # fmt: skip
+    ones = torch.ones(model.fc.out_features, dtype=torch.float64)
+    layers.append(RealLayer(name="fc", weight=model.fc.weight.double(), gain=ones, offset=model.fc.bias.double(),
+                            input=layers[-1].name))  # fmt: skip
+    return layers
+
+
+def _weight_names(model: ResNet) -> dict[str, str]:
+    """Return the name in the model's state of every layer's weight."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {name: names[id(conv.weight)] for name, conv, _ in model.named_convs()}
+    return dict(found, fc="fc.weight")
+
+
+@torch.no_grad()
+def quantize(
+    model: ResNet, calibration_images: Any, branch: int = 1, progress: Callable[[str], None] | None = None
+) -> IntNetwork:
+    """Quantise a network to int8; its running statistics are taken as they are.
+
+    Args:
+        model: The float network.
+        calibration_images: (N, H, W, 3), uint8: clean training images, at least 512 for a network in earnest.
+        branch: Whose base path gates, 1 or 2.
+        progress: Called with every layer's name.
+
+    Returns:
+        The integer network, with all that `restore_model` needs.
+    """
+    weights = _weight_names(model)
+    classes = CLASSES if model.fc.out_features == len(CLASSES) else range(model.fc.out_features)
+    meta = {
+        "network": dict(model.hparams),
+        "width": model.hparams["width"],
+        "groups": model.hparams["groups"],
+        "gate_mode": model.hparams["gate_mode"],
+        "branch": branch,
+        "classes": [str(name) for name in classes],
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+        "weight_names": weights,
+        "trained": True,
+    }
+    net = build_network(real_layers(model, branch), calibration_images, meta, progress=progress)
+    kept = set(weights.values())
+    state = {name: value for name, value in model.state_dict().items() if name not in kept}
+    return IntNetwork(net.layers, net.meta, net.training | state)
+
+
+def restore_model(net: IntNetwork) -> ResNet:
+    """Return the float network of a checkpoint, with the weights as quantised, to train on or compare with.
+
+    Raises:
+        CheckpointError: The checkpoint carries no training state.
+    """
+    state = checkpoint.float_state(net)
+    model = ResNet(**net.meta["network"])
+    model.load_state_dict(state)
+    return model.eval()
+
+
+@torch.no_grad()
+def float_accuracy(
+    model: ResNet,
+    images: np.ndarray,
+    labels: np.ndarray,
+    branch: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> float:
+    """Return the top-1 accuracy of the float network in eval mode; images (N, H, W, 3) uint8, labels (N,)."""
+    correct = 0
+    for start in range(0, len(images), 100):
+        batch = torch.from_numpy(images[start : start + 100]).permute(0, 3, 1, 2).float().div_(255)
+        best = model(batch, branch).argmax(1)
+        correct += int((best == torch.from_numpy(labels[start : start + 100])).sum())
+        if progress is not None:
+            progress(start + len(batch))
+    return correct / len(images)
+
+
+def _hardware() -> str:
+    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s), {os.cpu_count()} cores"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what the training wrote about itself, as plain JSON values."""
+    facts = torch.load(path, map_location="cpu", weights_only=True).get("facts", {})
+    return json.loads(json.dumps(facts, default=str))
+
+
+def _evaluate(model: ResNet, net: IntNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Evaluate both networks; returns the figures of a results file."""
+    count = len(images)
+    top1 = {"float32": float_accuracy(model, images, labels, 1, evaluate.Progress("float32", count))}
+    runs = {
+        mode: evaluate.accuracy(net, images, labels, mode, evaluate.Progress(f"int8 {mode}", count))
+        for mode in ("gated", "base", "dense")
+    }
+    top1.update(int8=runs["gated"].top1, int8_base_only=runs["base"].top1, int8_all_fire=runs["dense"].top1)
+    return {"accuracy": dict(top1, images=count), **evaluate.as_json(net, runs["gated"].gating)}
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console, top1 = Console(), figures["accuracy"]
+    console.print(evaluate.gating_table(figures))
+    names = {"float32": "float32", "int8": "int8", "int8_base_only": "base-only", "int8_all_fire": "all-fire"}
+    text = ", ".join(f"{name} {100 * top1[key]:.2f} %" for key, name in names.items())
+    console.print(f"top-1 on {top1['images']} images: {text}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Quantise a training checkpoint and evaluate it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sw_model.quantize", description="Quantise a trained network.")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/last.ckpt")
+    parser.add_argument("--data", type=Path, required=True, help="folder with CIFAR-10, see sw_model/data.py")
+    parser.add_argument("--out", type=Path, default=checkpoint.DEFAULT_CHECKPOINT, help="safetensors file to write")
+    parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
+    parser.add_argument("--limit", type=int, help="evaluate only the first test images")
+    parser.add_argument("--batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics")
+    args = parser.parse_args(argv)
+    try:
+        _run(args, ["python", "-m", "sw_model.quantize", *(sys.argv[1:] if argv is None else argv)])
+    except (DataError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(args: argparse.Namespace, command: list[str]) -> None:
+    # Imported here: they need the packages of training, which inference does without.
+    from .bn_stats import reestimate
+    from .training import load_model
+
+    start = time.monotonic()
+    model = load_model(args.checkpoint)
+    test_images, test_labels = evaluate.held_out(args.data, args.limit)
+    train_images = torch.from_numpy(load_cifar10(args.data)[0])
+    if model.gated_convs():
+        for branch in (2, 1):  # branch 1 last: the ordinary BatchNorms keep its statistics
+            print(f"BatchNorm statistics of branch {branch} over {args.batches} batches of 256", file=sys.stderr)
+            reestimate(model, train_images, branch, args.batches)
+    else:
+        reestimate(model, train_images, 1, args.batches)
+    net = quantize(model, train_images[:CALIBRATION_IMAGES])
+    net.meta.update(training=_facts(args.checkpoint), data=data_set_name(args.data))
+    checkpoint.save(args.out, net)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    net = checkpoint.load(args.out)  # what is evaluated is what was written
+
+    figures = {
+        "command": " ".join(command),
+        "data": net.meta["data"],
+        **{key: net.meta[key] for key in ("width", "groups", "gate_mode", "branch")},
+        "training": net.meta["training"],
+        "batch_norm": {"batches": args.batches, "batch_size": 256},
+        "calibration_images": CALIBRATION_IMAGES,
+        "hardware": _hardware(),
+        **_evaluate(model, net, test_images, test_labels),
+        "wall_seconds": round(time.monotonic() - start, 1),
+    }
+    if args.results:
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+        args.results.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    _show(figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
