@@ -1,0 +1,58 @@
+"""The whole core against the golden model, layer by layer, in Amaranth's simulator. The Verilog's own tests are in tests/sim."""
+
+import numpy as np
+import pytest
+from tests.hw.core_bench import run_core
+
+from gen.compiler import Placement, compile_layer
+from hw.params import HwParams
+from sim.cases import random_case
+from sw_model.accounting import count_layer
+
+TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512)
+
+
+def check(case, program, result, mode, seed):
+    tap = case.golden(mode)
+    where = f"seed {seed}"
+    expected = tap.ofmap.numpy()
+    if case.layer.kind == "fc":
+        logits = np.zeros((len(expected), 64), dtype=np.int64)
+        lanes = program.params.rq_lanes
+        for record in result.logits:
+            for n in range(lanes):
+                logits[record.image, 8 * record.slice + lanes * record.phase + n] = record.logits[n]
+        assert np.array_equal(logits[:, :expected.shape[1]], expected), where
+        assert not result.writes
+    else:
+        words = np.array(result.words, dtype=np.uint8).reshape(*program.ofmap.addresses().shape, -1)
+        assert np.array_equal(program.ofmap.from_words(words, program.channels, program.signed), expected), where
+        granules = [(write.addr, write.sub) for _, write in result.writes]
+        assert len(granules) == len(set(granules)) == words.size // program.params.rq_lanes, where
+        assert result.cycles == result.writes[-1][0], where
+    count = count_layer(case.layer, case.ifmap.shape[2:], len(case.ifmap), program.params.in_par,
+                        tap.decision if case.layer.gated else None)
+    assert (result.base_steps, result.cond_steps) == (count.base, count.conditional), where
+    assert result.base_steps + result.cond_steps + sum(result.idle) == result.cycles, where
+    if mode == "gated" and case.layer.gated:
+        decision = tap.decision.permute(1, 0, 2, 3).numpy()
+        got = np.zeros_like(decision)
+        order = []
+        for record in result.masks:
+            assert record.fire in (0, 0xff)
+            got[record.slice, record.image, record.row, record.col] = record.fire != 0
+            order.append((record.slice, record.image, record.row, record.col))
+        assert order == sorted(order) and len(order) == decision.size, where
+        assert np.array_equal(got, decision), where
+        assert (result.decisions, result.fired) == (decision.size, decision.sum()), where
+    else:
+        assert not result.masks
+
+
+@pytest.mark.parametrize("mode", ["gated", "dense", "base"])
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+def test_gated_layer(mode, gaps, seed):
+    case = random_case(seed % 2**31, in_ch=8, out_ch=32, size=(3, 4), images=2, residual="unsigned")
+    program = compile_layer(case.layer, case.ifmap, case.residual, TINY, mode)
+    [result] = run_core(TINY, [program], gaps=gaps, seed=seed)
+    check(case, program, result, mode, seed)
