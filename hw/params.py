@@ -30,7 +30,7 @@ class HwParams:
     ring_entries : :class:`int`
         Depth of the weight ring, in entries of ``8 * in_par`` bytes. A power of two.
     psum_slots : :class:`int`
-        Pixels whose base psums may be in flight. A power of two from 2 to 16.
+        Pixels whose psums may be in flight. 2 to 16.
     max_slices : :class:`int`
         Largest number of slices of a layer: bounds its output channels to ``8 * max_slices``. A power of two.
     max_map : :class:`int`
@@ -58,7 +58,7 @@ class HwParams:
     trace: bool = True
 
     def __post_init__(self):
-        for name, allowed in (("in_par", (2, 4, 8, 16)), ("rq_lanes", (1, 2, 4, 8)), ("psum_slots", (2, 4, 8, 16))):
+        for name, allowed in (("in_par", (2, 4, 8, 16)), ("rq_lanes", (1, 2, 4, 8)), ("psum_slots", range(2, 17))):
             self._check_int(name)
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")

@@ -33,7 +33,7 @@ class SlotQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        m.submodules.slots = slots = memory.Memory(shape=params.slot_bits, depth=params.psum_slots, init=[])
+        m.submodules.slots = slots = memory.Memory(shape=params.slot_bits, depth=1 << params.slot_bits, init=[])
         write = slots.write_port()
         read = slots.read_port(domain="comb")
 
