@@ -218,6 +218,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> None:
+    if not args.checkpoint.is_file():
+        raise ValueError(f"training checkpoint must exist, not {args.checkpoint}")
     # Imported here: they need the packages of training, which inference does without.
     from .bn_stats import reestimate
     from .training import load_model

@@ -1,0 +1,116 @@
+"""Accuracy, sparsity and dynamics of a quantised network over batches of images."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sw_model import accounting, checkpoint, evaluate
+from sw_model.images import default_images
+from sw_model.int_model import random_network
+
+PHOTOS = np.stack([image for _, image in default_images(6)])
+
+
+@pytest.fixture(scope="module")
+def net():
+    return random_network(width=0.5, seed=2, blocks=1)
+
+
+def test_accuracy_counts_over_batches(net, monkeypatch):
+    result = net.run(PHOTOS)
+    labels = result.classes().numpy()
+    labels[0] = (labels[0] + 1) % 10
+    monkeypatch.setattr(evaluate, "_BATCH", 4)
+    monkeypatch.setattr(evaluate, "DYNAMIC_IMAGES", 5)
+    done = []
+    outcome = evaluate.accuracy(net, PHOTOS, labels, "gated", done.append)
+    assert (outcome.correct, outcome.images, outcome.top1) == (5, 6, 5 / 6)
+    assert done == [4, 6]
+    expected = accounting.count_network(net, 6, evaluate.chunk_size(net), result)
+    assert list(outcome.gating.counts.values()) == expected
+    for name, tap in result.taps.items():
+        if tap.decision is not None:
+            rate = tap.decision[:5].double().mean((0, 2, 3))
+            dynamic = float(((rate >= 0.02) & (rate <= 0.98)).double().mean())
+            assert outcome.gating.dynamic(name) == dynamic, name
+
+
+def test_base_and_dense_have_no_gating(net):
+    labels = np.zeros(6, np.int64)
+    for mode in ("base", "dense"):
+        outcome = evaluate.accuracy(net, PHOTOS, labels, mode)
+        assert outcome.correct == int((net.run(PHOTOS, mode).classes() == 0).sum())
+        assert outcome.gating.counts == {}
+
+
+def test_figures_and_table(net):
+    figures = evaluate.as_json(net, evaluate.accuracy(net, PHOTOS, np.zeros(6, np.int64)).gating)
+    json.dumps(figures)
+    assert list(figures["layers"]) == net.names
+    assert figures["layers"]["conv1"]["dynamic_slices"] is None
+    assert 0 < figures["sparsity"]["output"] < 1 and 0 < figures["dynamic_slices"] <= 1
+    assert 1 < figures["flop_reduction"]["whole_network"] < figures["flop_reduction"]["mac_weighted"] < 4
+    assert evaluate.gating_table(figures).row_count == len(net.layers) + 2
+
+
+def test_zeros_takes_the_worst_photograph(net):
+    images = np.stack([image for _, image in default_images(3)])
+    tap = net.run(images).taps["conv3_1"]
+    worst = max(float((ofmap == 0).double().mean()) for ofmap in tap.ofmap)
+    assert evaluate.zeros(net, 3)["conv3_1"] == worst
+    assert "fc" not in evaluate.zeros(net, 1)
+
+
+def test_chunk_size(net):
+    assert evaluate.chunk_size(net) == 8
+    assert evaluate.chunk_size(random_network(width=0.25, blocks=1, groups=2)) == 8
+
+
+def write_data(folder):
+    """A data folder in the original's format, of six photographs."""
+    import pickle
+
+    flat = PHOTOS.transpose(0, 3, 1, 2).reshape(6, -1)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(pickle.dumps({b"data": flat, b"labels": [0, 1, 2, 3, 4, 5]}))
+
+
+def test_main(net, tmp_path, capsys):
+    write_data(tmp_path)
+    checkpoint.save(tmp_path / "net.safetensors", net)
+    options = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", str(tmp_path)]
+    assert evaluate.main([*options, "--limit", "3", "--json", str(tmp_path / "out.json")]) == 0
+    assert "top-1 on 3 images: gated" in capsys.readouterr().out
+    top1 = json.loads((tmp_path / "out.json").read_text())["accuracy"]
+    expected = net.run(PHOTOS[:3]).classes() == torch.arange(3)
+    assert top1["int8"] == float(expected.double().mean()) and top1["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--checkpoint", "nowhere.safetensors"], "checkpoint nowhere.safetensors must be an existing file"),
+        (["--limit", "0"], "limit must be 1 to 6, not 0"),
+        (["--limit", "7"], "limit must be 1 to 6, not 7"),
+        (["--data", "nowhere"], "data folder must hold"),
+    ],
+)
+def test_main_refuses_bad_input(net, tmp_path, capsys, options, message):
+    write_data(tmp_path)
+    checkpoint.save(tmp_path / "net.safetensors", net)
+    good = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", str(tmp_path)]
+    assert evaluate.main([*good, *options]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_progress_is_silent_on_short_work(capsys):
+    progress = evaluate.Progress("work", 10)
+    progress(5)
+    assert capsys.readouterr().err == ""
+    progress = evaluate.Progress("work", 10, every=0)
+    progress(5)
+    assert capsys.readouterr().err.startswith("work: 5/10 images, ")

@@ -1,0 +1,210 @@
+"""From the float network to the integers: every choice against its definition, the whole against the float model."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from sw_model import checkpoint, int_ops, quantize
+from sw_model.images import PHOTOGRAPHS, default_images
+from sw_model.int_builder import integer_thresholds, quantize_weight, requantizer_parameters
+from sw_model.int_model import MODES
+from sw_model.resnet import ResNet
+
+PHOTOS = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
+INPUT = torch.from_numpy(PHOTOS).permute(0, 3, 1, 2).float() / 255
+
+
+def make_model(seed, gate_mode="slice"):
+    """A small network with random affine parameters and statistics of the photographs, each branch its own."""
+    torch.manual_seed(seed)
+    model = ResNet(width=0.5, depth=10, gate_mode=gate_mode)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        for conv in model.gated_convs().values():
+            conv.tau.fill_(0.5)
+        for norm in norms:
+            norm.momentum = None
+        model.train()
+        for branch in (2, 1):
+            for norm in norms:
+                norm.reset_running_stats()
+            model(INPUT, branch)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(11)
+
+
+@pytest.fixture(scope="module")
+def net(model):
+    return quantize.quantize(model, PHOTOS)
+
+
+def test_quantize_weight_has_one_scale_per_slice(seed):
+    weight = torch.randn(20, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+    weight[8:16] = 0
+    code, scale = quantize_weight(weight)
+    for start, stop in ((0, 8), (16, 20)):
+        peak = float(weight[start:stop].abs().max())
+        assert scale[start:stop].tolist() == [pytest.approx(peak / 127)] * (stop - start), f"{seed=}"
+        assert int(code[start:stop].abs().max()) == 127, f"{seed=}"
+    assert scale[8:16].tolist() == [1.0] * 8 and not code[8:16].any()
+    error = (code * scale.reshape(-1, 1, 1, 1) - weight).abs()
+    assert bool((error <= scale.reshape(-1, 1, 1, 1) * 0.5000001).all()), f"{seed=}"
+
+
+def test_quantize_weight_rounds_halves_to_even():
+    code, _ = quantize_weight(torch.tensor([[0.5, 1.5, -0.5, 127.0]]))
+    assert code.tolist() == [[0, 2, 0, 127]]
+
+
+def test_integer_thresholds_decide_as_the_real_rule(rng, seed):
+    for _ in range(200):
+        threshold, unit = rng.uniform(-50, 50), rng.choice([2.0**-8, 0.0123, 0.3])
+        threshold = rng.choice([threshold, rng.randrange(-100, 100) * unit / 8])  # ties, too
+        real_values = (torch.tensor([value], dtype=torch.float64) for value in (threshold, unit))
+        k = int(integer_thresholds(*real_values, 8)[0])
+        real = Fraction(8) * Fraction(threshold) / Fraction(unit)
+        for total in range(k - 2, k + 3):
+            if abs(real - round(real)) > Fraction(1, 10**9) or unit == 2.0**-8:  # elsewhere double may round the tie
+                assert (total > k) == (total > real), f"{seed=} {threshold=} {unit=} {total=}"
+
+
+def test_integer_thresholds_saturate():
+    threshold = torch.tensor([1e30, -1e30, math.inf, -math.inf], dtype=torch.float64)
+    expected = [2**31 - 1, -(2**31), 2**31 - 1, -(2**31)]
+    assert integer_thresholds(threshold, torch.ones(4), 8).tolist() == expected
+
+
+def test_requantizer_parameters_are_as_precise_as_they_can_be(rng, seed):
+    weight = torch.randint(-127, 128, (3, 16, 3, 3), generator=torch.Generator().manual_seed(seed)).to(torch.int8)
+    for _ in range(50):
+        gain = torch.tensor([rng.uniform(-1, 1) * 10 ** rng.uniform(-6, -2) for _ in range(3)], dtype=torch.float64)
+        offset = torch.tensor([rng.uniform(-300, 300) for _ in range(3)], dtype=torch.float64)
+        residual_gain = rng.choice([0.0, 10 ** rng.uniform(-3, 2)])
+        M, B, S, R0, Q = requantizer_parameters(weight, gain, offset, residual_gain)
+        assert (M.dtype, B.dtype) == (torch.int16, torch.int64)
+        bound = weight.long().abs().sum((1, 2, 3)) * 255 * M.long().abs() + B.abs()
+        assert int(bound.max()) + 255 * R0 * 2**Q + 2 ** (S - 1) < 2**47, f"{seed=}"
+        assert bool(((M.double() / 2**S - gain).abs() <= 0.5 / 2**S).all()), f"{seed=}"
+        assert bool(((B.double() / 2**S - offset).abs() <= 0.5 / 2**S).all()), f"{seed=}"
+        assert abs(R0 * 2**Q / 2**S - residual_gain) <= max(0.5 / 2**S, residual_gain * 2**-16), f"{seed=}"
+        assert S == 40 or int(M.abs().max()) > 2**14 - 2 or residual_gain > 0, f"{seed=}"
+
+
+def test_requantizer_parameters_refuse_what_cannot_fit():
+    weight = torch.full((1, 16, 3, 3), 127, dtype=torch.int8)
+    one = torch.ones(1, dtype=torch.float64)
+    for gain, offset, residual in ((1e6 * one, one, 0.0), (one, 1e15 * one, 0.0), (one, one, 1e15)):
+        with pytest.raises(ValueError, match="requantiser must fit int16 multipliers and an int48 sum"):
+            requantizer_parameters(weight, gain, offset, residual)
+
+
+def real_ofmap(conv, bn, x, branch=1):
+    return bn(conv(x, branch) if hasattr(conv, "tau") else conv(x))
+
+
+@torch.no_grad()
+def test_every_layer_by_itself_is_near_the_float_model(model, net):
+    """Float layers on the real values of the integer network's ifmaps: decisions agree, ofmaps differ by a code."""
+    result, scales = net.run(PHOTOS), net.meta["scales"]
+    for name, conv, bn in model.named_convs():
+        layer, tap = net.layer(name), result.taps[name]
+        if name == "conv1":
+            y = real_ofmap(conv, bn, (INPUT - model.mean) / model.std)
+        else:
+            y = real_ofmap(conv, bn, (tap.ifmap * scales[layer.input]).float())
+        if tap.decision is not None:
+            x = (tap.ifmap * scales[layer.input]).float()
+            agree = (conv.margin(conv.base(x)) > 0) == tap.decision
+            assert float(agree.double().mean()) > 0.97, name
+            y = y.where(agree.repeat_interleave(layer.slice_size, 1), torch.nan)
+        if tap.residual is not None:
+            y = y + (tap.residual * scales[layer.residual]).float()
+        code = (y / scales[name]).clamp(layer.lo, layer.hi)
+        error = (code - tap.ofmap)[~code.isnan()].abs()
+        assert float(error.mean()) < 1 and float(error.quantile(0.99)) < 4, name
+
+
+@torch.no_grad()
+def test_the_whole_network_follows_the_float_model(model, net):
+    expected, got = model(INPUT), net.run(PHOTOS)
+    scale = net.meta["scales"]["conv5_2"] * float(net.training["scale.fc"][0]) / 16
+    logits = got.logits * scale
+    assert float(np.corrcoef(expected.flatten(), logits.flatten())[0, 1]) > 0.95
+    assert float((expected - logits).abs().mean()) < 0.3 * float(expected.std())
+
+
+@torch.no_grad()
+def test_stem_pads_with_the_mean_colour(model, net):
+    stem = net.layers[0]
+    assert stem.pad_code == (125, 123, 114)
+    # An image of the mean colour is zero after normalisation: the stem gives BatchNorm's offset everywhere.
+    image = torch.tensor(stem.pad_code, dtype=torch.uint8).expand(1, 32, 32, 3)
+    ofmap = net.run(image, only=["conv1"]).taps["conv1"].ofmap
+    assert bool((ofmap == ofmap[:, :, :1, :1]).all())
+    bn = model.bn1
+    zero = (bn.bias - bn.weight * bn.running_mean / (bn.running_var + bn.eps).sqrt()).clamp(min=0)
+    assert float((ofmap[0, :, 0, 0] * net.meta["scales"]["conv1"] - zero).abs().max()) < 0.05
+
+
+@torch.no_grad()
+def test_training_state_gives_the_float_model_back(model, net, tmp_path):
+    checkpoint.save(tmp_path / "net.safetensors", net)
+    again = quantize.restore_model(checkpoint.load(tmp_path / "net.safetensors"))
+    original = model.state_dict()
+    weights = set(net.meta["weight_names"].values())
+    for name, value in again.state_dict().items():
+        if name in weights:
+            assert float((value - original[name]).abs().max()) <= float(original[name].abs().max()) / 200, name
+        else:
+            assert torch.equal(value, original[name]), name
+    second = quantize.quantize(again, PHOTOS)
+    for a, b in zip(net.layers, second.layers, strict=True):
+        assert torch.equal(a.weight, b.weight), a.name
+
+
+def test_branch_2_uses_its_own_statistics(model, net):
+    other = quantize.quantize(model, PHOTOS, branch=2)
+    layer, first = other.layer("conv2_1"), net.layer("conv2_1")
+    norm, tau = model.blocks[0].conv1.norm[1], model.blocks[0].conv1.tau.double()
+    threshold = norm.running_mean.double() + tau * (norm.running_var.double() + norm.eps).sqrt()
+    unit = other.training["scale.conv2_1"][::8].double() * other.meta["scales"]["conv1"]
+    difference = layer.K - 8 * threshold.detach() / unit
+    assert layer.branch == 2 and float(difference.abs().max()) < 1 + 1e-3 * float(layer.K.abs().max())
+    assert not torch.equal(layer.K, first.K)
+
+
+@pytest.mark.parametrize("gate_mode", ["channel", "dense"])
+def test_other_gate_modes(gate_mode):
+    model = make_model(12, gate_mode)
+    net = quantize.quantize(model, PHOTOS)
+    assert [layer.gated for layer in net.layers].count(True) == (8 if gate_mode == "channel" else 0)
+    with torch.no_grad():
+        expected = model(INPUT)
+    logits = {mode: net.run(PHOTOS, mode).logits for mode in MODES if mode != "forced"}
+    assert float(np.corrcoef(expected.flatten(), logits["gated"].flatten())[0, 1]) > 0.9
+    assert torch.equal(logits["dense"], logits["gated"]) == (gate_mode == "dense")
+
+
+def test_main_refuses_bad_input(tmp_path, capsys):
+    assert quantize.main(["--checkpoint", str(tmp_path / "none.ckpt"), "--data", str(tmp_path)]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: training checkpoint must exist, not ") and output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_thresholds_have_the_sign_of_the_scale(net):
+    """Scales are positive, so a greater saliency never turns a decision off."""
+    for layer in net.layers:
+        if layer.gated:
+            assert bool((net.training[f"scale.{layer.name}"] > 0).all())
+            assert int(layer.K.min()) > int_ops.INT32_MIN and int(layer.K.max()) < int_ops.INT32_MAX
