@@ -16,12 +16,15 @@ from .program import MapPlace, Placement, Program
 __all__ = ["MODES", "CompileError", "Placement", "Program", "compile_layer"]
 
 #: Modes in which a layer can be compiled, and what they mean to the engine. Layers without a gate are always `BASE`.
-MODES = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE}
+MODES: dict[str, Any] = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE}
+
+#: Where the maps lie if nothing else is wanted.
+IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
 
 
 def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode: str = "gated", *,
-                  ifmap_at: Placement = Placement(bank=0), residual_at: Placement = Placement(bank=1),
-                  ofmap_at: Placement = Placement(bank=2), rows: tuple[int, int] | None = None) -> Program:
+                  ifmap_at: Placement = IFMAP, residual_at: Placement = RESIDUAL, ofmap_at: Placement = OFMAP,
+                  rows: tuple[int, int] | None = None) -> Program:
     """Compile one pass of one layer.
 
     Parameters
@@ -90,27 +93,30 @@ def _place(layer: Any, what: str, wanted: Placement, rows: int, cols: int, words
            params: HwParams) -> MapPlace:
     size = rows * cols * words
     step = size if wanted.image_step is None else wanted.image_step
-    place = MapPlace(bank=wanted.bank, base=wanted.base, image_step=step, images=geometry.images, rows=rows, cols=cols, words=words)
+    place = MapPlace(bank=wanted.bank, base=wanted.base, image_step=step, images=geometry.images,
+                     rows=rows, cols=cols, words=words)
     if not 0 <= wanted.bank < 4 or wanted.base < 0 or step < size:
-        raise CompileError(f"layer {layer.name}: {what} must be in bank 0 to 3, at a base of at least 0, its images at least "
-                           f"{size} words apart, not in bank {wanted.bank} at {wanted.base}, {step} apart")
+        raise CompileError(f"layer {layer.name}: {what} must be in bank 0 to 3, at a base of at least 0, its images at "
+                           f"least {size} words apart, not in bank {wanted.bank} at {wanted.base}, {step} apart")
     if place.stop > params.bank_words:
-        raise CompileError(f"layer {layer.name}: {what} must fit a bank of {params.bank_words} words, but {geometry.images} "
-                           f"image(s) of {rows}x{cols} pixels x {words} words from address {wanted.base} end at {place.stop}")
+        raise CompileError(f"layer {layer.name}: {what} must fit a bank of {params.bank_words} words, but "
+                           f"{geometry.images} image(s) of {rows}x{cols} pixels x {words} words from address "
+                           f"{wanted.base} end at {place.stop}")
     return place
 
 
 def _check_apart(layer: Any, source: MapPlace, other: MapPlace, what: str) -> None:
     if source.bank == other.bank:
-        raise CompileError(f"layer {layer.name}: {what} must be in another bank than the ifmap's, not in bank {other.bank}")
+        raise CompileError(f"layer {layer.name}: {what} must be in another bank than the ifmap's, "
+                           f"not in bank {other.bank}")
 
 
 def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional: bool) -> np.ndarray:
     """Order a layer's weights for the ring.
 
-    For each slice its base entries, by tap row, tap column and ascending chunk, then (if wanted) its conditional entries, alike.
-    Byte ``lane * in_par + k`` of an entry is the weight of output channel ``8 * slice + lane`` and input channel
-    ``in_par * chunk + k``; padding channels have weight 0.
+    For each slice its base entries, by tap row, tap column and ascending chunk, then (if wanted) its conditional
+    entries, alike. Byte ``lane * in_par + k`` of an entry is the weight of output channel ``8 * slice + lane`` and input
+    channel ``in_par * chunk + k``; padding channels have weight 0.
 
     Returns
     -------
@@ -164,7 +170,7 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
     }, count
 
 
-def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: GateMode, source: MapPlace,
+def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, source: MapPlace,
                added: MapPlace | None, target: MapPlace | None) -> dict[str, int]:
     space = 1 << params.bank_addr_bits
     g = geometry

@@ -1,4 +1,4 @@
-"""Where the numbers of one layer and pass come from: chunks, slices, taps, entries, words; and whether they fit the engine.
+"""The numbers of one layer and pass: chunks, slices, taps, entries, words; and whether they fit the engine.
 
 All counts of the compiler, and all refusals of a layer that the engine cannot compute, are in this file.
 """
@@ -43,8 +43,8 @@ class Geometry:
     slices, group_slices
         Slices of the ofmap, padding included, and those of one output group.
     in_words, out_words
-        Words of a pixel of the ifmap and of the ofmap. Maps have whole slices of 8 channels, so a pixel of a narrow ifmap may
-        end with a word that is no chunk.
+        Words of a pixel of the ifmap and of the ofmap. Maps have whole slices of 8 channels, so a pixel of a
+        narrow ifmap may end with a word that is no chunk.
     hold
         Whether every tap uses the same weights (classifier).
     """
@@ -118,8 +118,8 @@ def _requirer(name: str) -> Callable[[bool, str], None]:
 def uses_patches(layer: Any) -> bool:
     """Tell whether a layer becomes a 1x1 convolution over patches: the one that reads the image.
 
-    Its 3 channels would fill 3 of ``in_par`` multipliers; and as the engine skips padded taps, codes of padding other than 0
-    have to be in the map.
+    Its 3 channels would fill 3 of ``in_par`` multipliers; and as the engine skips padded taps, codes of padding other
+    than 0 have to be in the map.
     """
     return layer.kind == "conv" and layer.kernel > 1 and (layer.input == "image" or any(layer.pad_code))
 
@@ -190,8 +190,9 @@ def _measure_classifier(layer: Any, params: HwParams, images: int, in_rows: int,
     require(max(in_rows, in_cols) <= 8, f"pooling must be over at most 8x8 pixels, not {in_rows}x{in_cols}")
     chunks, slices = _ceil(layer.in_ch, params.in_par), _ceil(layer.out_ch, LANES)
     geometry = Geometry(
-        patches=False, images=images, in_first_row=0, in_rows=in_rows, in_cols=in_cols, out_first_row=0, out_rows=1, out_cols=1,
-        tap_rows=in_rows, tap_cols=in_cols, stride=1, pad_top=False, pad_bottom=False, pad_left=False, pad_right=False,
+        patches=False, images=images, in_first_row=0, in_rows=in_rows, in_cols=in_cols,
+        out_first_row=0, out_rows=1, out_cols=1, tap_rows=in_rows, tap_cols=in_cols, stride=1,
+        pad_top=False, pad_bottom=False, pad_left=False, pad_right=False,
         chunks=chunks, group_chunks=chunks, slices=slices, group_slices=slices,
         in_words=_map_words(layer.in_ch, params), out_words=0, hold=True)
     _check_limits(geometry, params, require)
@@ -201,7 +202,8 @@ def _measure_classifier(layer: Any, params: HwParams, images: int, in_rows: int,
 def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[bool, str], None]) -> None:
     if groups == 1:
         return
-    require(layer.slice_size == LANES, f"gated layer must decide per slice of {LANES} channels, not of {layer.slice_size}")
+    require(layer.slice_size == LANES,
+            f"gated layer must decide per slice of {LANES} channels, not of {layer.slice_size}")
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
         require(channels % groups == 0 and channels // groups % unit == 0,
                 f"{what} channels per group must be a multiple of {unit}, not {channels} / {groups}")

@@ -1,7 +1,7 @@
 """Packs many values of one layout at once: what `layout.const` does for one, done by numpy for an array.
 
-Offsets and widths are asked of the Amaranth layouts in `hw.layouts`, never written here. A packed word is a row of bytes,
-lowest byte first, in which bit ``n`` of the layout is bit ``n % 8`` of byte ``n // 8``.
+Offsets and widths are asked of the Amaranth layouts in `hw.layouts`, never written here. A packed word is a row of
+bytes, lowest byte first, in which bit ``n`` of the layout is bit ``n % 8`` of byte ``n // 8``.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def unpack(layout: data.Layout, words: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        By field, as `pack` takes them: (count,) int64, sign extended where the field is signed; (count, bytes) uint8 for a
-        field wider than 62 bits; nested mappings for nested layouts; the index into an array layout is the second axis.
+        By field, as `pack` takes them: (count,) int64, sign extended where the field is signed; (count, bytes) uint8
+        for a field wider than 62 bits; nested mappings for nested layouts; the index into an array layout is the
+        second axis.
     """
     bits = np.unpackbits(np.ascontiguousarray(words, dtype=np.uint8), axis=1, bitorder="little")
     fields: dict[tuple[str, ...], list[np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""One pass of one layer, ready for the engine: what is loaded, what is streamed, and where the ofmap lies afterwards."""
+"""One pass of one layer, ready for the engine: what is loaded, what is streamed, where the ofmap lies then."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class MapPlace:
         return self.base + self.image_step * np.arange(self.images).reshape(-1, 1, 1, 1) + within
 
     def to_words(self, maps: np.ndarray, in_par: int) -> np.ndarray:
-        """Cut (images, C, rows, cols) codes into words, (images, rows, cols, words, in_par) uint8; channels padded with 0."""
+        """Cut (images, C, rows, cols) codes into words, (images, rows, cols, words, in_par) uint8, padded with 0."""
         padding = self.words * in_par - maps.shape[1]
         codes = np.pad(maps.astype(np.int64), ((0, 0), (0, padding), (0, 0), (0, 0))).astype(np.uint8)
         return codes.transpose(0, 2, 3, 1).reshape(self.images, self.rows, self.cols, self.words, in_par)

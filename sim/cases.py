@@ -1,4 +1,4 @@
-"""Small random layers with lively maps: decisions about half and half, a tie in every slice, codes that are not saturated."""
+"""Small random layers with lively maps: decisions half and half, a tie in every slice, codes that are not saturated."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
     if classes:
         layer = IntLayer(
             name=f"case{seed}", kind="fc", weight=integers(-127, 128, classes, in_ch).to(torch.int8),
-            M=torch.ones(classes, dtype=torch.int16), B=integers(-100000, 100000, classes), S=0, lo=-(2**31), hi=2**31 - 1,
-            input="before")
+            M=torch.ones(classes, dtype=torch.int16), B=integers(-100000, 100000, classes), S=0,
+            lo=-(2**31), hi=2**31 - 1, input="before")
         return Case(layer, ifmap, None)
 
     weight = integers(-127, 128, out_ch, in_ch, kernel, kernel).to(torch.int8)

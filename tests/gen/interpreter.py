@@ -1,8 +1,8 @@
 """A slow engine in Python that executes a program word by word: what the registers, banks and streams mean.
 
-It is written from the interface's definition, not from the hardware: every address is computed as the registers say, modulo
-the size of a bank, and every weight is taken from the stream in order. Only what the hardware may do in any order (when a
-job runs) is done in the simplest one.
+It is written from the interface's definition, not from the hardware: every address is computed as the registers say,
+modulo the size of a bank, and every weight is taken from the stream in order. Only what the hardware may do in any
+order (when a job runs) is done in the simplest one.
 """
 
 from dataclasses import dataclass, field
@@ -133,4 +133,5 @@ class Interpreter:
             total += code * (reg["residual_scale"] << reg["residual_shift"])
         low, high = (-128, 127) if reg["signed_output"] else (0, 255)
         address = reg["ofmap_base"] + image * reg["ofmap_image_step"] + within
-        self.banks[reg["ofmap_bank"], address % self.params.bank_words, byte] = min(max(total >> reg["shift"], low), high) & 255
+        code = min(max(total >> reg["shift"], low), high) & 255
+        self.banks[reg["ofmap_bank"], address % self.params.bank_words, byte] = code

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.gen.interpreter import Interpreter
 
 from gen.compiler import CompileError, Placement, compile_layer
 from hw.params import HwParams
 from sim.cases import random_case
 from sw_model.accounting import count_layer
+from tests.gen.interpreter import Interpreter
 
 SMALL = HwParams(in_par=4, rq_lanes=1)
 FULL = HwParams()
 
 
-def check(case, params, mode, ofmap=None, **options):
+def check(case, params, mode, **options):
     """Compile, execute and compare with the golden model; return the program and its outcome."""
     program = compile_layer(case.layer, case.ifmap, case.residual, params, mode, **options)
     engine = Interpreter(params)
@@ -30,7 +30,8 @@ def check(case, params, mode, ofmap=None, **options):
         return program, outcome
     words = outcome.banks[program.ofmap.bank, program.ofmap.addresses()]
     rows = options.get("rows") or (0, expected.shape[2])
-    assert np.array_equal(program.ofmap.from_words(words, program.channels, program.signed), expected[:, :, slice(*rows)])
+    ofmap = program.ofmap.from_words(words, program.channels, program.signed)
+    assert np.array_equal(ofmap, expected[:, :, slice(*rows)])
     if options.get("rows") is None:
         decision = tap.decision if mode == "gated" else None
         if case.layer.gated and mode == "base":
@@ -61,7 +62,8 @@ def test_groups_and_branches(groups, in_ch, out_ch, branch):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (5, 4)])
 def test_shapes_of_ungated_layers(kernel, stride, size):
-    check(random_case(3, in_ch=10, out_ch=12, size=size, kernel=kernel, stride=stride, groups=1, relu=False), SMALL, "dense")
+    case = random_case(3, in_ch=10, out_ch=12, size=size, kernel=kernel, stride=stride, groups=1, relu=False)
+    check(case, SMALL, "dense")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 3)])
