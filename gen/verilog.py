@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,13 @@ __all__ = ["BUILD", "describe", "fields", "generate", "main", "ports", "to_veril
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
 
+#: An escaped name.
+_NAME = re.compile(r"\\(\S+) ")
+
+#: Initial value of a word of a memory, and the block of them all.
+_WORD = re.compile(r"    (?:\\\S+ |\w+)\[\d+\] = (\S+);\n")
+_WORDS = re.compile(rf"^  initial begin\n(?P<words>(?:{_WORD.pattern})+)  end\n", re.MULTILINE)
+
 
 def to_verilog(component: wiring.Component, name: str) -> str:
     """Convert `component` to Verilog with `name` as the name of its top module.
@@ -40,12 +48,35 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     previous = os.environ.get("AMARANTH_USE_YOSYS")
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     try:
-        return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     finally:
         if previous is None:
             del os.environ["AMARANTH_USE_YOSYS"]
         else:
             os.environ["AMARANTH_USE_YOSYS"] = previous
+    return _plain_names(_bare_memories(text))
+
+
+def _plain_names(text: str) -> str:
+    """Write ``.0`` for ``[0]`` in the names of fields.
+
+    The abc9 pass of Yosys 0.70 takes a wire called ``x[0]`` for bit 0 of the wire ``x``, and fails.
+    """
+    renamed = {name: name.replace("[", ".").replace("]", "") for name in _NAME.findall(text)}
+    if len(set(renamed.values())) != len(renamed):
+        raise AssertionError("two names become one")
+    return _NAME.sub(lambda match: f"\\{renamed[match[1]]} ", text)
+
+
+def _bare_memories(text: str) -> str:
+    """Leave out that memories hold zeros at first, which takes a line a word and most of the time of a synthesis.
+
+    The core reads nothing that has not been written; memories with other contents keep them.
+    """
+    def strip(match: re.Match[str]) -> str:
+        zeros = all(re.fullmatch(r"\d+'[bdh]0+", value) for value in _WORD.findall(match["words"]))
+        return "" if zeros else match[0]
+    return _WORDS.sub(strip, text)
 
 
 def generate(params: HwParams, name: str) -> str:

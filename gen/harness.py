@@ -1,0 +1,52 @@
+"""Pin harness: puts the compute core with its thousands of port bits between registers and a handful of pins."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Harness"]
+
+
+class Harness(wiring.Component):
+    """Drives every input of a component from a shift register and folds every output into another.
+
+    Nothing of the component can be optimised away, as every input bit changes and every output bit reaches a pin. All
+    paths between pins and component, in both directions, have a register at either end: they say nothing about the
+    component's speed. Two registers follow each output, so that the second is free to lie anywhere.
+
+    Parameters
+    ----------
+    component : :class:`wiring.Component`
+        The component; its submodule is called ``core``.
+
+    Members
+    -------
+    i : first bit of the shift register of inputs.
+    o : last bit of the shift register of outputs, each of which is added modulo 2 to the bit that passes.
+    """
+    def __init__(self, component):
+        self.component = component
+        super().__init__({"i": In(1), "o": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = self.component
+
+        inputs, outputs = [], []
+        for _, member, value in self.component.signature.flatten(self.component):
+            (inputs if member.flow == In else outputs).append(Value.cast(value))
+
+        shift_in = Signal(sum(map(len, inputs)))
+        m.d.sync += shift_in.eq(Cat(self.i, shift_in))
+        m.d.comb += Cat(inputs).eq(shift_in)
+
+        near = Signal(sum(map(len, outputs)))
+        far = Signal.like(near)
+        shift_out = Signal.like(near)
+        m.d.sync += [
+            near.eq(Cat(outputs)),
+            far.eq(near),
+            shift_out.eq(Cat(self.i, shift_out) ^ far),
+        ]
+        m.d.comb += self.o.eq(shift_out[-1])
+        return m
