@@ -10,9 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,135 +17,16 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from . import accounting
 from .checkpoint import DEFAULT_CHECKPOINT, load
 from .data import DataError, load_cifar10
 from .images import default_images
+from .int_accuracy import Gating
 from .int_model import IntNetwork
+from .parallel import Task, evaluate_all
 
-__all__ = ["Accuracy", "Gating", "Progress", "accuracy", "as_json", "chunk_size",
-           "gating_table", "held_out", "main", "zeros"]  # fmt: skip
-
-#: Images whose decisions tell how dynamic a slice is, and the shares of fired pixels between which it is.
-DYNAMIC_IMAGES, DYNAMIC_RANGE = 200, (0.02, 0.98)
-_BATCH = 50
-
-
-class Progress:
-    """A line on standard error every few seconds: what is done, at which rate, and how long it takes still."""
-
-    def __init__(self, what: str, total: int, every: float = 5.0) -> None:
-        self.what, self.total, self.every = what, total, every
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self.last < self.every:
-            return
-        self.last = now
-        rate = done / (now - self.start)
-        left = (self.total - done) / rate
-        print(f"{self.what}: {done}/{self.total} images, {rate:.1f} img/s, {left:.0f} s left", file=sys.stderr)
-
-
-@dataclass
-class Gating:
-    """What the decisions of many images add up to.
-
-    Attributes:
-        counts: Work by layer, summed over the images.
-        fired: By gated layer, (slices,) int64: pixels that fired in the first `DYNAMIC_IMAGES` images.
-        pixels: By gated layer: pixels looked at for `fired`.
-    """
-
-    counts: dict[str, accounting.LayerCount] = field(default_factory=dict)
-    fired: dict[str, Tensor] = field(default_factory=dict)
-    pixels: dict[str, int] = field(default_factory=dict)
-
-    def add(self, count: accounting.LayerCount, decision: Tensor | None, looked_at: int) -> None:
-        """Add one layer's count of one batch; the first `looked_at` images of it count for `fired`."""
-        name = count.name
-        self.counts[name] = accounting.total([self.counts[name], count], name) if name in self.counts else count
-        if decision is not None and looked_at > 0:
-            part = decision[:looked_at]
-            self.fired[name] = self.fired.get(name, torch.zeros(1, dtype=torch.int64)) + part.sum((0, 2, 3))
-            self.pixels[name] = self.pixels.get(name, 0) + len(part) * part.shape[2] * part.shape[3]
-
-    def gated(self) -> list[accounting.LayerCount]:
-        """Return the counts of the gated layers."""
-        return [count for count in self.counts.values() if count.decisions]
-
-    def dynamic(self, name: str) -> float:
-        """Return the share of a layer's slices that fire on between 2 % and 98 % of their pixels."""
-        rate = self.fired[name].to(torch.float64) / self.pixels[name]
-        lo, hi = DYNAMIC_RANGE
-        return float(((rate >= lo) & (rate <= hi)).to(torch.float64).mean())
-
-    def dynamic_all(self) -> float:
-        """Return the same share over the slices of all gated layers."""
-        slices = sum(len(f) for f in self.fired.values())
-        return sum(self.dynamic(name) * len(f) for name, f in self.fired.items()) / slices if slices else 0.0
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Images evaluated, how many of them were classified rightly, and the gating (of mode "gated" alone)."""
-
-    images: int
-    correct: int
-    gating: Gating
-
-    @property
-    def top1(self) -> float:
-        """Share of images classified rightly."""
-        return self.correct / self.images
-
-
-def chunk_size(net: IntNetwork) -> int:
-    """Return the largest chunk of 16, 8, 4, 2 or 1 input channels that divides every gated layer's input groups.
-
-    Sparsities and speed-ups of gated layers do not depend on it.
-    """
-    sizes = [layer.in_ch // layer.groups for layer in net.layers if layer.gated]
-    return next(chunk for chunk in (16, 8, 4, 2, 1) if all(size % chunk == 0 for size in sizes))
-
-
-def accuracy(
-    net: IntNetwork,
-    images: np.ndarray,
-    labels: np.ndarray,
-    mode: str = "gated",
-    progress: Callable[[int], None] | None = None,
-) -> Accuracy:
-    """Evaluate the integer network.
-
-    Args:
-        net: The network.
-        images: (N, H, W, 3), uint8.
-        labels: (N,), integers.
-        mode: "gated", "base" or "dense".
-        progress: Called with the number of images done.
-
-    Returns:
-        The accuracy; its gating is empty unless the mode is "gated".
-    """
-    correct, gating, in_par = 0, Gating(), chunk_size(net)
-    for start in range(0, len(images), _BATCH):
-        batch = torch.from_numpy(images[start : start + _BATCH])
-        best = torch.zeros(0, dtype=torch.int64)
-        for layer, tap in net.walk(batch, mode):
-            if mode == "gated":
-                size = (tap.ifmap.shape[2], tap.ifmap.shape[3])
-                count = accounting.count_layer(layer, size, len(batch), in_par, tap.decision)
-                gating.add(count, tap.decision, DYNAMIC_IMAGES - start)
-            if layer.kind == "fc":
-                best = (tap.ofmap == tap.ofmap.amax(1, keepdim=True)).to(torch.int64).argmax(1)
-        correct += int((best == torch.from_numpy(labels[start : start + _BATCH])).sum())
-        if progress is not None:
-            progress(start + len(batch))
-    return Accuracy(len(images), correct, gating)
+__all__ = ["as_json", "gating_table", "held_out", "main", "zeros"]
 
 
 def zeros(net: IntNetwork, count: int = 8) -> dict[str, float]:
@@ -224,15 +102,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="safetensors file")
     parser.add_argument("--data", type=Path, required=True, help="folder with CIFAR-10, see sw_model/data.py")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="file that the figures are written to")
     args = parser.parse_args(argv)
     try:
+        if args.workers < 1:
+            raise ValueError(f"--workers must be at least 1, not {args.workers}")
         net = load(args.checkpoint)
         images, labels = held_out(args.data, args.limit)
-        results = {
-            mode: accuracy(net, images, labels, mode, Progress(f"int8 {mode}", len(images)))
-            for mode in ("gated", "base", "dense")
-        }
+        results = evaluate_all(Task(net, None, images, labels), args.workers)
         figures = as_json(net, results["gated"].gating)
         figures["accuracy"] = {
             "int8": results["gated"].top1,
@@ -248,7 +126,8 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     console.print(gating_table(figures))
     top1 = [f"{100 * figures['accuracy'][key]:.2f} %" for key in ("int8", "int8_base_only", "int8_all_fire")]
-    console.print(f"top-1 on {len(images)} images: gated {top1[0]}, base-only {top1[1]}, all-fire {top1[2]}")
+    text = f"gated {top1[0]}, base-only {top1[1]}, all-fire {top1[2]}"
+    console.print(f"top-1 on {len(images)} images: {text}", soft_wrap=True)
     return 0
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -29,10 +28,11 @@ from .data import DataError, data_set_name, load_cifar10
 from .gating import GatedConv2d
 from .int_builder import RealLayer, build_network
 from .int_model import IMAGE, IntNetwork
+from .parallel import FLOAT, Task, evaluate_all
 from .resnet import ResNet
 from .topology import resnet_plan
 
-__all__ = ["CLASSES", "float_accuracy", "main", "quantize", "real_layers", "restore_model"]
+__all__ = ["CLASSES", "main", "quantize", "real_layers", "restore_model"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 #: Images that the activation scales are chosen on, the first of the training set.
@@ -144,28 +144,9 @@ def restore_model(net: IntNetwork) -> ResNet:
     return model.eval()
 
 
-@torch.no_grad()
-def float_accuracy(
-    model: ResNet,
-    images: np.ndarray,
-    labels: np.ndarray,
-    branch: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> float:
-    """Return the top-1 accuracy of the float network in eval mode; images (N, H, W, 3) uint8, labels (N,)."""
-    correct = 0
-    for start in range(0, len(images), 100):
-        batch = torch.from_numpy(images[start : start + 100]).permute(0, 3, 1, 2).float().div_(255)
-        best = model(batch, branch).argmax(1)
-        correct += int((best == torch.from_numpy(labels[start : start + 100])).sum())
-        if progress is not None:
-            progress(start + len(batch))
-    return correct / len(images)
-
-
 def _hardware() -> str:
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s), {os.cpu_count()} cores"
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _cpuinfo() -> list[str]:
@@ -179,16 +160,12 @@ def _facts(path: Path) -> dict[str, Any]:
     return json.loads(json.dumps(facts, default=str))
 
 
-def _evaluate(model: ResNet, net: IntNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _evaluate(task: Task, workers: int) -> dict[str, Any]:
     """Evaluate both networks; returns the figures of a results file."""
-    count = len(images)
-    top1 = {"float32": float_accuracy(model, images, labels, 1, evaluate.Progress("float32", count))}
-    runs = {
-        mode: evaluate.accuracy(net, images, labels, mode, evaluate.Progress(f"int8 {mode}", count))
-        for mode in ("gated", "base", "dense")
-    }
-    top1.update(int8=runs["gated"].top1, int8_base_only=runs["base"].top1, int8_all_fire=runs["dense"].top1)
-    return {"accuracy": dict(top1, images=count), **evaluate.as_json(net, runs["gated"].gating)}
+    runs = evaluate_all(task, workers)
+    names = {FLOAT: FLOAT, "gated": "int8", "base": "int8_base_only", "dense": "int8_all_fire"}
+    top1 = {names[name]: run.top1 for name, run in runs.items()}
+    return {"accuracy": dict(top1, images=len(task.images)), **evaluate.as_json(task.net, runs["gated"].gating)}
 
 
 def _show(figures: dict[str, Any]) -> None:
@@ -196,7 +173,7 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(evaluate.gating_table(figures))
     names = {"float32": "float32", "int8": "int8", "int8_base_only": "base-only", "int8_all_fire": "all-fire"}
     text = ", ".join(f"{name} {100 * top1[key]:.2f} %" for key, name in names.items())
-    console.print(f"top-1 on {top1['images']} images: {text}")
+    console.print(f"top-1 on {top1['images']} images: {text}", soft_wrap=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -208,6 +185,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
     parser.add_argument("--batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics")
+    parser.add_argument("--batches2", type=int, default=50, help="the same for those of branch 2's saliency")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the evaluation, threads of the rest")
     args = parser.parse_args(argv)
     try:
         _run(args, ["python", "-m", "sw_model.quantize", *(sys.argv[1:] if argv is None else argv)])
@@ -218,6 +197,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, command: list[str]) -> None:
+    for name in ("batches", "batches2", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
     if not args.checkpoint.is_file():
         raise ValueError(f"training checkpoint must exist, not {args.checkpoint}")
     # Imported here: they need the packages of training, which inference does without.
@@ -228,12 +210,12 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
     model = load_model(args.checkpoint)
     test_images, test_labels = evaluate.held_out(args.data, args.limit)
     train_images = torch.from_numpy(load_cifar10(args.data)[0])
-    if model.gated_convs():
-        for branch in (2, 1):  # branch 1 last: the ordinary BatchNorms keep its statistics
-            print(f"BatchNorm statistics of branch {branch} over {args.batches} batches of 256", file=sys.stderr)
-            reestimate(model, train_images, branch, args.batches)
-    else:
-        reestimate(model, train_images, 1, args.batches)
+    torch.set_num_threads(args.workers)
+    # Branch 1 last: the ordinary BatchNorms keep its statistics.
+    for branch, batches in ((2, args.batches2), (1, args.batches)):
+        if branch == 1 or model.gated_convs():
+            print(f"BatchNorm statistics of branch {branch} over {batches} batches of 256", file=sys.stderr)
+            reestimate(model, train_images, branch, batches)
     net = quantize(model, train_images[:CALIBRATION_IMAGES])
     net.meta.update(training=_facts(args.checkpoint), data=data_set_name(args.data))
     checkpoint.save(args.out, net)
@@ -245,10 +227,10 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
         "data": net.meta["data"],
         **{key: net.meta[key] for key in ("width", "groups", "gate_mode", "branch")},
         "training": net.meta["training"],
-        "batch_norm": {"batches": args.batches, "batch_size": 256},
+        "batch_norm": {"batches": args.batches, "batches_branch2": args.batches2, "batch_size": 256},
         "calibration_images": CALIBRATION_IMAGES,
         "hardware": _hardware(),
-        **_evaluate(model, net, test_images, test_labels),
+        **_evaluate(Task(net, model, test_images, test_labels), args.workers),
         "wall_seconds": round(time.monotonic() - start, 1),
     }
     if args.results:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sw_model import accounting, checkpoint, evaluate
+from sw_model import accounting, checkpoint, evaluate, int_accuracy, parallel
 from sw_model.images import default_images
 from sw_model.int_model import random_network
+from sw_model.resnet import ResNet
 
 PHOTOS = np.stack([image for _, image in default_images(6)])
 
@@ -22,13 +23,13 @@ def test_accuracy_counts_over_batches(net, monkeypatch):
     result = net.run(PHOTOS)
     labels = result.classes().numpy()
     labels[0] = (labels[0] + 1) % 10
-    monkeypatch.setattr(evaluate, "_BATCH", 4)
-    monkeypatch.setattr(evaluate, "DYNAMIC_IMAGES", 5)
+    monkeypatch.setattr(int_accuracy, "_BATCH", 4)
+    monkeypatch.setattr(int_accuracy, "DYNAMIC_IMAGES", 5)
     done = []
-    outcome = evaluate.accuracy(net, PHOTOS, labels, "gated", done.append)
+    outcome = int_accuracy.accuracy(net, PHOTOS, labels, "gated", done.append)
     assert (outcome.correct, outcome.images, outcome.top1) == (5, 6, 5 / 6)
     assert done == [4, 6]
-    expected = accounting.count_network(net, 6, evaluate.chunk_size(net), result)
+    expected = accounting.count_network(net, 6, int_accuracy.chunk_size(net), result)
     assert list(outcome.gating.counts.values()) == expected
     for name, tap in result.taps.items():
         if tap.decision is not None:
@@ -40,13 +41,13 @@ def test_accuracy_counts_over_batches(net, monkeypatch):
 def test_base_and_dense_have_no_gating(net):
     labels = np.zeros(6, np.int64)
     for mode in ("base", "dense"):
-        outcome = evaluate.accuracy(net, PHOTOS, labels, mode)
+        outcome = int_accuracy.accuracy(net, PHOTOS, labels, mode)
         assert outcome.correct == int((net.run(PHOTOS, mode).classes() == 0).sum())
         assert outcome.gating.counts == {}
 
 
 def test_figures_and_table(net):
-    figures = evaluate.as_json(net, evaluate.accuracy(net, PHOTOS, np.zeros(6, np.int64)).gating)
+    figures = evaluate.as_json(net, int_accuracy.accuracy(net, PHOTOS, np.zeros(6, np.int64)).gating)
     json.dumps(figures)
     assert list(figures["layers"]) == net.names
     assert figures["layers"]["conv1"]["dynamic_slices"] is None
@@ -64,8 +65,8 @@ def test_zeros_takes_the_worst_photograph(net):
 
 
 def test_chunk_size(net):
-    assert evaluate.chunk_size(net) == 8
-    assert evaluate.chunk_size(random_network(width=0.25, blocks=1, groups=2)) == 8
+    assert int_accuracy.chunk_size(net) == 8
+    assert int_accuracy.chunk_size(random_network(width=0.25, blocks=1, groups=2)) == 8
 
 
 def write_data(folder):
@@ -92,6 +93,7 @@ def test_main(net, tmp_path, capsys):
     ("options", "message"),
     [
         (["--checkpoint", "nowhere.safetensors"], "checkpoint nowhere.safetensors must be an existing file"),
+        (["--workers", "0"], "--workers must be at least 1, not 0"),
         (["--limit", "0"], "limit must be 1 to 6, not 0"),
         (["--limit", "7"], "limit must be 1 to 6, not 7"),
         (["--data", "nowhere"], "data folder must hold"),
@@ -107,10 +109,28 @@ def test_main_refuses_bad_input(net, tmp_path, capsys, options, message):
     assert output.out == ""
 
 
-def test_progress_is_silent_on_short_work(capsys):
-    progress = evaluate.Progress("work", 10)
-    progress(5)
+def test_shards_and_processes_change_nothing(net, monkeypatch):
+    labels = net.run(PHOTOS).classes().numpy()
+    whole = int_accuracy.accuracy(net, PHOTOS, labels)
+    task = parallel.Task(net, ResNet(width=0.5, depth=10).eval(), PHOTOS, labels)
+    monkeypatch.setattr(parallel, "_SHARD", 4)
+    for workers in (1, 2):
+        results = parallel.evaluate_all(task, workers)
+        assert list(results) == ["float32", "gated", "base", "dense"]
+        assert results["gated"].gating.counts == whole.gating.counts
+        assert list(results["gated"].gating.counts) == net.names
+        assert all(torch.equal(fired, whole.gating.fired[n]) for n, fired in results["gated"].gating.fired.items())
+        assert (results["gated"].correct, results["gated"].images) == (6, 6)
+        for mode in ("base", "dense"):
+            assert results[mode].correct == int_accuracy.accuracy(net, PHOTOS, labels, mode).correct
+        assert results["float32"].correct == parallel.float_correct(task.model, PHOTOS, labels)
+
+
+def test_evaluation_shows_progress(net, monkeypatch, capsys):
+    task = parallel.Task(net, None, PHOTOS, np.zeros(6, np.int64))
+    assert list(parallel.evaluate_all(task)) == ["gated", "base", "dense"]
     assert capsys.readouterr().err == ""
-    progress = evaluate.Progress("work", 10, every=0)
-    progress(5)
-    assert capsys.readouterr().err.startswith("work: 5/10 images, ")
+    clock = iter(range(0, 1000, 7))
+    monkeypatch.setattr(parallel.time, "monotonic", lambda: next(clock))
+    parallel.evaluate_all(task)
+    assert capsys.readouterr().err.startswith("evaluation 1/3, about 14 s left: gated ")
