@@ -1,0 +1,203 @@
+"""Builds the testbench with Verilator, once for each text of the Verilog, and runs programs on it in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotb_tools.runner import Verilator
+
+from gen.cli import UserError
+from gen.tools import verilator_env, verilator_version
+
+from .files import Run, RunOutput, read_run, write_run
+
+__all__ = ["BUILD", "Simulator", "SimulationError", "build"]
+
+#: Folder of the builds, one for each Verilog text and testbench.
+BUILD = Path("build/verilator")
+
+_SOURCE = Path(__file__).resolve().parent
+_TESTBENCH = _SOURCE / "tb.sv"
+#: -O1 of the C++ compiler costs a third of -O3's build time; what matters most is that no signal but four is public.
+_OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-BLKSEQ"]
+_MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"}
+
+
+class SimulationError(RuntimeError):
+    """The simulator itself failed; the message names the log."""
+
+
+class _Verilator(Verilator):
+    """The runner of cocotb, but for one option: signals are public only where the testbench says so.
+
+    With every signal public Verilator cannot optimise across them, and simulates several times slower.
+    """
+
+    def _build_command(self):
+        commands = super()._build_command()
+        compile_command = [word for word in commands[0] if word != "--public-flat-rw"]
+        make_command = [*commands[1], *(f"{name}={value}" for name, value in _MAKE_OPTIONS.items())]
+        return [compile_command, make_command]
+
+
+def _configuration(description: dict) -> str:
+    """Return tb_config.svh: the module's name and the ports' widths."""
+    widths = {port["name"]: port["width"] for port in description["ports"]}
+    ports = {"LAYER": "layer", "COUNTER": "counters", "LOAD": "load_i__payload", "PARAM": "param_i__payload",
+             "WEIGHT": "weight_i__payload", "READ": "read_i__payload", "WORD": "read_o__payload",
+             "MASK": "mask_o__payload", "LOGIT": "logit_o__payload", "TRACE": "trace_o__payload"}
+    # A backslash makes any name an identifier: `small` is a keyword of Verilog.
+    lines = [f"`define DUT \\{description['top']} "]
+    lines += [f"`define {name}_BITS {widths.get(port, 8)}" for name, port in ports.items()]
+    if "trace_o__payload" in widths:
+        lines.append("`define HAS_TRACE")
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]):
+    previous = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(previous)
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """A built testbench.
+
+    Attributes
+    ----------
+    folder
+        Its build folder.
+    build_seconds
+        Wall time of the build; 0 if it was there already.
+    """
+
+    folder: Path
+    build_seconds: float
+
+    def run(self, runs: Sequence[Run], work: Path, progress: Callable[[int], None] | None = None) -> list[RunOutput]:
+        """Execute runs one after the other in one process of the simulator.
+
+        Parameters
+        ----------
+        runs
+            What to run. The first one resets the core.
+        work
+            Folder for the files of the runs; emptied first.
+        progress
+            Called now and then with the number of runs that have ended.
+
+        Raises
+        ------
+        SimulationError
+            If the simulator ends before the last run does.
+        """
+        shutil.rmtree(work, ignore_errors=True)
+        for number, run in enumerate(runs):
+            write_run(work / str(number), run, reset=number == 0)
+        ended = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(work, len(runs), ended, progress), daemon=True)
+        if progress is not None:
+            watcher.start()
+        log = (work / "simulator.log").resolve()
+        try:
+            self._simulate(work, len(runs), log)
+        finally:
+            ended.set()
+        missing = [n for n in range(len(runs)) if not (work / str(n) / "result.txt").exists()]
+        if missing:
+            raise SimulationError(f"simulator ended in run {missing[0]} of {len(runs)}, see {log}")
+        return [read_run(work / str(number), run) for number, run in enumerate(runs)]
+
+    def _simulate(self, work: Path, count: int, log: Path) -> None:
+        runner = _Verilator()
+        # Under pytest the runner of cocotb would judge and name the results itself.
+        environment = {"PYTEST_CURRENT_TEST": "", "CDGATE_RUNS": str(count), "COCOTB_LOG_LEVEL": "WARNING"}
+        try:
+            with _environment(environment), contextlib.redirect_stdout(io.StringIO()):
+                runner.test(
+                    test_module="sim.bench_core", hdl_toplevel="tb", hdl_toplevel_lang="verilog",
+                    build_dir=self.folder, test_dir=work, plusargs=[f"+dir={work.resolve()}"],
+                    results_xml=str((work / "results.xml").resolve()), log_file=log,
+                    extra_env={"PYTHONPATH": os.pathsep.join([str(_SOURCE.parent), *sys.path])})
+        except (SystemExit, subprocess.CalledProcessError):
+            raise SimulationError(f"simulator failed, see {log}") from None
+
+    @staticmethod
+    def _watch(work: Path, count: int, ended: threading.Event, progress: Callable[[int], None]) -> None:
+        done = 0
+        while not ended.wait(0.5):
+            while done < count and (work / str(done) / "result.txt").exists():
+                done += 1
+            progress(done)
+
+
+def build(verilog: Path, folder: Path = BUILD) -> Simulator:
+    """Build the testbench around a Verilog file, unless a build of the same text is there.
+
+    Parameters
+    ----------
+    verilog
+        The file; beside it lies its description, ``.json``.
+    folder
+        Where builds are kept, each under a hash of all that it depends on.
+
+    Raises
+    ------
+    UserError
+        If Verilator is missing.
+    SimulationError
+        If it fails.
+    """
+    description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
+    configuration = _configuration(description)
+    key = hashlib.sha256()
+    for part in (verilog.read_bytes(), _TESTBENCH.read_bytes(), configuration.encode(), verilator_version().encode(),
+                 repr((_OPTIONS, _MAKE_OPTIONS, sys.version, sys.prefix)).encode()):
+        key.update(hashlib.sha256(part).digest())
+    target = (folder / f"{description['top']}-{key.hexdigest()[:16]}").resolve()
+    if (target / "complete").exists():
+        return Simulator(target, 0.0)
+    start = time.monotonic()
+    # Built beside its place and moved there whole: two processes may build at the same time.
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "tb_config.svh").write_text(configuration, encoding="utf-8")
+    shutil.copy(verilog, partial / "dut.v")
+    log = partial / "build.log"
+    try:
+        with _environment(verilator_env()), contextlib.redirect_stdout(io.StringIO()):
+            _Verilator().build(
+                sources=[_TESTBENCH, partial / "dut.v"], includes=[partial], hdl_toplevel="tb", build_dir=partial,
+                build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
+    except (SystemExit, subprocess.CalledProcessError):
+        kept = target.with_name(f"{target.name}.log")
+        shutil.copy(log, kept)
+        shutil.rmtree(partial)
+        raise SimulationError(f"build of the simulator failed, see {kept}") from None
+    for leftover in (*partial.glob("*.o"), *partial.glob("*.cpp"), *partial.glob("*.gch")):
+        leftover.unlink()
+    (partial / "complete").touch()
+    try:
+        partial.rename(target)
+    except OSError: # the other process was first
+        shutil.rmtree(partial)
+    return Simulator(target, time.monotonic() - start)
