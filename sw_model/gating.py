@@ -1,0 +1,164 @@
+"""Gated 3x3 convolutions: base path, decision, conditional path (CGNet, CDG and SCDG).
+
+A gated convolution cuts its input and output channels into G consecutive groups. The base path of output group i reads
+one input group (branch 1: group i, branch 2: group G-1-i) and is always computed; the conditional path reads the other
+G-1 and is computed only where the decision fires:
+
+    ofmap = base + decision * (full - base),      decision = 1[norm(saliency) > tau]
+
+The saliency is the mean of the base psums of a slice of 8 output channels at one pixel (SCDG, one bit per slice), or a
+single base psum (CDG, CGNet). Both paths are computed densely in software; only the hardware saves the work.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MODES = ("slice", "channel", "dense")
+BRANCHES = (1, 2)
+ALPHA = 2.0  # steepness of the surrogate's sigmoid, as in the CGNet and SCDG code
+
+
+class _Merge(torch.autograd.Function):
+    """Selection of the full or the base psum, with the sigmoid's derivative in place of the step's.
+
+    Forward: `full where z > 0 else base`. Backward, with d the decision, g the incoming gradient and s = sigmoid(2 z):
+    `d g` to full, `(1 - d) g` to base and `2 s (1 - s) * sum over the slice of g (full - base)` to z.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, full: Tensor, base: Tensor, z: Tensor) -> Tensor:
+        ctx.save_for_backward(full, base, z)
+        return torch.where(_spread(z > 0, full), full, base)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        full, base, z = ctx.saved_tensors
+        fire = _spread(z > 0, full)
+        zero = grad.new_zeros(())
+        s = torch.sigmoid(ALPHA * z)
+        grad_decision = _gather(grad * (full - base), z.shape[1]).to(z.dtype).sum(2)
+        return torch.where(fire, grad, zero), torch.where(fire, zero, grad), grad_decision * (ALPHA * s * (1 - s))
+
+
+def _gather(psum: Tensor, units: int) -> Tensor:
+    """View (N, C, H, W) as (N, units, C / units, H, W)."""
+    n, ch, h, w = psum.shape
+    return psum.view(n, units, ch // units, h, w)
+
+
+def _spread(unit: Tensor, like: Tensor) -> Tensor:
+    """Repeat (N, units, H, W) along the channels to the shape of `like`, (N, C, H, W)."""
+    size = like.shape[1] // unit.shape[1]
+    return unit if size == 1 else unit.repeat_interleave(size, dim=1)
+
+
+class GatedConv2d(nn.Module):
+    """Convolution without bias whose conditional path is switched per pixel and slice (or channel).
+
+    Args:
+        in_channels: Input channels, a multiple of `groups_gating`.
+        out_channels: Output channels; in slice mode a multiple of `groups_gating * slice_size`, so that no slice
+            straddles two output groups.
+        kernel_size: Kernel height and width.
+        stride: Stride in both directions.
+        padding: Zero padding on every side.
+        groups_gating: G, the number of gating groups.
+        slice_size: Consecutive output channels that share a decision in slice mode.
+        mode: "slice" (SCDG), "channel" (CDG, CGNet) or "dense" (an ordinary convolution).
+
+    Attributes:
+        weight: (out_channels, in_channels, kernel_size, kernel_size), shared by both branches.
+        tau: Learnable threshold, one per slice or channel, initially 0; absent in dense mode.
+        norm: BatchNorm without affine over the saliency, one per branch (index `branch - 1`), because the two branches
+            have different base psums.
+        fire_rate: Share of decisions that fired in the last forward pass, a scalar buffer for the log.
+
+    Raises:
+        ValueError: An argument is outside the limits above.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int = 1,
+        groups_gating: int = 4,
+        slice_size: int = 8,
+        mode: str = "slice",
+    ) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"gate mode must be one of {', '.join(MODES)}, not {mode!r}")
+        if groups_gating < 2 or in_channels % groups_gating or out_channels % groups_gating:
+            raise ValueError(
+                f"gating groups must be at least 2 and divide {in_channels} and {out_channels} channels, "
+                f"not {groups_gating}"
+            )
+        if mode == "slice" and (slice_size < 1 or out_channels // groups_gating % slice_size):
+            raise ValueError(
+                f"slice size must divide the {out_channels // groups_gating} channels of an output group, "
+                f"not {slice_size}"
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.groups_gating, self.mode = groups_gating, mode
+        self.slice_size = slice_size if mode == "slice" else 1
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.fire_rate: Tensor
+        self.register_buffer("fire_rate", torch.ones(()), persistent=False)
+        if mode != "dense":
+            units = out_channels // self.slice_size
+            self.tau = nn.Parameter(torch.zeros(units))
+            self.norm = nn.ModuleList(nn.BatchNorm2d(units, affine=False) for _ in BRANCHES)
+
+    def base_weight(self, branch: int = 1) -> Tensor:
+        """The base blocks as the weight of a grouped convolution, (out_channels, in_channels / G, k, k)."""
+        g, k = self.groups_gating, self.kernel_size
+        blocks = self.weight.view(g, self.out_channels // g, g, self.in_channels // g, k, k)
+        chosen = [blocks[i, :, i if branch == 1 else g - 1 - i] for i in range(g)]
+        return torch.cat(chosen)
+
+    def base_mask(self, branch: int = 1) -> Tensor:
+        """1 where a weight belongs to the base path, else 0; (out_channels, in_channels, 1, 1), float32."""
+        g = self.groups_gating
+        blocks = torch.eye(g) if branch == 1 else torch.eye(g).flip(1)
+        mask = blocks.repeat_interleave(self.out_channels // g, 0).repeat_interleave(self.in_channels // g, 1)
+        return mask[:, :, None, None]
+
+    def base(self, x: Tensor, branch: int = 1) -> Tensor:
+        """The base psums of (N, in_channels, H, W), computed as a grouped convolution; (N, out_channels, H', W')."""
+        g = self.groups_gating
+        if branch == 2:
+            x = torch.cat(x.chunk(g, dim=1)[::-1], dim=1)
+        return F.conv2d(x, self.base_weight(branch), stride=self.stride, padding=self.padding, groups=g)
+
+    def margin(self, base: Tensor, branch: int = 1) -> Tensor:
+        """`z = norm(saliency) - tau`, the quantity whose sign decides; (N, units, H', W'), float32."""
+        saliency = _gather(base, len(self.tau)).float().mean(2) if self.slice_size > 1 else base.float()
+        return self.norm[branch - 1](saliency) - self.tau[:, None, None]
+
+    def forward(self, x: Tensor, branch: int = 1) -> Tensor:
+        """Convolve (N, in_channels, H, W) through the base path of `branch`; returns (N, out_channels, H', W')."""
+        full = F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+        if self.mode == "dense":
+            return full
+        base = self.base(x, branch)
+        z = self.margin(base, branch)
+        with torch.no_grad():
+            self.fire_rate.copy_((z > 0).float().mean())
+        merged: Tensor = _Merge.apply(full, base, z)
+        return merged
+
+    def extra_repr(self) -> str:
+        """The arguments, for `print(model)`."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, groups_gating={self.groups_gating}, slice_size={self.slice_size}, "
+            f"mode={self.mode}"
+        )
