@@ -1,13 +1,20 @@
 """From the float network to the integers: every choice against its definition, the whole against the float model."""
 
+import copy
+import functools
+import json
 import math
+import pickle
+import sys
+import types
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sw_model import checkpoint, int_ops, quantize
+from sw_model import bn_stats, checkpoint, int_ops, parallel, quantize
 from sw_model.images import PHOTOGRAPHS, default_images
 from sw_model.int_builder import integer_thresholds, quantize_weight, requantizer_parameters
 from sw_model.int_model import MODES
@@ -193,6 +200,44 @@ def test_other_gate_modes(gate_mode):
     logits = {mode: net.run(PHOTOS, mode).logits for mode in MODES if mode != "forced"}
     assert float(np.corrcoef(expected.flatten(), logits["gated"].flatten())[0, 1]) > 0.9
     assert torch.equal(logits["dense"], logits["gated"]) == (gate_mode == "dense")
+
+
+def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys):
+    """The whole way on a data folder of photographs, without the packages of training."""
+    flat = PHOTOS.transpose(0, 3, 1, 2).reshape(16, -1)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / name).write_bytes(pickle.dumps({b"data": flat, b"labels": [i % 10 for i in range(16)]}))
+    source = tmp_path / "last.ckpt"
+    torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)
+    training = types.SimpleNamespace(load_model=lambda path: copy.deepcopy(model))
+    monkeypatch.setitem(sys.modules, "sw_model.training", training)
+    monkeypatch.setattr(bn_stats, "reestimate", functools.partial(bn_stats.reestimate, batch_size=32))
+
+    out, results = tmp_path / "out.safetensors", tmp_path / "results" / "out.json"
+    options = ["--checkpoint", str(source), "--data", str(tmp_path), "--out", str(out), "--results", str(results)]
+    assert quantize.main([*options, "--limit", "16", "--batches", "1", "--batches2", "1"]) == 0
+    assert "top-1 on 16 images: float32" in capsys.readouterr().out
+
+    figures, net = json.loads(results.read_text()), checkpoint.load(out)
+    assert figures["training"] == net.meta["training"] == {"seed": 1, "path": "x"}
+    assert figures["data"] == "CIFAR-10" and figures["accuracy"]["images"] == 16
+    correct = (net.run(PHOTOS).classes() == torch.arange(16) % 10).double().mean()
+    assert figures["accuracy"]["int8"] == float(correct)
+    restored = quantize.restore_model(net)
+    labels = np.arange(16) % 10
+    assert abs(figures["accuracy"]["float32"] - parallel.float_correct(restored, PHOTOS, labels) / 16) <= 0.25
+    for number in (0, 1):  # statistics were re-estimated through either branch
+        name = f"blocks.0.conv1.norm.{number}.running_mean"
+        assert not torch.equal(restored.state_dict()[name], model.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--batches", "--batches must be at least 1, not 0"), ("--workers", "--workers must be at least 1, not 0")],
+)
+def test_main_refuses_numbers(tmp_path, capsys, option, message):
+    assert quantize.main(["--checkpoint", str(tmp_path), "--data", str(tmp_path), option, "0"]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_main_refuses_bad_input(tmp_path, capsys):
