@@ -41,6 +41,13 @@ async def ticks(ctx, count):
         await ctx.tick()
 
 
+async def until(ctx, condition):
+    """Wait for the cycle in which the condition holds. `ctx.tick().until` is not for background processes."""
+    holds = False
+    while not holds:
+        _, _, holds = await ctx.tick().sample(condition)
+
+
 def source(port, items, gap=0.0, seed=0):
     """Process that puts items into a stream and waits with probability `gap` before each cycle of valid."""
     async def process(ctx):
@@ -50,7 +57,7 @@ def source(port, items, gap=0.0, seed=0):
                 await ctx.tick()
             ctx.set(port.payload, item)
             ctx.set(port.valid, 1)
-            await ctx.tick().until(port.ready)
+            await until(ctx, port.ready)
             ctx.set(port.valid, 0)
     return process
 
