@@ -226,10 +226,13 @@ def processor() -> str:
 def train(args: argparse.Namespace, command: str) -> int:
     """Run all phases that are not complete; returns the exit status."""
     torch.manual_seed(args.seed)
-    if args.decay_from is not None:
-        model = load_model(args.decay_from)
-    else:
-        model = ResNet(args.width, 18, args.groups, args.slice_size, args.gate_mode)
+    try:
+        if args.decay_from is not None:
+            model = load_model(args.decay_from)
+        else:
+            model = ResNet(args.width, 18, args.groups, args.slice_size, args.gate_mode)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     x_train, y_train, _, _ = load_cifar10(args.data)
     args.run.mkdir(parents=True, exist_ok=True)
     if args.decay_at is not None:

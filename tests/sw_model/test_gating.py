@@ -1,0 +1,128 @@
+"""The gated convolution against masks, a slow loop and finite differences."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from sw_model.gating import GatedConv2d
+
+
+def make(mode="slice", stride=1, seed=0):
+    torch.manual_seed(seed)
+    conv = GatedConv2d(8, 64, stride=stride, mode=mode)
+    with torch.no_grad():
+        conv.tau.uniform_(-0.5, 0.8)
+        for norm in conv.norm:
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.2, 0.5)
+    return conv
+
+
+@pytest.mark.parametrize("branch", [1, 2])
+def test_base_and_conditional_masks_partition_the_weights(branch):
+    conv = make()
+    base = conv.base_mask(branch)
+    conditional = 1 - base
+    assert set(base.unique().tolist()) == {0.0, 1.0}
+    assert base.sum() * 4 == base.numel()
+    rows = base[::16, ::2, 0, 0]  # one entry per block: output group, input group
+    expected = torch.eye(4) if branch == 1 else torch.eye(4).fliplr()
+    assert torch.equal(rows, expected)
+    x = torch.randn(2, 8, 5, 5)
+    with torch.no_grad():
+        split = [F.conv2d(x, conv.weight * mask, padding=1) for mask in (base, conditional)]
+        assert torch.allclose(conv.base(x, branch), split[0], atol=1e-5)
+        assert torch.allclose(F.conv2d(x, conv.weight, padding=1), split[0] + split[1], atol=1e-5)
+
+
+def test_base_paths_of_the_branches_are_disjoint():
+    conv = make()
+    assert not (conv.base_mask(1) * conv.base_mask(2)).any()
+
+
+@pytest.mark.parametrize("mode", ["slice", "channel"])
+@pytest.mark.parametrize("branch", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_decisions_and_output_equal_a_slow_loop(mode, branch, stride):
+    conv = make(mode, stride).eval()
+    x = torch.randn(2, 8, 5, 5)
+    with torch.no_grad():
+        out = conv(x, branch)
+        psum = F.conv2d(x, conv.weight * conv.base_mask(branch), padding=1, stride=stride)
+        full = F.conv2d(x, conv.weight, padding=1, stride=stride)
+    norm, size, fired = conv.norm[branch - 1], 8 if mode == "slice" else 1, 0
+    for n, unit, r, c in torch.cartesian_prod(*map(torch.arange, (2, 64 // size, *out.shape[2:]))).tolist():
+        channels = slice(unit * size, (unit + 1) * size)
+        saliency = sum(psum[n, channels, r, c].tolist()) / size
+        z = (saliency - norm.running_mean[unit]) / (norm.running_var[unit] + norm.eps) ** 0.5 - conv.tau[unit]
+        assert abs(z) > 1e-5  # no decision of this case hangs on the order of additions
+        fired += bool(z > 0)
+        expected = full if z > 0 else psum
+        assert torch.allclose(out[n, channels, r, c], expected[n, channels, r, c], atol=1e-5)
+    assert conv.fire_rate.item() == pytest.approx(fired / (out.numel() / size))
+    assert 0.1 < conv.fire_rate < 0.9
+
+
+@pytest.mark.parametrize("mode", ["slice", "channel"])
+def test_tau_gradient_equals_finite_differences_of_the_surrogate(mode):
+    conv = make(mode).double().eval()
+    x, direction = torch.randn(2, 8, 4, 4).double(), torch.randn(2, 64, 4, 4).double()
+    # `margin` works in float32 under any precision of the input, which finite differences would see.
+    conv.margin = lambda base, branch=1: (
+        conv.norm[0](base.view(2, len(conv.tau), -1, 4, 4).mean(2)) - conv.tau[:, None, None]
+    )
+
+    def surrogate(tau):
+        base, full = conv.base(x), F.conv2d(x, conv.weight, padding=1)
+        z = conv.norm[0](base.view(2, len(tau), -1, 4, 4).mean(2)) - tau[:, None, None]
+        soft = torch.sigmoid(2 * z).repeat_interleave(64 // len(tau), 1)
+        return ((base + soft * (full - base)) * direction).sum()
+
+    (conv(x) * direction).sum().backward()
+    with torch.no_grad():
+        for i in range(len(conv.tau)):
+            step = torch.zeros_like(conv.tau)
+            step[i] = 1e-5
+            difference = (surrogate(conv.tau + step) - surrogate(conv.tau - step)) / 2e-5
+            assert conv.tau.grad[i].item() == pytest.approx(difference.item(), rel=1e-5, abs=1e-8)
+
+
+def test_weight_gradient_is_that_of_the_selected_paths():
+    conv = make().eval()
+    x, direction = torch.randn(2, 8, 4, 4), torch.randn(2, 64, 4, 4)
+    conv.tau.data.fill_(-1e3)  # the surrogate's slope vanishes far from the threshold
+    (conv(x) * direction).sum().backward()
+    full = torch.autograd.grad((F.conv2d(x, conv.weight, padding=1) * direction).sum(), conv.weight)[0]
+    assert torch.allclose(conv.weight.grad, full, atol=1e-4)
+    conv.weight.grad = None
+    conv.tau.data.fill_(1e3)
+    (conv(x) * direction).sum().backward()
+    assert torch.allclose(conv.weight.grad, full * conv.base_mask(), atol=1e-4)
+
+
+def test_branches_keep_their_own_statistics():
+    conv = make().train()
+    before = [norm.running_mean.clone() for norm in conv.norm]
+    conv(torch.randn(4, 8, 4, 4), 2)
+    assert torch.equal(conv.norm[0].running_mean, before[0])
+    assert not torch.equal(conv.norm[1].running_mean, before[1])
+
+
+def test_dense_mode_is_an_ordinary_convolution():
+    conv = GatedConv2d(8, 32, mode="dense")
+    x = torch.randn(1, 8, 4, 4)
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, padding=1))
+    assert dict(conv.named_parameters()).keys() == {"weight"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "pixel"}, "gate mode must be one of slice, channel, dense, not 'pixel'"),
+        ({"groups_gating": 3}, "gating groups must be at least 2 and divide 8 and 32 channels, not 3"),
+        ({"slice_size": 16}, "slice size must divide the 8 channels of an output group, not 16"),
+    ],
+)
+def test_arguments_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GatedConv2d(8, 32, **arguments)

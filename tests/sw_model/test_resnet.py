@@ -1,0 +1,71 @@
+"""Structure of the network."""
+
+import pytest
+import torch
+
+from sw_model.resnet import MEAN, STD, ResNet
+
+
+def test_layers_are_named_in_execution_order():
+    names = [name for name, _, _ in ResNet(width=0.5).named_convs()]
+    assert names == (
+        "conv1 conv2_1 conv2_2 conv2_3 conv2_4 conv3_1 conv3_2 down3 conv3_3 conv3_4 "
+        "conv4_1 conv4_2 down4 conv4_3 conv4_4 conv5_1 conv5_2 down5 conv5_3 conv5_4"
+    ).split()
+
+
+def test_sixteen_layers_are_gated_and_full_width_has_the_known_size():
+    model = ResNet()
+    assert len(model.gated_convs()) == 16
+    assert sum(c.weight.numel() for c in model.gated_convs().values()) == 10_985_472
+    assert [len(c.tau) for c in model.gated_convs().values()] == [8] * 4 + [16] * 4 + [32] * 4 + [64] * 4
+
+
+@pytest.mark.parametrize("branch", [1, 2])
+def test_output_shape_and_normalisation(branch):
+    torch.manual_seed(0)
+    model = ResNet(width=0.5, depth=10, num_classes=7).eval()
+    x = torch.rand(2, 3, 16, 16)
+    assert model(x, branch).shape == (2, 7)
+    assert model.features(x, branch).shape == (2, 256)
+    seen = []
+    model.conv1.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model(x)
+    expected = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    assert torch.allclose(seen[0], expected)
+
+
+def test_sparsity_weights_layers_by_outputs_and_by_macs():
+    model = ResNet(width=0.5)
+    for conv in model.gated_convs().values():
+        conv.fire_rate.fill_(1.0)
+    assert model.sparsity() == {"output": 0.0, "mac": 0.0}
+    conv = model.gated_convs()["conv2_1"]
+    conv.fire_rate.fill_(0.0)
+    outputs = [c.out_channels * 4.0 ** -int(n[4]) for n, c in model.gated_convs().items()]
+    macs = [c.weight.numel() * 4.0 ** -int(n[4]) for n, c in model.gated_convs().items()]
+    assert model.sparsity() == pytest.approx({"output": outputs[0] / sum(outputs), "mac": macs[0] / sum(macs)})
+
+
+def test_dense_network_reports_no_sparsity():
+    model = ResNet(width=0.5, depth=10, gate_mode="dense")
+    assert model.gated_convs() == {} and model.sparsity() == {"output": 0.0, "mac": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": 20}, "depth must be one of 10, 18, not 20"),
+        ({"width": 0.3}, "width must be positive and make 64 \\* width a whole number, not 0.3"),
+        ({"num_classes": 1}, "number of classes must be at least 2, not 1"),
+        ({"width": 0.25}, "slice size must divide the 4 channels of an output group, not 8"),
+    ],
+)
+def test_arguments_wrong(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ResNet(**arguments)
+
+
+def test_branch_wrong():
+    with pytest.raises(ValueError, match="branch must be 1 or 2, not 0"):
+        ResNet(width=0.5, depth=10)(torch.rand(1, 3, 8, 8), 0)

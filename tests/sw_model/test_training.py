@@ -1,0 +1,127 @@
+"""The training command on a small network: resuming, stopping early, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sw_model import train
+from sw_model.training import Progress, load_model
+
+TINY = ["--width", "0.5", "--steps", "3", "--save-every", "0"]
+for phase in train.PHASES:
+    TINY += [f"--{phase}-size", "8", f"--{phase}-batch", "4"]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class KilledAt(Progress):
+    """Ends the process in the middle of a phase."""
+
+    def on_train_batch_end(self, trainer, *args):
+        if (self.phase, trainer.global_step) == ("supervised", 3):
+            raise Killed
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path):
+    """Sixteen random images in place of CIFAR-10; the working folder is empty."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 16)
+    monkeypatch.setattr(train, "load_cifar10", lambda folder: (x, y, x, y))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments):
+    return train.main([*TINY, *arguments])
+
+
+def state(path):
+    return torch.load(path, weights_only=True)
+
+
+def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
+    assert run("--run", "unbroken") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "Progress", KilledAt)
+        with pytest.raises(Killed):
+            run("--run", "broken")
+    assert state(tmp_path / "broken" / "supervised.ckpt")["global_step"] == 2
+    assert not (tmp_path / "broken" / "decay.ckpt").exists()
+    assert run("--run", "broken") == 0
+    for phase in train.PHASES:
+        ends = [state(tmp_path / name / f"{phase}.ckpt") for name in ("unbroken", "broken")]
+        assert ends[0]["global_step"] == ends[1]["global_step"] == 3
+        assert all(torch.equal(v, ends[1]["state_dict"][k]) for k, v in ends[0]["state_dict"].items())
+    summary = json.loads((tmp_path / "broken" / "summary.json").read_text())
+    assert [p["steps"] for p in summary["phases"].values()] == [3, 3, 3]
+    assert summary["phases"]["decay"]["complete"] and summary["network"]["width"] == 0.5
+    rows = [json.loads(line) for line in (tmp_path / "unbroken" / "log.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows] == list(train.PHASES)
+    assert run("--run", "broken") == 0  # complete: nothing is trained again
+
+    model = load_model(tmp_path / "unbroken" / "decay.ckpt")
+    assert not model.training and model.hparams["width"] == 0.5
+    assert torch.equal(model.fc.weight, state(tmp_path / "unbroken" / "decay.ckpt")["state_dict"]["model.fc.weight"])
+
+
+def test_supervised_phase_ends_on_request_and_decay_starts_from_any_checkpoint(data, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "decay-now").touch()
+    assert run("--run", "r", "--contrastive-epochs", "0") == 0
+    assert state(tmp_path / "r" / "supervised.ckpt")["facts"]["steps"] == 1
+    assert run("--run", "s", "--decay-from", str(tmp_path / "r" / "supervised.ckpt")) == 0
+    ends = [state(tmp_path / name / "decay.ckpt")["state_dict"] for name in "rs"]
+    assert all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+
+
+def test_thresholds_and_norms_have_no_weight_decay(data):
+    args = train.build_parser().parse_args(TINY)
+    model = train.ResNet(width=0.5)
+    optimiser = train.make_module(args, "supervised", model, 3).configure_optimizers()
+    plain = {id(p) for group in optimiser.param_groups if not group["weight_decay"] for p in group["params"]}
+    decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    assert {id(c.tau) for c in model.gated_convs().values()} < plain
+    assert {id(c.weight) for c in model.gated_convs().values()} < decayed
+    assert len(plain | decayed) == len(list(model.parameters()))
+
+
+def test_deadline_is_the_next_time_the_clock_shows():
+    assert train.deadline("01:30", 3600.0) == 5400.0
+    assert train.deadline("00:30", 3600.0) == 1800.0 + 86400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--width", "0.3"], "width must be positive and make 64 * width a whole number, not 0.3"),
+        (["--gate-mode", "pixel"], "gate mode must be one of slice, channel, dense, not 'pixel'"),
+        (["--decay-epochs", "-1"], "--decay-epochs must be at least 0, not -1.0"),
+        (["--decay-size", "64"], "--decay-size must be between 8 and 32, not 64"),
+        (["--decay-batch", "1"], "--decay-batch must be at least 2, not 1"),
+        (["--steps", "0"], "--steps must be at least 1, not 0"),
+        (["--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
+        (["--decay-from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(data, capsys, arguments, message):
+    assert train.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_missing_data_is_one_line_and_status_2(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--width", "0.5", "--data", "nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: data folder must hold") and error.count("\n") == 1
+
+
+def test_load_model_wrong(tmp_path):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="must be a file written by sw_model.train"):
+        load_model(path)
