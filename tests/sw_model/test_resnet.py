@@ -8,10 +8,13 @@ from sw_model.resnet import MEAN, STD, ResNet
 
 def test_layers_are_named_in_execution_order():
     names = [name for name, _, _ in ResNet(width=0.5).named_convs()]
-    assert names == (
-        "conv1 conv2_1 conv2_2 conv2_3 conv2_4 conv3_1 conv3_2 down3 conv3_3 conv3_4 "
-        "conv4_1 conv4_2 down4 conv4_3 conv4_4 conv5_1 conv5_2 down5 conv5_3 conv5_4"
-    ).split()
+    assert (
+        names
+        == (
+            "conv1 conv2_1 conv2_2 conv2_3 conv2_4 conv3_1 conv3_2 down3 conv3_3 conv3_4 "
+            "conv4_1 conv4_2 down4 conv4_3 conv4_4 conv5_1 conv5_2 down5 conv5_3 conv5_4"
+        ).split()
+    )
 
 
 def test_sixteen_layers_are_gated_and_full_width_has_the_known_size():
