@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +17,6 @@ from pathlib import Path
 
 from cocotb_tools.runner import Verilator
 
-from gen.cli import UserError
 from gen.tools import verilator_env, verilator_version
 
 from .files import Run, RunOutput, read_run, write_run
@@ -30,9 +28,10 @@ BUILD = Path("build/verilator")
 
 _SOURCE = Path(__file__).resolve().parent
 _TESTBENCH = _SOURCE / "tb.sv"
-#: -O1 of the C++ compiler costs a third of -O3's build time; what matters most is that no signal but four is public.
+#: What matters most to the speed is that no signal but four is public, see `_Verilator`.
 _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-BLKSEQ"]
-_MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"}
+#: The last one is what Verilator's configure script would have found out, had it run on this machine.
+_MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG_CXXFLAGS_PCH_I": "-include"}
 
 
 class SimulationError(RuntimeError):
@@ -137,7 +136,7 @@ class Simulator:
                     build_dir=self.folder, test_dir=work, plusargs=[f"+dir={work.resolve()}"],
                     results_xml=str((work / "results.xml").resolve()), log_file=log,
                     extra_env={"PYTHONPATH": os.pathsep.join([str(_SOURCE.parent), *sys.path])})
-        except (SystemExit, subprocess.CalledProcessError):
+        except (SystemExit, RuntimeError, OSError):
             raise SimulationError(f"simulator failed, see {log}") from None
 
     @staticmethod
@@ -149,7 +148,7 @@ class Simulator:
             progress(done)
 
 
-def build(verilog: Path, folder: Path = BUILD) -> Simulator:
+def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None) -> Simulator:
     """Build the testbench around a Verilog file, unless a build of the same text is there.
 
     Parameters
@@ -158,6 +157,8 @@ def build(verilog: Path, folder: Path = BUILD) -> Simulator:
         The file; beside it lies its description, ``.json``.
     folder
         Where builds are kept, each under a hash of all that it depends on.
+    announce
+        Called before a build, which takes a minute.
 
     Raises
     ------
@@ -176,6 +177,8 @@ def build(verilog: Path, folder: Path = BUILD) -> Simulator:
     if (target / "complete").exists():
         return Simulator(target, 0.0)
     start = time.monotonic()
+    if announce is not None:
+        announce()
     # Built beside its place and moved there whole: two processes may build at the same time.
     partial = target.with_name(f"{target.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -188,7 +191,7 @@ def build(verilog: Path, folder: Path = BUILD) -> Simulator:
             _Verilator().build(
                 sources=[_TESTBENCH, partial / "dut.v"], includes=[partial], hdl_toplevel="tb", build_dir=partial,
                 build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
-    except (SystemExit, subprocess.CalledProcessError):
+    except (SystemExit, RuntimeError, OSError):
         kept = target.with_name(f"{target.name}.log")
         shutil.copy(log, kept)
         shutil.rmtree(partial)

