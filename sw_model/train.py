@@ -38,6 +38,7 @@ from sw_model.training import (
 
 PHASES = ("contrastive", "supervised", "decay")
 WARMUP_STEPS = 50
+LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options
 
 
 class UsageError(Exception):
@@ -58,9 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
     network.add_argument("--groups", type=int, default=4, help="gating groups G")
     network.add_argument("--slice-size", type=int, default=8, help="output channels that share a decision")
     network.add_argument("--gate-mode", default="slice", help=f"one of {', '.join(MODES)}")
-    network.add_argument("--target", type=float, default=0.57, help="T, target of the thresholds")
-    defaults = (("contrastive", 1, 24, 128, 0.06), ("supervised", 3, 24, 64, 0.06), ("decay", 1, 32, 64, None))
-    for phase, epochs, size, batch, lr in defaults:
+    defaults = (
+        ("contrastive", 1, 24, 128, 0.06, 0.57),
+        ("supervised", 3, 24, 64, 0.06, 0.4),
+        ("decay", 1, 32, 64, None, None),
+    )
+    for phase, epochs, size, batch, lr, target in defaults:
         group = parser.add_argument_group(f"{phase} phase")
         group.add_argument(f"--{phase}-epochs", type=float, default=epochs, help="default: %(default)s")
         group.add_argument(f"--{phase}-size", type=int, default=size, help="height of the crops (default: %(default)s)")
@@ -68,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         if lr is not None:
             group.add_argument(
                 f"--{phase}-lr", type=float, default=lr, help="peak learning rate (default: %(default)s)"
+            )
+            group.add_argument(
+                f"--{phase}-target", type=float, default=target, help="T of the thresholds (default: %(default)s)"
             )
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
@@ -120,12 +127,20 @@ def phase_facts(path: Path) -> dict[str, Any]:
 
 def make_module(args: argparse.Namespace, phase: str, model: ResNet, total: int) -> PhaseModule:
     """The Lightning module of one phase."""
-    common = {"target": args.target, "compiled": args.compile}
+    lr, target = peak(args, phase)
+    kind = ContrastiveModule if phase == "contrastive" else SupervisedModule
+
+    def factor(step: int) -> float:
+        return linear_decay(step, total) if phase == "decay" else warmup_constant(step, WARMUP_STEPS)
+
+    return kind(model, lr, factor, target=target, compiled=args.compile)
+
+
+def peak(args: argparse.Namespace, phase: str) -> tuple[float, float]:
+    """Peak learning rate and target T of a phase; the decay goes on with those of the supervised phase."""
     if phase == "contrastive":
-        return ContrastiveModule(model, args.contrastive_lr, lambda s: warmup_constant(s, WARMUP_STEPS), **common)
-    if phase == "supervised":
-        return SupervisedModule(model, args.supervised_lr, lambda s: warmup_constant(s, WARMUP_STEPS), **common)
-    return SupervisedModule(model, args.supervised_lr, lambda s: linear_decay(s, total), **common)
+        return args.contrastive_lr, args.contrastive_target
+    return args.supervised_lr, args.supervised_target
 
 
 def train_phase(args: argparse.Namespace, phase: str, model: ResNet, data: tuple[torch.Tensor, torch.Tensor]) -> bool:
@@ -182,13 +197,14 @@ def write_summary(args: argparse.Namespace, command: str) -> None:
         facts = phase_facts(args.run / f"{phase}.ckpt")
         if facts:
             images = facts["steps"] * facts["batch_size"]
-            lr = args.contrastive_lr if phase == "contrastive" else args.supervised_lr
+            lr, target = peak(args, phase)
             phases[phase] = {
                 "steps": facts["steps"],
                 "epochs": round(images / 50_000, 3),
                 "batch_size": facts["batch_size"],
                 "image_size": facts["size"],
                 "peak_lr": lr,
+                "target": target,
                 "wall_seconds": round(facts["seconds"], 1),
                 "images_per_second": round(images / facts["seconds"], 1),
                 "sparsity": facts["sparsity"],
@@ -196,10 +212,10 @@ def write_summary(args: argparse.Namespace, command: str) -> None:
             }
     summary = {
         "command": command,
+        "launches": [json.loads(line) for line in (args.run / LAUNCHES).read_text().splitlines()],
         "seed": args.seed,
         "data_set": data_set_name(args.data),
         "network": dict(width=args.width, groups=args.groups, slice_size=args.slice_size, gate_mode=args.gate_mode),
-        "target": args.target,
         "regulariser": 1e-2,
         "weight_decay": 5e-4,
         "optimiser": "SGD, Nesterov momentum 0.9",
@@ -235,6 +251,9 @@ def train(args: argparse.Namespace, command: str) -> int:
         raise UsageError(str(error)) from None
     x_train, y_train, _, _ = load_cifar10(args.data)
     args.run.mkdir(parents=True, exist_ok=True)
+    with (args.run / LAUNCHES).open("a") as file:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        file.write(json.dumps({"time": now, "command": command}) + "\n")
     if args.decay_at is not None:
         args.stop_time = start_time(args)
     data = torch.from_numpy(x_train), torch.from_numpy(y_train)
