@@ -1,0 +1,80 @@
+"""Synthesis: what is read from the tools' reports, bad input, and one small core all the way."""
+
+import json
+from types import MappingProxyType
+
+import pytest
+
+from gen import synth
+from hw.params import HwParams
+
+
+def hop(kind, delay, name, start, end):
+    net = {"net": name} if kind == "routing" else {}
+    return {"type": kind, "delay": delay, "from": {"loc": start, "cell": f"{name}_from"},
+            "to": {"loc": end, "cell": f"{name}_to"}, **net}
+
+
+def test_cells_of_a_netlist():
+    cells = {"a": {"type": "LUT4"}, "b": {"type": "LUT4"}, "c": {"type": "DP16KD"}, "d": {"type": "$scopeinfo"}}
+    assert synth.cells_of({"modules": {"harness": {"cells": cells}, "other": {"cells": {"x": {"type": "LUT4"}}}}}) == {
+        "DP16KD": 1, "LUT4": 2}
+
+
+def test_resources():
+    assert synth.resources({"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "PFUMX": 5, "TRELLIS_FF": 7, "MULT18X18D": 4,
+                            "DP16KD": 6}) == {"luts": 24, "ffs": 7, "dsps": 4, "brams": 6}
+
+
+def test_critical_path_is_the_longest_between_registers():
+    def path(start, end, *hops):
+        return {"from": start, "to": end, "path": list(hops)}
+    report = {"critical_paths": [
+        path("posedge clk", "posedge clk", hop("clk-to-q", 0.5, "q", "X1Y1", "X1Y1"),
+             hop("routing", 2.0, "net", "X1Y1", "X9Y9"), hop("setup", 0.1, "d", "X9Y9", "X9Y9")),
+        path("posedge clk", "posedge clk", hop("routing", 1.0, "short", "X1Y1", "X2Y1")),
+        path("<async>", "posedge clk", hop("routing", 9.0, "pin", "X1Y1", "X9Y9")),
+    ]}
+    assert synth.critical_path(report) == [
+        {"kind": "clk-to-q", "delay_ns": 0.5, "name": "q_to", "from": "X1Y1", "to": "X1Y1"},
+        {"kind": "routing", "delay_ns": 2.0, "name": "net", "from": "X1Y1", "to": "X9Y9"},
+        {"kind": "setup", "delay_ns": 0.1, "name": "d_to", "from": "X9Y9", "to": "X9Y9"},
+    ]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
+    (["--config", "huge"], "configuration must be one of full, small, not 'huge'"),
+    (["--seeds", "0"], "seeds must be 1 or more, not 0"),
+    (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
+    (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
+])
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert synth.main(arguments) == 2
+    assert capsys.readouterr().err == f"gen.synth: {message}\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_tool_that_fails_is_named_with_its_log(tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(synth.UserError, match=rf"^title failed, its log is {log}; the last line: "):
+        synth._call("gen.no_such_module:main", [], log, "title", synth.Console(quiet=True))
+    assert "no_such_module" in log.read_text()
+
+
+@pytest.mark.slow
+def test_tiny_core_all_the_way(monkeypatch, tmp_path):
+    tiny = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=256, psum_slots=4, max_slices=2)
+    monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": tiny}))
+    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=synth.Console(quiet=True))
+    assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
+    # A multiplier for each MAC, and for the requantiser's products; nothing of a bank or the ring in flip-flops.
+    assert report["dsps"] == tiny.macs + 3
+    assert report["brams"] >= 4 * 2
+    assert report["ffs"] < 6000
+    assert report["harness"]["dsps"] == report["harness"]["brams"] == 0
+    assert 0 < report["harness"]["ffs"] < 3000
+    assert report["fmax_mhz"]["min"] == report["fmax_mhz"]["max"] >= 80
+    assert sum(hop["delay_ns"] for hop in report["critical_path"]) == pytest.approx(
+        1000 / report["fmax_mhz"]["min"], abs=0.05)
