@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from gen import verilog
 from gen.cli import Parser, UserError, run
 from gen.compiler import MODES
 from gen.config import DEFAULT, config
@@ -24,6 +23,7 @@ from sw_model.int_model import IntNetwork
 from . import report, runner
 from .compare import Verdict
 from .layer import simulate
+from .verilog_cache import cached_verilog
 
 __all__ = ["main"]
 
@@ -90,7 +90,7 @@ def _body(args: Any, command: str) -> int:
     layers = _names(network, args.layer)
 
     start = time.monotonic()
-    path = verilog.write(args.config)
+    path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))
     generated = time.monotonic()
     simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     built = time.monotonic()
@@ -113,7 +113,7 @@ def _body(args: Any, command: str) -> int:
     verdict = Verdict()
     for result in total.values():
         verdict.add(result.verdict)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
     console.print(f"report: {written[-1]}", highlight=False)
     console.print(f"bit_exact: {str(not verdict.mismatches).lower()}", highlight=False)

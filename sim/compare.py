@@ -96,8 +96,8 @@ class Verdict:
         self.nonzero += other.nonzero
 
 
-def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *, first_image: int = 0,
-            full_rate: bool = True) -> Verdict:
+def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *,
+            first_image: int = 0) -> Verdict:
     """Compare one pass.
 
     Parameters
@@ -114,8 +114,6 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
         "gated", "dense" or "base".
     first_image
         Number of the pass's first image, for messages.
-    full_rate
-        Whether outputs were always taken at once, so that none may come after ``done``.
     """
     verdict = Verdict()
     place = _Place(program.layer, first_image)
@@ -129,7 +127,7 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
     _compare_decisions(verdict, place, output, expected)
     fired = 0 if expected is None else int(expected.sum())
     decisions = 0 if expected is None else expected.size
-    broken = [*_broken_sums(output, count), *_broken_run(program, output, full_rate)]
+    broken = [*_broken_sums(output, count), *_broken_run(program, output)]
     if output.counters["fired"] != fired or output.counters["decisions"] != decisions:
         broken.append(f"fired must be {fired} of {decisions} decisions, not {output.counters['fired']} of "
                       f"{output.counters['decisions']}")
@@ -247,12 +245,12 @@ def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
         yield f"base + conditional + skipped steps must be the {count.dense} dense steps, not {done}"
 
 
-def _broken_run(program: Program, output: RunOutput, full_rate: bool) -> Iterator[str]:
+def _broken_run(program: Program, output: RunOutput) -> Iterator[str]:
     if output.timeout:
         yield f"pass must end, but was given up in cycle {output.counters['cycles']}"
     if output.violations:
         yield f"streams must hold valid and payload until ready, but did not in {output.violations} cycles"
-    if output.stray and full_rate:
+    if output.stray:
         yield f"nothing must come outside of the pass, but something did in {output.stray} cycles"
     if output.counters_changed:
         yield "counters must stand after done"

@@ -129,9 +129,9 @@ def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: s
     """
     title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
     table = Table(title=title, title_justify="left")
-    for heading in ("layer", "dense cycles", f"{mode} cycles", "theoretical", "realised", "ratio", "dense eff.",
+    for heading in ("layer", "dense cycles", f"{mode} cycles", "theory", "realised", "ratio", "dense eff.",
                     f"{mode} eff.", "sparsity", "outputs", "decisions", "mismatches"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
+        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
     for report in reports:
         speedup, efficiency = report["speedup"], report["efficiency"]
         table.add_row(

@@ -20,6 +20,7 @@ from cocotb_tools.runner import Verilator
 from gen.tools import verilator_env, verilator_version
 
 from .files import Run, RunOutput, read_run, write_run
+from .lock import locked
 
 __all__ = ["BUILD", "Simulator", "SimulationError", "build"]
 
@@ -174,33 +175,29 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
                  repr((_OPTIONS, _MAKE_OPTIONS, sys.version, sys.prefix)).encode()):
         key.update(hashlib.sha256(part).digest())
     target = (folder / f"{description['top']}-{key.hexdigest()[:16]}").resolve()
-    if (target / "complete").exists():
-        return Simulator(target, 0.0)
-    start = time.monotonic()
-    if announce is not None:
-        announce()
-    # Built beside its place and moved there whole: two processes may build at the same time.
-    partial = target.with_name(f"{target.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "tb_config.svh").write_text(configuration, encoding="utf-8")
-    shutil.copy(verilog, partial / "dut.v")
-    log = partial / "build.log"
+    with locked(folder / f"{target.name}.lock"):
+        if (target / "complete").exists():
+            return Simulator(target, 0.0)
+        if announce is not None:
+            announce()
+        start = time.monotonic()
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        (target / "tb_config.svh").write_text(configuration, encoding="utf-8")
+        shutil.copy(verilog, target / "dut.v")
+        _compile(target)
+        (target / "complete").touch()
+        return Simulator(target, time.monotonic() - start)
+
+
+def _compile(target: Path) -> None:
+    log = target / "build.log"
     try:
         with _environment(verilator_env()), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
-                sources=[_TESTBENCH, partial / "dut.v"], includes=[partial], hdl_toplevel="tb", build_dir=partial,
+                sources=[_TESTBENCH, target / "dut.v"], includes=[target], hdl_toplevel="tb", build_dir=target,
                 build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
     except (SystemExit, RuntimeError, OSError):
-        kept = target.with_name(f"{target.name}.log")
-        shutil.copy(log, kept)
-        shutil.rmtree(partial)
-        raise SimulationError(f"build of the simulator failed, see {kept}") from None
-    for leftover in (*partial.glob("*.o"), *partial.glob("*.cpp"), *partial.glob("*.gch")):
+        raise SimulationError(f"build of the simulator failed, see {log}") from None
+    for leftover in (*target.glob("*.o"), *target.glob("*.a"), *target.glob("*.cpp"), *target.glob("*.gch")):
         leftover.unlink()
-    (partial / "complete").touch()
-    try:
-        partial.rename(target)
-    except OSError: # the other process was first
-        shutil.rmtree(partial)
-    return Simulator(target, time.monotonic() - start)

