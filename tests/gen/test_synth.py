@@ -16,7 +16,8 @@ def hop(kind, delay, name, start, end):
 
 
 def test_cells_of_a_netlist():
-    cells = {"a": {"type": "LUT4"}, "b": {"type": "LUT4"}, "c": {"type": "DP16KD"}, "d": {"type": "$scopeinfo"}}
+    cells = {"a": {"type": "LUT4"}, "b": {"type": "LUT4"}, "c": {"type": "DP16KD"}, "d": {"type": "$scopeinfo"},
+             "e": {"type": "harness.core"}}
     assert synth.cells_of({"modules": {"harness": {"cells": cells}, "other": {"cells": {"x": {"type": "LUT4"}}}}}) == {
         "DP16KD": 1, "LUT4": 2}
 
