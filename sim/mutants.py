@@ -1,4 +1,4 @@
-"""Programs with one thing wrong, to show that the checks would notice: each mutant makes of a good program a bad one."""
+"""Programs with one thing wrong, to show that the checks notice: each mutant makes of a good program a bad one."""
 
 from __future__ import annotations
 

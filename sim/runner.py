@@ -170,11 +170,9 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
     """
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
     configuration = _configuration(description)
-    key = hashlib.sha256()
-    for part in (verilog.read_bytes(), _TESTBENCH.read_bytes(), configuration.encode(), verilator_version().encode(),
-                 repr((_OPTIONS, _MAKE_OPTIONS, sys.version, sys.prefix)).encode()):
-        key.update(hashlib.sha256(part).digest())
-    target = (folder / f"{description['top']}-{key.hexdigest()[:16]}").resolve()
+    tools = repr((_OPTIONS, _MAKE_OPTIONS, verilator_version(), sys.version, sys.prefix)).encode()
+    key = _hash(tools, verilog.read_bytes(), _TESTBENCH.read_bytes(), configuration.encode())
+    target = (folder / f"{description['top']}-{key}").resolve()
     with locked(folder / f"{target.name}.lock"):
         if (target / "complete").exists():
             return Simulator(target, 0.0)
@@ -185,13 +183,23 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
         target.mkdir(parents=True)
         (target / "tb_config.svh").write_text(configuration, encoding="utf-8")
         shutil.copy(verilog, target / "dut.v")
-        _compile(target)
+        _compile(target, (folder / f"verilator-{_hash(tools)}").resolve())
         (target / "complete").touch()
         return Simulator(target, time.monotonic() - start)
 
 
-def _compile(target: Path) -> None:
+def _hash(*parts: bytes) -> str:
+    key = hashlib.sha256()
+    for part in parts:
+        key.update(hashlib.sha256(part).digest())
+    return key.hexdigest()[:16]
+
+
+def _compile(target: Path, support: Path) -> None:
+    """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
     log = target / "build.log"
+    for built in support.glob("*.o"):
+        shutil.copyfile(built, target / built.name) # with a new time, so that make takes it
     try:
         with _environment(verilator_env()), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
@@ -199,5 +207,12 @@ def _compile(target: Path) -> None:
                 build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"build of the simulator failed, see {log}") from None
+    if not support.exists():
+        partial = support.with_name(f"{support.name}.{os.getpid()}")
+        partial.mkdir()
+        for built in target.glob("verilated*.o"):
+            shutil.copyfile(built, partial / built.name)
+        with contextlib.suppress(OSError): # another process was first
+            partial.rename(support)
     for leftover in (*target.glob("*.o"), *target.glob("*.a"), *target.glob("*.cpp"), *target.glob("*.gch")):
         leftover.unlink()

@@ -96,10 +96,9 @@ def test_random_stalls(engine, tmp_path, seed):
     trials += [Trial("classifier", logits, run={"stalls": {"logit": probability, "weight": 0.3}, "seed": seed % 1000})
                for probability in (0.5, 0.95)]
     outputs = check(engine.simulator, engine.params, tmp_path / "runs", trials)
-    slow_weights = outputs[12].counters
-    assert slow_weights["idle"][IdleCause.WEIGHTS.value] > slow_weights["cycles"] / 2
-    slow_masks = outputs[14].counters
-    assert slow_masks["idle"][IdleCause.OUTPUT.value] > 0
+    for output, cause in ((outputs[12], IdleCause.WEIGHTS), (outputs[14], IdleCause.OUTPUT)):
+        idle = output.counters["idle"]
+        assert idle[cause.value] > 100 and idle[cause.value] > 0.8 * sum(idle)
 
 
 def test_weights_before_start(engine, tmp_path, seed):
