@@ -117,14 +117,15 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
     """
     verdict = Verdict()
     place = _Place(program.layer, first_image)
+    rows = slice(program.geometry.out_first_row, program.geometry.out_first_row + program.geometry.out_rows)
+    decided = tap.decision is not None and mode == "gated"
+    expected = tap.decision[:, :, rows].numpy() if decided and tap.decision is not None else None
+    # Before the outputs that depend on them.
+    _compare_decisions(verdict, place, output, expected)
     if program.ofmap is None:
         _compare_logits(verdict, place, output, tap.ofmap.numpy())
     else:
         _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
-    rows = slice(program.geometry.out_first_row, program.geometry.out_first_row + program.geometry.out_rows)
-    decided = tap.decision is not None and mode == "gated"
-    expected = tap.decision[:, :, rows].numpy() if decided and tap.decision is not None else None
-    _compare_decisions(verdict, place, output, expected)
     fired = 0 if expected is None else int(expected.sum())
     decisions = 0 if expected is None else expected.size
     broken = [*_broken_sums(output, count), *_broken_run(program, output)]
@@ -172,6 +173,7 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: Program, output: Ru
             value = int(got[image, channel, row, col]) if present[image, channel, row, col] else None
             verdict.first.append(place.mismatch("ofmap", image, first + row, col, channel,
                                                 int(expected[image, channel, row, col]), value, cycle))
+        del verdict.first[KEPT:]
 
 
 def _compare_logits(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray) -> None:
@@ -217,14 +219,13 @@ def _compare_decisions(verdict: Verdict, place: _Place, output: RunOutput, expec
     wanted = expected.transpose(1, 0, 2, 3).reshape(-1) * 0xFF
     wrong = np.flatnonzero(fire != wanted)
     verdict.mismatches += len(wrong)
-    for n in wrong[:KEPT].tolist():
+    for n in wrong[:KEPT // 2].tolist():
         slice_, image, row, col = order[n].tolist()
         got, cycle = (int(fire[n]), int(output.mask_cycles[n])) if n < common else (None, None)
         # One bit per channel, all equal: shown as one, unless they are not.
         shown = {0: 0, 0xFF: 1}.get(got, got) if got is not None else None
         verdict.first.append(place.mismatch("decision", image, row, col, LANES * slice_, int(wanted[n] != 0), shown,
                                             cycle))
-    del verdict.first[KEPT:]
 
 
 def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:

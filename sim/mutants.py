@@ -52,9 +52,9 @@ def padded_tap_not_skipped(program: Program) -> Program:
 
 
 def weight_bit_flipped(program: Program) -> Program:
-    """The lowest bit of one weight of the first base tap inside the map."""
+    """Bit 6 of one weight of slice 0's middle base tap; what the lowest bit does is lost in the requantiser's rounding."""
     weights = program.weights.copy()
-    weights[program.registers["base_entries"] // 2, 0] ^= 1
+    weights[program.registers["base_entries"] // 2, 0] ^= 1 << 6
     return replace(program, weights=weights)
 
 
