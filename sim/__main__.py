@@ -22,7 +22,7 @@ from sw_model.int_model import IntNetwork
 
 from . import report, runner
 from .compare import Verdict
-from .layer import simulate
+from .layer import plan, simulate
 from .verilog_cache import cached_verilog
 
 __all__ = ["main"]
@@ -88,14 +88,14 @@ def _body(args: Any, command: str) -> int:
     except (CheckpointError, ImageError) as error:
         raise UserError(str(error)) from None
     layers = _names(network, args.layer)
+    passes = plan(network, layers, images, args.mode, params, args.batch)
 
     start = time.monotonic()
     path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))
     generated = time.monotonic()
     simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     built = time.monotonic()
-    work = args.output / args.layer / "runs"
-    results = simulate(network, layers, images, args.mode, params, simulator, work, args.batch)
+    results = simulate(passes, simulator, args.output / args.layer / "runs")
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
@@ -103,7 +103,7 @@ def _body(args: Any, command: str) -> int:
         "wall_seconds": {"generate": round(generated - start, 3), "build": round(built - generated, 3),
                          "simulate": round(time.monotonic() - built, 3)},
     }
-    reports = [report.layer_report(name, args.mode, results[name].runs, facts) for name in layers]
+    reports = [report.layer_report(name, args.mode, results[name], facts) for name in layers]
     written = [report.write_report(one, args.output) for one in reports]
     total = report.combine(list(results.values()))
     if args.layer == "all":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .compare import Verdict, compare
 from .files import Run
 from .runner import Simulator
 
-__all__ = ["LayerResult", "ModeResult", "Progress", "simulate"]
+__all__ = ["ModeResult", "Pass", "Progress", "plan", "simulate"]
 
 
 @dataclass
@@ -47,15 +47,6 @@ class ModeResult:
     idle: list[int] = field(default_factory=lambda: [0] * len(IdleCause))
     count: LayerCount | None = None
     verdict: Verdict = field(default_factory=Verdict)
-
-
-@dataclass
-class LayerResult:
-    """One layer: a dense run, and one in the mode asked for (the same run if that is dense)."""
-
-    layer: IntLayer
-    mode: str
-    runs: dict[str, ModeResult]
 
 
 class Progress:
@@ -86,8 +77,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    name: str
+class Pass:
+    """One pass of one layer in one mode.
+
+    Attributes
+    ----------
+    layer, mode
+        What is run.
+    first_image
+        Number of its first image.
+    run
+        The compiled program, and how it is run.
+    tap, count
+        What must come of it, and the reference's count of its steps.
+    """
+
+    layer: IntLayer
     mode: str
     first_image: int
     run: Run
@@ -95,20 +100,45 @@ class _Pass:
     count: LayerCount
 
 
-def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int) -> list[_Pass]:
-    """Compile a layer's passes. All modes read the ifmap and residual of the gated network."""
-    passes = []
-    images = len(gated.ifmap)
+def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: str, params: HwParams,
+         batch: int = 1) -> list[Pass]:
+    """Compile all passes of some layers, each in dense mode and in one other.
+
+    Parameters
+    ----------
+    network
+        The golden model.
+    names
+        Layers to run; each reads what the gated network gives it, in all modes.
+    images
+        (N, H, W, 3) uint8.
+    mode
+        "gated", "dense" or "base": run besides the dense run, which is always made.
+    params
+        The engine.
+    batch
+        Images in one pass.
+
+    Raises
+    ------
+    gen.compiler.CompileError
+        If a layer does not fit the engine.
+    """
+    modes = ["dense"] if mode == "dense" else ["dense", mode]
+    taps = network.run(images, "gated", only=names).taps
+    return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch)]
+
+
+def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int) -> Iterator[Pass]:
     for mode in modes:
         whole = gated if mode == "gated" else IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode)
-        for first in range(0, images, batch):
+        for first in range(0, len(gated.ifmap), batch):
             tap = _cut(whole, slice(first, first + batch))
             program = compile_layer(layer, tap.ifmap, tap.residual, params, mode)
             decision = tap.decision if layer.gated else None
             count = count_layer(layer, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
             run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
-            passes.append(_Pass(layer.name, mode, first, run, tap, count))
-    return passes
+            yield Pass(layer, mode, first, run, tap, count)
 
 
 def _cut(tap: Tap, images: slice) -> Tap:
@@ -119,56 +149,39 @@ def _cut(tap: Tap, images: slice) -> Tap:
                tap.ofmap[images])
 
 
-def simulate(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: str, params: HwParams,
-             simulator: Simulator, work: Path, batch: int = 1,
-             progress: Callable[[Sequence[int]], Callable[[int], None]] | None = Progress) -> dict[str, LayerResult]:
-    """Run layers and compare them.
+def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[str, dict[str, ModeResult]]:
+    """Run passes and compare them.
 
     Parameters
     ----------
-    network
-        The golden model.
-    names
-        Layers to run; each reads what the gated network gives it.
-    images
-        (N, H, W, 3) uint8.
-    mode
-        "gated", "dense" or "base": run besides the dense run, which is always made.
-    params, simulator
-        The engine.
+    passes
+        What `plan` returned.
+    simulator
+        Of the engine they were compiled for.
     work
         Folder for the files of the runs.
-    batch
-        Images in one pass.
-    progress
-        Makes of the runs' expected cycles what is called as the runs end.
 
     Returns
     -------
     dict
-        `LayerResult` by name.
+        `ModeResult` by layer and mode, summed over the passes.
 
     Raises
     ------
-    gen.compiler.CompileError
-        If a layer does not fit the engine.
     sim.runner.SimulationError
         If the simulator fails.
     """
-    modes = ["dense"] if mode == "dense" else ["dense", mode]
-    taps = network.run(images, "gated", only=names).taps
-    passes = [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch)]
-    watch = progress([one.count.base + one.count.conditional + 1000 for one in passes]) if progress else None
-    outputs = simulator.run([one.run for one in passes], work, watch)
-    results = {name: LayerResult(network.layer(name), mode, {m: ModeResult() for m in modes}) for name in names}
+    progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
+    outputs = simulator.run([one.run for one in passes], work, progress)
+    results: dict[str, dict[str, ModeResult]] = {}
     for one, output in zip(passes, outputs, strict=True):
-        result = results[one.name].runs[one.mode]
+        result = results.setdefault(one.layer.name, {}).setdefault(one.mode, ModeResult())
         counters = output.counters
         result.cycles += counters["cycles"]
         result.base_steps += counters["base_steps"]
         result.cond_steps += counters["cond_steps"]
         result.fired += counters["fired"]
         result.idle = [a + b for a, b in zip(result.idle, counters["idle"], strict=True)]
-        result.count = one.count if result.count is None else total([result.count, one.count], one.name)
+        result.count = one.count if result.count is None else total([result.count, one.count], one.layer.name)
         result.verdict.add(compare(one.run.program, output, one.tap, one.count, one.mode, first_image=one.first_image))
     return results

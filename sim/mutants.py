@@ -52,7 +52,7 @@ def padded_tap_not_skipped(program: Program) -> Program:
 
 
 def weight_bit_flipped(program: Program) -> Program:
-    """Bit 6 of one weight of slice 0's middle base tap; what the lowest bit does is lost in the requantiser's rounding."""
+    """Bit 6 of one weight of slice 0; what the lowest bit does is lost in the requantiser's rounding."""
     weights = program.weights.copy()
     weights[program.registers["base_entries"] // 2, 0] ^= 1 << 6
     return replace(program, weights=weights)

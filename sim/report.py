@@ -15,7 +15,7 @@ from hw.layouts import IdleCause
 from sw_model.accounting import total
 
 from .compare import KEPT, Verdict
-from .layer import LayerResult, ModeResult
+from .layer import ModeResult
 
 __all__ = ["combine", "layer_report", "print_report", "write_report"]
 
@@ -90,11 +90,11 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
     }
 
 
-def combine(results: Sequence[LayerResult]) -> dict[str, ModeResult]:
+def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult]:
     """Add up the runs of several layers, by mode."""
     combined: dict[str, ModeResult] = {}
-    for mode in results[0].runs:
-        parts = [result.runs[mode] for result in results]
+    for mode in results[0]:
+        parts = [result[mode] for result in results]
         verdict = Verdict()
         for part in parts:
             verdict.add(part.verdict)

@@ -1,0 +1,139 @@
+"""``python -m sim``: reports, exit status, and one line for bad input."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sim.layer
+from gen.compiler import compile_layer
+from sim.__main__ import main
+from sim.mutants import MUTANTS
+from sw_model.checkpoint import save
+from sw_model.int_model import random_network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A narrow random network, whose last stages fit the small configuration."""
+    path = tmp_path_factory.mktemp("checkpoint") / "narrow.safetensors"
+    save(path, random_network(width=0.25, groups=2, seed=3))
+    return path
+
+
+@pytest.fixture
+def run(small, checkpoint, tmp_path, monkeypatch, root, capsys):
+    """Call the program on the small configuration; return exit status, report or None, and what was printed."""
+    monkeypatch.chdir(root)
+
+    def call(layer, *options):
+        status = main(["--layer", layer, "--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path),
+                       *options])
+        path = tmp_path / layer / "report.json"
+        return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
+
+    return call
+
+
+def test_report(run):
+    status, report, printed = run("conv5_2", "--images", "2")
+    assert status == 0 and printed.out.rstrip().endswith("bit_exact: true")
+    assert report["schema"] == 1 and report["layer"] == "conv5_2" and report["config"] == "small"
+    assert report["command"].startswith("python -m sim --layer conv5_2 --config small")
+    assert (report["gate_mode"], report["images"], report["image_names"]) == ("gated", 2, ["cat", "astronaut"])
+    assert report["bit_exact"] is True and report["laws_hold"] is True and report["broken_laws"] == []
+    for digest in ("checkpoint_sha256", "verilog_sha256"):
+        assert len(report[digest]) == 64
+    assert {"verilator", "amaranth", "cocotb", "torch"} <= set(report["tools"])
+    assert set(report["runs"]) == {"dense", "gated"}
+    for run_report in report["runs"].values():
+        assert set(run_report) == {"cycles", "steps", "idle", "outputs_checked", "decisions_checked", "mismatches"}
+        assert set(run_report["idle"]) == {"weights", "decision", "output", "input", "start", "end"}
+        assert sum(run_report["steps"].values()) + sum(run_report["idle"].values()) == run_report["cycles"]
+        assert run_report["outputs_checked"] == 2 * 128 * 16 and run_report["mismatches"] == 0
+    assert report["runs"]["gated"]["decisions_checked"] == report["decisions_checked"] == 2 * 16 * 16
+    assert report["runs"]["dense"]["decisions_checked"] == 0
+    steps, cycles = report["steps"], report["cycles"]
+    assert steps["base"] + steps["conditional"] + steps["skipped"] == steps["dense"]
+    assert cycles == {name: result["cycles"] for name, result in report["runs"].items()}
+    assert report["outputs_checked"] == 2 * 2 * 128 * 16 and 0 < report["outputs_nonzero"] <= 2 * 128 * 16
+    assert math.isclose(report["sparsity"]["output"], 1 - report["fired"] / report["decisions_checked"])
+    speedup = report["speedup"]
+    assert math.isclose(speedup["theoretical"], steps["dense"] / (steps["base"] + steps["conditional"]))
+    assert math.isclose(speedup["realised"], cycles["dense"] / cycles["gated"])
+    assert math.isclose(speedup["ratio"], speedup["realised"] / speedup["theoretical"])
+    assert math.isclose(report["efficiency"]["dense"], steps["dense"] / cycles["dense"])
+    assert set(report["wall_seconds"]) == {"generate", "build", "simulate"}
+
+
+def test_base_mode_and_batch(run):
+    status, report, _ = run("conv5_2", "--mode", "base", "--batch", "3")
+    assert status == 0 and report["images"] == 3
+    assert set(report["runs"]) == {"dense", "base"} and report["cycles"]["gated"] == report["runs"]["base"]["cycles"]
+    assert report["steps"]["conditional"] == report["fired"] == 0 and report["sparsity"] == {"output": 1.0, "mac": 1.0}
+
+
+def test_dense_mode(run):
+    status, report, _ = run("conv5_4", "--mode", "dense")
+    assert status == 0 and set(report["runs"]) == {"dense"}
+    assert report["speedup"] == {"theoretical": 1.0, "realised": 1.0, "ratio": 1.0}
+
+
+@pytest.mark.parametrize("layer, outputs", [("down5", 128 * 16), ("fc", 10)])
+def test_ungated_layers(run, layer, outputs):
+    status, report, _ = run(layer)
+    assert status == 0 and report["outputs_checked"] == 2 * outputs
+    assert report["decisions_checked"] == report["fired"] == 0 and report["sparsity"] == {"output": 0.0, "mac": 0.0}
+    assert report["speedup"]["theoretical"] == 1.0
+
+
+def test_own_image(run, tmp_path):
+    path = tmp_path / "own.png"
+    Image.fromarray(np.arange(40 * 50 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 50, 3)).save(path)
+    status, report, _ = run("conv5_2", "--image", str(path))
+    assert status == 0 and report["image_names"] == [str(path)]
+
+
+def test_mismatch_is_reported(run, monkeypatch):
+    def mutant(layer, ifmap, residual, params, mode):
+        program = compile_layer(layer, ifmap, residual, params, mode)
+        return MUTANTS["decision_forced"](program) if mode == "gated" else program
+
+    monkeypatch.setattr(sim.layer, "compile_layer", mutant)
+    status, report, printed = run("conv5_2")
+    assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
+    assert report["bit_exact"] is False and report["laws_hold"] is False
+    assert report["mismatches"] == report["runs"]["gated"]["mismatches"] > 0 == report["runs"]["dense"]["mismatches"]
+    assert "decision mismatch: layer conv5_2, image 0, row " in printed.out
+    assert f"{report['mismatches']} mismatches, " in printed.out and "broken law: layer conv5_2, gated" in printed.out
+
+
+@pytest.mark.parametrize("options, text", [
+    (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
+    (["--mode", "fast"], "mode must be one of gated, dense, base, not 'fast'"),
+    (["--config", "huge"], "configuration must be one of full, small, not 'huge'"),
+    (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
+    (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
+    (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
+    (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+    (["--batch", "0"], "batch must be at least 1, not 0"),
+    (["--images", "many"], "argument --images: invalid int value: 'many'"),
+    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+    (["--checkpoint", "pyproject.toml"], "checkpoint pyproject.toml must be a whole safetensors file"),
+    (["--layer", "conv1", "--config", "small"], "layer conv1: ifmap must fit a bank of 4096 words"),
+    (["--layer", "conv2_1"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
+    (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
+])
+def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
+    monkeypatch.chdir(root)
+    if "--checkpoint" not in options:
+        options = [*options, "--checkpoint", str(checkpoint)]
+    try:
+        status = main([*options, "-o", str(tmp_path)])
+    except SystemExit as error: # of argparse
+        status = error.code
+    printed = capsys.readouterr()
+    assert status == 2 and not printed.out
+    assert printed.err.startswith("sim: ") and text in printed.err and printed.err.count("\n") == 1
