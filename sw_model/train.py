@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -45,9 +45,17 @@ class UsageError(Exception):
     """An option's value is not allowed; the message says what is."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser that reports a wrong option as every other bad input is reported: one line, no usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UsageError(f"{message}; see --help")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m sw_model.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
@@ -61,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     network.add_argument("--gate-mode", default="slice", help=f"one of {', '.join(MODES)}")
     defaults = (
         ("contrastive", 1, 24, 128, 0.06, 0.57),
-        ("supervised", 3, 24, 64, 0.06, 0.4),
+        ("supervised", 3, 24, 64, 0.06, 0.2),
         ("decay", 1, 32, 64, None, None),
     )
     for phase, epochs, size, batch, lr, target in defaults:
@@ -274,11 +282,11 @@ def start_time(args: argparse.Namespace) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
-    args = build_parser().parse_args(argv)
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
     try:
+        args = build_parser().parse_args(argv)
         check(args)
         return train(args, shlex.join(["python", "-m", "sw_model.train", *(argv or sys.argv[1:])]))
     except (DataError, UsageError) as error:

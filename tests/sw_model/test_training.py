@@ -105,6 +105,8 @@ def test_deadline_is_the_next_time_the_clock_shows():
         (["--steps", "0"], "--steps must be at least 1, not 0"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
+        (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
+        (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
         (["--decay-from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
     ],
 )
