@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -95,7 +96,8 @@ def _body(args: Any, command: str) -> int:
     generated = time.monotonic()
     simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     built = time.monotonic()
-    results = simulate(passes, simulator, args.output / args.layer / "runs")
+    work = args.output / args.layer / "runs"
+    results = simulate(passes, simulator, work)
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
@@ -113,6 +115,8 @@ def _body(args: Any, command: str) -> int:
     verdict = Verdict()
     for result in total.values():
         verdict.add(result.verdict)
+    if verdict.holds: # otherwise its files tell what happened
+        shutil.rmtree(work)
     console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
     console.print(f"report: {written[-1]}", highlight=False)
