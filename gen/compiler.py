@@ -115,8 +115,8 @@ def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional
     """Order a layer's weights for the ring.
 
     For each slice its base entries, by tap row, tap column and ascending chunk, then (if wanted) its conditional
-    entries, alike. Byte ``lane * in_par + k`` of an entry is the weight of output channel ``8 * slice + lane`` and input
-    channel ``in_par * chunk + k``; padding channels have weight 0.
+    entries, alike. Byte ``lane * in_par + k`` of an entry is the weight of output channel ``8 * slice + lane`` and
+    input channel ``in_par * chunk + k``; padding channels have weight 0.
 
     Returns
     -------
