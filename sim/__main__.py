@@ -21,7 +21,7 @@ from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
 from sw_model.images import ImageError, default_images, load_image
 from sw_model.int_model import IntNetwork
 
-from . import report, runner
+from . import pictures, report, runner
 from .compare import Verdict
 from .layer import plan, simulate
 from .verilog_cache import cached_verilog
@@ -119,9 +119,19 @@ def _body(args: Any, command: str) -> int:
         shutil.rmtree(work)
     console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
+    failed, drawn = None, []
+    try:
+        drawn = pictures.draw(passes, images, names, args.mode, reports[:len(layers)], args.output / args.layer,
+                              args.layer == "all")
+    except UserError as error: # told after the result
+        failed = error
     console.print(f"report: {written[-1]}", highlight=False)
+    for path in drawn:
+        console.print(f"picture: {path}", highlight=False, soft_wrap=True)
     console.print(f"bit_exact: {str(not verdict.mismatches).lower()}", highlight=False)
-    return 0 if verdict.holds else 1
+    if failed is not None:
+        _say(f"sim: {failed}")
+    return 1 if not verdict.holds else 2 if failed is not None else 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -110,10 +110,25 @@ def test_mismatch_is_reported(run, monkeypatch):
     assert f"{report['mismatches']} mismatches, " in printed.out and "broken law: layer conv5_2, gated" in printed.out
 
 
+def test_picture(run, tmp_path):
+    status, _, printed = run("conv5_2")
+    assert status == 0 and f"picture: {tmp_path}/conv5_2/mask.png" in printed.out.replace("\n", "")
+    with Image.open(tmp_path / "conv5_2/mask.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
+    (tmp_path / "conv5_2/mask.png").mkdir(parents=True)
+    status, report, printed = run("conv5_2")
+    assert status == 2 and report["bit_exact"] is True and printed.out.rstrip().endswith("bit_exact: true")
+    assert printed.err == f"sim: picture {tmp_path}/conv5_2/mask.png cannot be written: Is a directory\n"
+    assert not list((tmp_path / "conv5_2").glob(".mask*"))
+
+
 @pytest.mark.parametrize("options, text", [
     (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
     (["--mode", "fast"], "mode must be one of gated, dense, base, not 'fast'"),
-    (["--config", "huge"], "configuration must be one of full, small, not 'huge'"),
+    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
     (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
     (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
     (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
