@@ -36,12 +36,16 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: IMAGES=1          sim: number of images
 #: BATCH=1           sim: images in one pass
 #: CHECKPOINT=path   sim, evaluate, train, quantize: another checkpoint than that of the repository
-#: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers) or small (8 x 4)
+#: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)
 
 .PHONY: verilog
 verilog: .venv/base ## write build/verilog/CONFIG.v and .json
 	$(PY) -m gen.verilog $(call option,CONFIG,config)
+
+.PHONY: configs
+configs: .venv/base ## list the configurations with their multipliers and memories
+	$(PY) -m gen.config
 
 .PHONY: synth
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes

@@ -77,4 +77,4 @@ def test_missing_python_is_one_line(make, root, tmp_path):
 def test_bad_configuration_fails(make):
     done = make("-o", ".venv/base", "verilog", "CONFIG=huge")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "gen.verilog: configuration must be one of full, small, not 'huge'"
+    assert done.stderr.splitlines()[0] == "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'"

@@ -1,17 +1,21 @@
-"""Named configurations."""
+"""Named configurations, their purposes, and the estimates of what they take."""
 
 import dataclasses
+import json
 
 import pytest
 
+from gen import config as module
 from gen.cli import UserError
-from gen.config import CONFIGS, DEFAULT, config
+from gen.config import CONFIGS, DEFAULT, config, describe, main
+from gen.estimate import Memory, memories
 from hw.params import HwParams
 
 
 def test_sizes():
     assert {name: (params.macs, params.rq_lanes) for name, params in CONFIGS.items()} == {
-        "full": (128, 4), "small": (32, 1)}
+        "full": (128, 4), "half": (64, 2), "small": (32, 1), "tiny": (16, 1)}
+    assert sorted(params.in_par for params in CONFIGS.values()) == [2, 4, 8, 16]
     assert config(DEFAULT) is CONFIGS["full"]
 
 
@@ -27,5 +31,60 @@ def test_immutable():
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(UserError, match=r"^configuration must be one of full, small, not 'huge'$"):
+    with pytest.raises(UserError, match=r"^configuration must be one of full, half, small, tiny, not 'huge'$"):
         config("huge")
+
+
+def test_every_configuration_has_a_purpose():
+    lines = module.__doc__.splitlines()
+    for name in CONFIGS:
+        assert lines[lines.index(name) + 1].startswith("    8 x ")
+
+
+@pytest.mark.parametrize("name, dsps, brams", [("full", 140, 201), ("small", 35, 51)])
+def test_estimates_are_what_synthesis_counts(name, dsps, brams):
+    found = describe(name)
+    assert (found["dsps"], found["brams"]) == (dsps, brams)
+
+
+def test_parts_of_the_estimate():
+    assert describe("full")["brams_of"] == {"banks": 128, "ring": 64, "scales": 8, "thresholds": 1}
+    for name in CONFIGS:
+        found = describe(name)
+        assert sum(found["brams_of"].values()) == found["brams"]
+        assert found["memory_bits"] <= 18 * 1024 * found["brams"]
+
+
+@pytest.mark.parametrize("depth, parts, width, brams", [
+    (512, 1, 36, 1), (513, 1, 36, 2), (512, 1, 37, 2), (1024, 1, 18, 1), (4096, 1, 4, 1), (16384, 1, 1, 1),
+    (4096, 4, 32, 32), (4096, 1, 128, 30), (16, 1, 1, 1)])
+def test_block_rams(depth, parts, width, brams):
+    assert Memory("some", 1, depth, parts, width).block_rams == brams
+    assert Memory("some", 3, depth, parts, width).block_rams == 3 * brams
+    assert Memory("some", 3, depth, parts, width).bits == 3 * depth * parts * width
+
+
+def test_devices_that_are_named():
+    half, tiny = describe("half"), describe("tiny")
+    assert half["dsps"] <= 72 and half["brams"] <= 108 # ECP5-45F
+    assert tiny["memory_bits"] <= 2**20
+    assert sum(part.bits for part in memories(CONFIGS["tiny"])) == tiny["memory_bits"]
+
+
+def test_list(capsys, tmp_path):
+    path = tmp_path / "new" / "configs.json"
+    assert main(["-o", str(path)]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads(path.read_text())
+    assert [entry["name"] for entry in written["configs"]] == list(CONFIGS) and written["schema"] == 1
+    for entry in written["configs"]:
+        [line] = [line for line in printed.splitlines() if f" {entry['name']} " in line]
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        assert {str(entry["in_par"]), str(entry["macs"]), str(entry["dsps"]), str(entry["brams"])} <= set(cells)
+
+
+def test_list_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert main(["-o", str(tmp_path / "file" / "configs.json")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("gen.config: ") and printed.err.count("\n") == 1

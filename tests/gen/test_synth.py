@@ -45,7 +45,7 @@ def test_critical_path_is_the_longest_between_registers():
 
 @pytest.mark.parametrize("arguments, message", [
     (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
-    (["--config", "huge"], "configuration must be one of full, small, not 'huge'"),
+    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
     (["--seeds", "0"], "seeds must be 1 or more, not 0"),
     (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
     (["--freq", "nan"], "freq must be a clock in MHz, not nan"),

@@ -180,7 +180,7 @@ def test_cli_list_writes_nothing(capsys, monkeypatch, tmp_path):
 
 def test_cli_unknown_configuration(capsys, tmp_path):
     assert verilog.main(["--config", "huge", "-o", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "gen.verilog: configuration must be one of full, small, not 'huge'\n"
+    assert capsys.readouterr().err == "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'\n"
     assert not list(tmp_path.iterdir())
 
 
