@@ -53,6 +53,10 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: SEEDS=1           synth: number of runs of place and route
 	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,SEEDS,seeds)
 
+.PHONY: bench
+bench: tools .venv/base ## time Verilog generation, simulation and golden model; asserts nothing
+	$(PY) -m sim.benchmark
+
 .PHONY: train
 train: .venv/base .venv/train ## train a checkpoint
 #: ARGS="..."        train, quantize, evaluate, test, test-slow: further arguments of the program

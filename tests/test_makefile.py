@@ -28,7 +28,8 @@ def test_help_is_the_default_and_lists_every_target(make, root):
     done = make()
     assert done.returncode == 0
     phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
-    assert {"sim", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean"} <= phony
+    assert {"sim", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean", "configs",
+            "bench"} <= phony
     for target in phony:
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
 
@@ -44,6 +45,8 @@ def test_sim_passes_what_is_given(make):
 
 @pytest.mark.parametrize("target, expected", [
     (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
+    (("configs",), "-m gen.config"),
+    (("bench",), "-m sim.benchmark"),
     (("synth",), "-m gen.synth --target 'ecp5-85f'"),
     (("synth", "CONFIG=small", "SEEDS=3"), "-m gen.synth --target 'ecp5-85f' --config 'small' --seeds '3'"),
 ])
@@ -77,4 +80,5 @@ def test_missing_python_is_one_line(make, root, tmp_path):
 def test_bad_configuration_fails(make):
     done = make("-o", ".venv/base", "verilog", "CONFIG=huge")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'"
+    assert done.stderr.splitlines()[0] == (
+        "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'")
