@@ -34,6 +34,9 @@ _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "
 #: The last one is what Verilator's configure script would have found out, had it run on this machine.
 _MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG_CXXFLAGS_PCH_I": "-include"}
 
+#: Variables by which cocotb's runner would record waves or open a viewer; those of the caller are not meant for it.
+_SWITCHES = {"WAVES": "0", "GUI": "0"}
+
 
 class SimulationError(RuntimeError):
     """The simulator itself failed; the message names the log."""
@@ -129,7 +132,8 @@ class Simulator:
     def _simulate(self, work: Path, count: int, log: Path) -> None:
         runner = _Verilator()
         # Under pytest the runner of cocotb would judge and name the results itself.
-        environment = {"PYTEST_CURRENT_TEST": "", "CDGATE_RUNS": str(count), "COCOTB_LOG_LEVEL": "WARNING"}
+        environment = {"PYTEST_CURRENT_TEST": "", "CDGATE_RUNS": str(count), "COCOTB_LOG_LEVEL": "WARNING",
+                       **_SWITCHES}
         try:
             with _environment(environment), contextlib.redirect_stdout(io.StringIO()):
                 runner.test(
@@ -201,7 +205,7 @@ def _compile(target: Path, support: Path) -> None:
     for built in support.glob("*.o"):
         shutil.copyfile(built, target / built.name) # with a new time, so that make takes it
     try:
-        with _environment(verilator_env()), contextlib.redirect_stdout(io.StringIO()):
+        with _environment({**verilator_env(), **_SWITCHES}), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
                 sources=[_TESTBENCH, target / "dut.v"], includes=[target], hdl_toplevel="tb", build_dir=target,
                 build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
