@@ -5,7 +5,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .layouts import StepControl
+from .layouts import GateMode, StepControl
+from .params import LANES
 
 
 __all__ = ["Lane", "tree_levels"]
@@ -24,12 +25,16 @@ class Lane(wiring.Component):
     ring; the psums of pixels in flight stay in the lane's psum slots.
 
     A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step writes
-    the sum into the slot. One step per cycle, no backpressure. From ``act`` to the sum in its slot ``4 + tree_levels``
+    the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its psum against its
+    threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves the lane's slot as it was.
+    One step per cycle, no backpressure. From ``act`` to the sum in its slot ``4 + tree_levels``
     cycles; ``saliency_out`` is valid one cycle later, beside ``end``.
 
     Parameters
     ----------
     params : :class:`HwParams`
+    index : :class:`int`
+        Place of the lane in the chain, and in ``control.forced``.
 
     Members
     -------
@@ -39,11 +44,14 @@ class Lane(wiring.Component):
     control, control_out : step control beside ``act``.
     write_en, write_addr, write_data : one entry's part for this lane. Written one cycle later.
     psum_slot, psum : combinational read of a slot for the requantiser.
+    mode, thresholds : gate mode; the channel's thresholds in the slices in flight, by parity.
     saliency, saliency_out : sum of the base psums of the lanes before this one; with this one's.
+    fires, fires_out : psums above their thresholds, of the lanes before this one; with this one's, in the top bit.
     end : step control of a job's last step, as ``saliency_out`` is valid.
     """
-    def __init__(self, params):
+    def __init__(self, params, index=0):
         self.params = params
+        self.index = index
         super().__init__({
             "weight_addr":     In(params.ring_addr_bits),
             "weight_addr_out": Out(params.ring_addr_bits),
@@ -56,8 +64,12 @@ class Lane(wiring.Component):
             "write_data":      In(params.chunk_bits),
             "psum_slot":       In(params.slot_bits),
             "psum":            Out(signed(32)),
+            "mode":            In(GateMode),
+            "thresholds":      In(data.ArrayLayout(signed(32), 2)),
             "saliency":        In(signed(32)),
             "saliency_out":    Out(signed(32)),
+            "fires":           In(LANES),
+            "fires_out":       Out(LANES),
             "end":             Out(StepControl(params)),
         })
 
@@ -118,10 +130,25 @@ class Lane(wiring.Component):
         with m.If(control_sum.valid):
             m.d.sync += acc.eq(Mux(control_sum.first, init, acc) + terms[0])
 
+        # The lane's own decisions. The threshold is a cycle ahead of the sum.
+        threshold = Signal(signed(32))
+        fire = Signal()
+        fired = Signal(self.params.psum_slots)
+        m.d.sync += threshold.eq(self.thresholds[control_sum.parity])
+        m.d.comb += fire.eq(acc > threshold)
+
         last = Signal()
+        keep = Signal()
+        with m.Switch(self.mode):
+            with m.Case(GateMode.CHANNEL):
+                m.d.comb += keep.eq(control_acc.cond & ~fired.bit_select(control_acc.slot, 1))
+            with m.Case(GateMode.FORCED):
+                m.d.comb += keep.eq(control_acc.cond & ~control_acc.forced[self.index])
+        with m.If(last & ~control_acc.cond):
+            m.d.sync += fired.bit_select(control_acc.slot, 1).eq(fire)
         m.d.comb += [
             last.eq(control_acc.valid & control_acc.last),
-            psum_write.en.eq(last),
+            psum_write.en.eq(last & ~keep),
             psum_write.addr.eq(control_acc.slot),
             psum_write.data.eq(acc),
             psum_read.addr.eq(self.psum_slot),
@@ -129,6 +156,7 @@ class Lane(wiring.Component):
         ]
         m.d.sync += [
             self.saliency_out.eq(self.saliency + acc),
+            self.fires_out.eq(Cat(self.fires[1:], fire)),
             self.end.eq(control_acc),
             self.end.valid.eq(last),
         ]

@@ -4,7 +4,9 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .layouts import BasePixel, GateMode, IdleCause, Job, JobEnd, LayerRegisters, SliceContext, TapFlags
+from .layouts import (BasePixel, GateMode, IdleCause, Job, JobEnd, LayerRegisters, MaskRecord, SliceContext,
+                      TapFlags)
+from .params import LANES
 from .slot_pool import SlotPool
 from .slot_queue import SlotQueue
 
@@ -33,6 +35,7 @@ class Scheduler(wiring.Component):
     end : job ends; one that fires puts its slot into the queue of conditional jobs.
     release, release_slot : a slot that was requantised.
     mask_taken : a decision was taken by its consumer.
+    mask : stream of decisions to force, in job order; one is taken with each base job in forced mode.
     output_blocked : logits wait for their consumer.
     issue, issue_slot : a base job for ``pixel.payload`` was chosen, and its slot.
     o : stream of jobs.
@@ -54,6 +57,7 @@ class Scheduler(wiring.Component):
             "release":        In(1),
             "release_slot":   In(params.slot_bits),
             "mask_taken":     In(1),
+            "mask":           In(stream.Signature(MaskRecord(params))),
             "output_blocked": In(1),
             "issue":          Out(1),
             "issue_slot":     Out(params.slot_bits),
@@ -65,7 +69,8 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1})
+        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1,
+                                    "forced": LANES})
 
         m.submodules.pool = pool = SlotPool(params)
         m.submodules.cond_queue = cond_queue = SlotQueue(params)
@@ -94,10 +99,16 @@ class Scheduler(wiring.Component):
                 cond_origin.eq(origin_read.data),
             ]
 
-        # Decisions leave in gated mode only; each base job there keeps a place for its own.
-        gated = self.layer.mode == GateMode.GATED
+        # Where decisions leave, each base job keeps a place for its own; where they are forced, it takes one along.
+        mode = self.layer.mode
+        decides = Signal()
+        forced = Signal()
         mask_room = Signal(range(params.psum_slots + 1), init=params.psum_slots)
-        m.d.sync += mask_room.eq(mask_room - (self.issue & gated) + self.mask_taken)
+        m.d.comb += [
+            decides.eq((mode == GateMode.GATED) | (mode == GateMode.CHANNEL) | (mode == GateMode.FORCED)),
+            forced.eq(mode == GateMode.FORCED),
+        ]
+        m.d.sync += mask_room.eq(mask_room - (self.issue & decides) + self.mask_taken)
 
         # Choice.
         chosen_valid = Signal()
@@ -106,10 +117,14 @@ class Scheduler(wiring.Component):
         chosen = Signal(origin)
         take_cond = Signal()
         base_room = Signal()
+        base_mask = Signal()
         m.d.comb += [
-            base_room.eq(~gated | (mask_room != 0)),
+            base_room.eq(~decides | (mask_room != 0)),
+            base_mask.eq(~forced | self.mask.valid),
+            self.mask.ready.eq(forced & self.issue),
             take_cond.eq(~chosen_valid & cond_valid & self.cond_ready & (cond_origin.parity == self.oldest)),
-            self.issue.eq(~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid & base_room),
+            self.issue.eq(~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid
+                          & base_room & base_mask),
             self.issue_slot.eq(pool.o.payload),
             self.pixel.ready.eq(self.issue),
             pool.o.ready.eq(self.issue),
@@ -120,6 +135,7 @@ class Scheduler(wiring.Component):
             origin_write.data.tap_addr.eq(self.pixel.p.tap_addr),
             origin_write.data.flags.eq(self.pixel.p.flags),
             origin_write.data.parity.eq(self.newest),
+            origin_write.data.forced.eq(self.mask.p.fire),
         ]
         with m.If(take_cond):
             m.d.sync += [
@@ -146,6 +162,8 @@ class Scheduler(wiring.Component):
                 m.d.sync += self.stall.eq(IdleCause.WEIGHTS)
             with m.Elif(self.pixel.valid & (~base_room | (~pool.o.valid & self.output_blocked))):
                 m.d.sync += self.stall.eq(IdleCause.OUTPUT)
+            with m.Elif(self.pixel.valid & pool.o.valid & ~base_mask):
+                m.d.sync += self.stall.eq(IdleCause.INPUT)
             with m.Elif(started):
                 m.d.sync += self.stall.eq(IdleCause.DECISION)
         with m.If(self.issue):
@@ -171,6 +189,8 @@ class Scheduler(wiring.Component):
                 self.o.valid.eq(1),
                 self.o.p.cond.eq(chosen_cond),
                 self.o.p.slot.eq(chosen_slot),
+                self.o.p.parity.eq(chosen.parity),
+                self.o.p.forced.eq(chosen.forced),
                 self.o.p.tap_addr.eq(chosen.tap_addr),
                 self.o.p.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
                 self.o.p.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),

@@ -99,5 +99,7 @@ class StepGenerator(wiring.Component):
             self.control.last.eq(last),
             self.control.cond.eq(job.cond),
             self.control.slot.eq(job.slot),
+            self.control.parity.eq(job.parity),
+            self.control.forced.eq(job.forced),
         ]
         return m
