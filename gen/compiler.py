@@ -231,7 +231,6 @@ def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, sour
         "residual_bank": added_place.bank,
         "ofmap_bank": target.bank,
         **{name: address % space for name, address in addresses.items()},
-        "chunk_last": g.chunks - 1,
         "base_chunk_last": g.group_chunks - 1,
         "group_slice_last": g.group_slices - 1,
         "base_entries": g.base_entries,

@@ -174,6 +174,7 @@ class Core(wiring.Component):
             comparator.saliency.eq(array.saliency),
             comparator.fires.eq(array.fires),
             output.end.eq(comparator.end),
+            array.psum_read.eq(output.psum_read),
             array.psum_slot.eq(output.psum_slot),
             output.psums.eq(array.psums),
             parameters.address.eq(output.param_addr),

@@ -27,8 +27,8 @@ class Lane(wiring.Component):
     A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step writes
     the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its psum against its
     threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves the lane's slot as it was.
-    One step per cycle, no backpressure. From ``act`` to the sum in its slot ``4 + tree_levels``
-    cycles; ``saliency_out`` is valid one cycle later, beside ``end``.
+    One step per cycle, no backpressure. ``4 + tree_levels`` cycles after a job's last ``act`` the sum is in its slot and
+    ``saliency_out`` is valid, beside ``end``. A slot's conditional job may start three cycles after its base job's last step.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Lane(wiring.Component):
     act, act_out : chunk of ``in_par`` uint8 codes.
     control, control_out : step control beside ``act``.
     write_en, write_addr, write_data : one entry's part for this lane. Written one cycle later.
-    psum_slot, psum : combinational read of a slot for the requantiser.
+    psum_read, psum_slot, psum : read of a slot for the requantiser: answers two cycles later and stands until the next.
     mode, thresholds : gate mode; the channel's thresholds in the slices in flight, by parity.
     saliency, saliency_out : sum of the base psums of the lanes before this one; with this one's.
     fires, fires_out : psums above their thresholds, of the lanes before this one; with this one's, in the top bit.
@@ -62,6 +62,7 @@ class Lane(wiring.Component):
             "write_en":        In(1),
             "write_addr":      In(params.ring_addr_bits),
             "write_data":      In(params.chunk_bits),
+            "psum_read":       In(1),
             "psum_slot":       In(params.slot_bits),
             "psum":            Out(signed(32)),
             "mode":            In(GateMode),
@@ -81,9 +82,16 @@ class Lane(wiring.Component):
             shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[])
         weight_write = weights.write_port()
         weight_read = weights.read_port()
+        # Registers that are equal in all lanes are kept apart, so that each is near its lane.
+        write_en = Signal(attrs={"keep": 1})
+        write_addr = Signal(self.params.ring_addr_bits, attrs={"keep": 1})
+        m.d.comb += [
+            weight_write.en.eq(write_en),
+            weight_write.addr.eq(write_addr),
+        ]
         m.d.sync += [
-            weight_write.en.eq(self.write_en),
-            weight_write.addr.eq(self.write_addr),
+            write_en.eq(self.write_en),
+            write_addr.eq(self.write_addr),
             weight_write.data.eq(self.write_data),
             self.weight_addr_out.eq(self.weight_addr),
             self.act_out.eq(self.act),
@@ -151,9 +159,13 @@ class Lane(wiring.Component):
             psum_write.en.eq(last & ~keep),
             psum_write.addr.eq(control_acc.slot),
             psum_write.data.eq(acc),
-            psum_read.addr.eq(self.psum_slot),
-            self.psum.eq(psum_read.data),
         ]
+        read = Signal(attrs={"keep": 1})
+        slot = Signal(self.params.slot_bits, attrs={"keep": 1})
+        m.d.comb += psum_read.addr.eq(slot)
+        m.d.sync += [read.eq(self.psum_read), slot.eq(self.psum_slot)]
+        with m.If(read):
+            m.d.sync += self.psum.eq(psum_read.data)
         m.d.sync += [
             self.saliency_out.eq(self.saliency + acc),
             self.fires_out.eq(Cat(self.fires[1:], fire)),

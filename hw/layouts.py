@@ -84,7 +84,6 @@ def LayerRegisters(params):
         "ifmap_row_step":     addr,
         "ofmap_col_step":     addr, # words of a pixel of the ofmap, and of the residual
         # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and goes down.
-        "chunk_last":         addr, # chunks of a pixel of the ifmap, minus one
         "base_chunk_last":    addr, # chunks of one input group, minus one
         "base_chunk_first":   addr, # first base chunk of output group 0
         "base_chunk_step":    addr, # from an output group to the next, modulo the address width
@@ -199,7 +198,6 @@ def SliceContext(params):
         "base_first": params.bank_addr_bits,
         "base_last":  params.bank_addr_bits,
         "cond_first": params.bank_addr_bits,
-        "cond_last":  params.bank_addr_bits,
         "base_ptr":   params.ring_ptr_bits, # of the base path's first entry
         "cond_ptr":   params.ring_ptr_bits,
         "end_ptr":    params.ring_ptr_bits, # past the conditional path's last entry
@@ -217,7 +215,7 @@ def Job(params):
         "tap_rows":    3, # valid tap rows, minus one
         "tap_cols":    3,
         "chunk_first": addr,
-        "chunk_last":  addr,
+        "chunks":      params.ring_addr_bits, # of the path, minus one
         "skip_at":     addr, # after this chunk comes `skip_to`
         "skip_to":     addr,
         "weight_addr": params.ring_addr_bits,

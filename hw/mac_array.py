@@ -17,7 +17,7 @@ class MacArray(wiring.Component):
 
     A step's chunk and control enter together, its weight address two cycles before. After a job's last step ``end`` and
     ``saliency`` (the slice's plain sum of psums) leave together; all lanes have then written the psum into the slot.
-    No backpressure.
+    Until then no other job may use the slot: lane 0 is 7 cycles ahead of lane 7. No backpressure.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class MacArray(wiring.Component):
     -------
     weight_addr, act, control : as :class:`Lane`.
     write_en, write_addr, write_data : one entry of the weight ring; lane n in bits ``n * chunk_bits`` and up.
-    psum_slot, psums : combinational read of a slot, all lanes.
+    psum_read, psum_slot, psums : read of a slot, all lanes: answers two cycles later and stands until the next.
     mode, thresholds : gate mode; thresholds of the 8 channels, by parity of the slice.
     end, saliency, fires : end of a job, the sum of its 8 psums, and which of them exceed their thresholds.
     """
@@ -40,6 +40,7 @@ class MacArray(wiring.Component):
             "write_en":    In(1),
             "write_addr":  In(params.ring_addr_bits),
             "write_data":  In(params.entry_bits),
+            "psum_read":   In(1),
             "psum_slot":   In(params.slot_bits),
             "psums":       Out(data.ArrayLayout(signed(32), LANES)),
             "mode":        In(GateMode),
@@ -67,6 +68,7 @@ class MacArray(wiring.Component):
                 lane.write_en.eq(self.write_en),
                 lane.write_addr.eq(self.write_addr),
                 lane.write_data.eq(self.write_data.word_select(n, self.params.chunk_bits)),
+                lane.psum_read.eq(self.psum_read),
                 lane.psum_slot.eq(self.psum_slot),
                 self.psums[n].eq(lane.psum),
             ]

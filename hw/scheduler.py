@@ -195,8 +195,8 @@ class Scheduler(wiring.Component):
                 self.o.p.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
                 self.o.p.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),
                 self.o.p.chunk_first.eq(Mux(chosen_cond, context.cond_first, context.base_first)),
-                self.o.p.chunk_last.eq(Mux(chosen_cond, context.cond_last, context.base_last)),
-                # The chunks of the base path, amid the others. The base path itself ends before it comes to its end.
+                self.o.p.chunks.eq(tap_entries - 1),
+                # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
                 self.o.p.skip_at.eq(context.base_first - 1),
                 self.o.p.skip_to.eq(context.base_last + 1),
                 self.o.p.weight_addr.eq(Mux(chosen_cond, context.cond_ptr, context.base_ptr)

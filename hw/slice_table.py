@@ -17,7 +17,8 @@ class SliceTable(wiring.Component):
     The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a slice
     costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed, when its last
     base job was issued and each of its pixels is complete; job ends arrive after the last lane's read of the ring, so no
-    freed entry is still wanted. Slices are told apart by their parity.
+    freed entry is still wanted; of a slice in which nothing fires, conditional entries may be freed before they come. Slices
+    are told apart by their parity.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class SliceTable(wiring.Component):
     loaded : count of entries in the ring, from :class:`WeightRing`.
     contexts : by parity.
     newest, oldest : parities.
-    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path, are in.
+    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path, are in; meaningful once a slice is open.
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """
@@ -155,8 +156,6 @@ class SliceTable(wiring.Component):
             with m.State("Conditional"):
                 m.d.sync += [
                     following.cond_first.eq(Mux(following.base_first == 0, following.base_last + 1, 0)),
-                    following.cond_last.eq(Mux(following.base_last == layer.chunk_last,
-                                               following.base_first - 1, layer.chunk_last)),
                     following.end_ptr.eq(following.cond_ptr + layer.cond_entries),
                 ]
                 m.next = "Ready"

@@ -58,7 +58,7 @@ class Interpreter:
         reg = {name: int(value[0]) for name, value in unpack(layout, bits).items()}
         outcome = Outcome(self.banks)
         self.forced = iter(() if program.masks is None else program.masks["fire"])
-        chunks = list(range(reg["chunk_last"] + 1))
+        chunks = list(range(reg["base_tap_entries"] + reg["cond_tap_entries"]))
         base_first = reg["base_chunk_first"]
         group_slice = 0
         for slice_ in range(reg["slice_last"] + 1):
