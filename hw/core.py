@@ -25,9 +25,9 @@ __all__ = ["Core"]
 class Core(wiring.Component):
     """Computes one layer for 1 to ``max_images`` images, skipping what the gates call off.
 
-    In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or before.
-    Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is requantised and
-    written. Jobs follow each other without a gap as long as weights come.
+    In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or
+    before. Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is
+    requantised and written. Jobs follow each other without a gap as long as weights come.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ class Core(wiring.Component):
     layer : layer registers.
     busy : a pass is under way.
     done : strobe; the ofmap, or the last logit, is out and ``counters`` stand.
-    counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which the last
-        granule of the ofmap is written, or the last logit taken.
+    counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which
+        the last granule of the ofmap is written, or the last logit taken.
     load_i : stream of words for the activation banks.
     read_i, read_o : streams of addresses and words read back.
     param_i : stream of parameter words.
-    weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional path's;
-        of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
+    weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional
+        path's; of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
     mask_o : stream of decisions, in gated, channel and forced mode.
     mask_i : stream of decisions to take in forced mode, in the order of ``mask_o``. Only ``fire`` is looked at.
     logit_o : stream of logits.

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .layouts import GateMode, StepControl
-from .params import LANES
+from .params import LANES, NO_COLLISION
 
 
 __all__ = ["Lane", "tree_levels"]
@@ -24,11 +24,12 @@ class Lane(wiring.Component):
     operand travels further than to the next lane. The weights come from the lane's own memory, its part of the weight
     ring; the psums of pixels in flight stay in the lane's psum slots.
 
-    A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step writes
-    the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its psum against its
-    threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves the lane's slot as it was.
-    One step per cycle, no backpressure. ``4 + tree_levels`` cycles after a job's last ``act`` the sum is in its slot and
-    ``saliency_out`` is valid, beside ``end``. A slot's conditional job may start three cycles after its base job's last step.
+    A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step
+    writes the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its
+    psum against its threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves
+    the lane's slot as it was. One step per cycle, no backpressure. ``4 + tree_levels`` cycles after a job's last
+    ``act`` the sum is in its slot and ``saliency_out`` is valid, beside ``end``. A slot's conditional job may start
+    three cycles after its base job's last step.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class Lane(wiring.Component):
         params = self.params
 
         m.submodules.weights = weights = memory.Memory(
-            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[])
+            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION)
         weight_write = weights.write_port()
         weight_read = weights.read_port()
         # Registers that are equal in all lanes are kept apart, so that each is near its lane.

@@ -23,7 +23,8 @@ class GateMode(enum.Enum, shape=3):
     DENSE = 1
     #: Nothing: no conditional path is computed. Also the mode of layers that have none.
     BASE = 2
-    #: Each channel's base psum against the channel's threshold (CDG, CGNet): the conditional job runs if any channel fires.
+    #: Each channel's base psum against the channel's threshold (CDG, CGNet): the conditional job runs if any
+    #: channel fires.
     CHANNEL = 3
     #: The records of ``mask_i``, a bit for each channel.
     FORCED = 4
@@ -49,7 +50,8 @@ class IdleCause(enum.Enum, shape=3):
 def LayerRegisters(params):
     """Registers of one layer and pass; constant while the engine is busy.
 
-    Addresses and steps are in words of an activation bank, unless noted. A field called ``_last`` holds a count minus one.
+    Addresses and steps are in words of an activation bank, unless noted. A field called ``_last`` holds a count
+    minus one.
     """
     addr = params.bank_addr_bits
     entries = params.ring_addr_bits + 1
@@ -71,7 +73,8 @@ def LayerRegisters(params):
         "ifmap_bank":         2,
         "residual_bank":      2,
         "ofmap_bank":         2,
-        # Of the first pixel's first tap. With padding that lies before the map: base - pad steps, modulo the address width.
+        # Of the first pixel's first tap. With padding that lies before the map: base - pad steps, modulo the
+        # address width.
         "ifmap_base":         addr,
         "residual_base":      addr,
         "ofmap_base":         addr,
@@ -83,7 +86,8 @@ def LayerRegisters(params):
         "ifmap_col_step":     addr, # the same from one output pixel to the next: stride * tap_col_step
         "ifmap_row_step":     addr,
         "ofmap_col_step":     addr, # words of a pixel of the ofmap, and of the residual
-        # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and goes down.
+        # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
+        # goes down.
         "base_chunk_last":    addr, # chunks of one input group, minus one
         "base_chunk_first":   addr, # first base chunk of output group 0
         "base_chunk_step":    addr, # from an output group to the next, modulo the address width
@@ -141,8 +145,8 @@ def OfmapWrite(params):
 def ParameterWord(params):
     """Parameters of ``rq_lanes`` channels of slice ``address // rq_phases``, phase ``address % rq_phases``.
 
-    ``offset`` is B plus the rounding term ``1 << (S - 1)``. ``thresholds`` are K of the channels; in slice mode that of the
-    slice, the same for all.
+    ``offset`` is B plus the rounding term ``1 << (S - 1)``. ``thresholds`` are K of the channels; in slice mode
+    that of the slice, the same for all.
     """
     return data.StructLayout({
         "scales":     data.ArrayLayout(data.StructLayout({"multiplier": signed(16), "offset": signed(48)}),

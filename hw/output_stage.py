@@ -17,9 +17,9 @@ __all__ = ["OutputStage"]
 class OutputStage(wiring.Component):
     """Takes complete pixels in the order in which they complete and writes their 8 codes, ``rq_lanes`` a cycle.
 
-    A psum slot is free again once it was read; a pixel of residual is read before its codes are written, so ofmap and
-    residual may share their place. Writes are never held up. Logits leave by a stream; while nobody takes them, psums stay
-    in their slots.
+    A psum slot is free again once it was read; a pixel of residual is read before its codes are written, so ofmap
+    and residual may share their place. Writes are never held up. Logits leave by a stream; while nobody takes them,
+    psums stay in their slots.
 
     Parameters
     ----------

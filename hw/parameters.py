@@ -5,6 +5,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .layouts import ParameterWord
+from .params import NO_COLLISION
 
 
 __all__ = ["Parameters"]
@@ -13,8 +14,8 @@ __all__ = ["Parameters"]
 class Parameters(wiring.Component):
     """Holds multiplier, offset and threshold of every channel.
 
-    One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales`` answers
-    ``address`` after two cycles, ``thresholds`` its own after one.
+    One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales``
+    answers ``address`` after two cycles, ``thresholds`` its own after one.
 
     Parameters
     ----------
@@ -42,9 +43,9 @@ class Parameters(wiring.Component):
         m = Module()
         params = self.params
         m.submodules.scale_words = scale_words = memory.Memory(
-            shape=unsigned(self._scales.size), depth=params.param_words, init=[])
+            shape=unsigned(self._scales.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
         m.submodules.thresholds = thresholds = memory.Memory(
-            shape=unsigned(self._thresholds.size), depth=params.param_words, init=[])
+            shape=unsigned(self._thresholds.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
         scale_write, scale_read = scale_words.write_port(), scale_words.read_port()
         threshold_write, threshold_read = thresholds.write_port(), thresholds.read_port()
 

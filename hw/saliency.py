@@ -14,11 +14,12 @@ __all__ = ["SaliencyComparator"]
 class SaliencyComparator(wiring.Component):
     """Decides, at the end of a base job, whether the slice fires: ``saliency > threshold``. A tie does not fire.
 
-    The saliency is the plain sum of the slice's 8 base psums (SCDG). In channel mode the lanes have compared their own psums,
-    and in forced mode the decisions came with the job: the slice fires if any channel does. In dense mode every slice fires,
-    in base mode none. But for these two, each decision leaves by ``mask``, a bit for each channel. Ends of conditional jobs pass through, so that
-    one stream of job ends goes on, in job order. Two cycles from ``i`` to ``end``; one job a cycle. ``mask`` holds as many
-    decisions as there are psum slots; who issues jobs must not issue more.
+    The saliency is the plain sum of the slice's 8 base psums (SCDG). In channel mode the lanes have compared their
+    own psums, and in forced mode the decisions came with the job: the slice fires if any channel does. In dense
+    mode every slice fires, in base mode none. But for these two, each decision leaves by ``mask``, a bit for each
+    channel. Ends of conditional jobs pass through, so that one stream of job ends goes on, in job order. Two cycles
+    from ``i`` to ``end``; one job a cycle. ``mask`` holds as many decisions as there are psum slots; who issues
+    jobs must not issue more.
 
     Parameters
     ----------

@@ -17,10 +17,10 @@ __all__ = ["Scheduler"]
 class Scheduler(wiring.Component):
     """Chooses between a fired conditional job and the next pixel's base job, and prepares what the choice needs.
 
-    A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot is free
-    and its decision has a place to go. A pixel that did not fire never comes here again: that is the skipping. The stages
-    (conditional head, chosen, prepared) each load only when empty, so no control path crosses two of them; they pass a job
-    every two cycles, and no job is shorter.
+    A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot
+    is free and its decision has a place to go. A pixel that did not fire never comes here again: that is the
+    skipping. The stages (conditional head, chosen, prepared) each load only when empty, so no control path crosses
+    two of them; they pass a job every two cycles, and no job is shorter.
 
     Parameters
     ----------
@@ -179,11 +179,27 @@ class Scheduler(wiring.Component):
         context = self.contexts[chosen.parity]
         flags = chosen.flags
 
+        # A path's first valid entry, and the way from a tap row to the next, depend on the borders alone: sums of
+        # registers of the layer, so that one addition is left to do.
+        ring_addr = self.params.ring_addr_bits
+        starts = Signal(data.ArrayLayout(ring_addr, 8)) # index: path, top, left
+        row_incs = Signal(data.ArrayLayout(ring_addr, 6)) # index: path, taps outside of the row
+        last_chunks = Signal(data.ArrayLayout(ring_addr, 2)) # index: path
+        for path, tap_entries, row_entries in ((0, layer.base_tap_entries, layer.base_row_entries),
+                                               (1, layer.cond_tap_entries, layer.cond_row_entries)):
+            m.d.sync += [
+                starts[4 * path].eq(0),
+                starts[4 * path + 1].eq(tap_entries),
+                starts[4 * path + 2].eq(row_entries),
+                starts[4 * path + 3].eq(row_entries + tap_entries),
+                last_chunks[path].eq(tap_entries - 1),
+            ]
+            m.d.sync += [row_incs[3 * path + outside].eq(1 + outside * tap_entries) for outside in range(3)]
+
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(chosen_valid & ~self.o.valid):
-            tap_entries = Mux(chosen_cond, layer.cond_tap_entries, layer.base_tap_entries)
-            row_entries = Mux(chosen_cond, layer.cond_row_entries, layer.base_row_entries)
+            outside = Mux(flags.left & flags.right, 2, flags.left | flags.right)
             m.d.sync += [
                 chosen_valid.eq(0),
                 self.o.valid.eq(1),
@@ -195,11 +211,11 @@ class Scheduler(wiring.Component):
                 self.o.p.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
                 self.o.p.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),
                 self.o.p.chunk_first.eq(Mux(chosen_cond, context.cond_first, context.base_first)),
-                self.o.p.chunks.eq(tap_entries - 1),
+                self.o.p.chunks.eq(last_chunks[chosen_cond]),
                 # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
                 self.o.p.skip_at.eq(context.base_first - 1),
                 self.o.p.skip_to.eq(context.base_last + 1),
                 self.o.p.weight_addr.eq(Mux(chosen_cond, context.cond_ptr, context.base_ptr)
-                                        + Mux(flags.top, row_entries, 0) + Mux(flags.left, tap_entries, 0)),
-                self.o.p.row_inc.eq(1 + Mux(flags.left, tap_entries, 0) + Mux(flags.right, tap_entries, 0)),
+                                        + starts[Cat(flags.left, flags.top, chosen_cond)]),
+                self.o.p.row_inc.eq(row_incs[Mux(chosen_cond, 3, 0) + outside]),
             ]

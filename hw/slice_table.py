@@ -14,11 +14,11 @@ __all__ = ["SliceTable"]
 class SliceTable(wiring.Component):
     """Keeps the contexts of at most two slices: the *newest*, which base jobs belong to, and the *oldest*.
 
-    The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a slice
-    costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed, when its last
-    base job was issued and each of its pixels is complete; job ends arrive after the last lane's read of the ring, so no
-    freed entry is still wanted; of a slice in which nothing fires, conditional entries may be freed before they come. Slices
-    are told apart by their parity.
+    The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a
+    slice costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed,
+    when its last base job was issued and each of its pixels is complete; job ends arrive after the last lane's read
+    of the ring, so no freed entry is still wanted; of a slice in which nothing fires, conditional entries may be
+    freed before they come. Slices are told apart by their parity.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class SliceTable(wiring.Component):
     loaded : count of entries in the ring, from :class:`WeightRing`.
     contexts : by parity.
     newest, oldest : parities.
-    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path, are in; meaningful once a slice is open.
+    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
+        are in; meaningful once a slice is open.
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """

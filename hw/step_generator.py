@@ -13,8 +13,8 @@ __all__ = ["StepGenerator"]
 class StepGenerator(wiring.Component):
     """Issues the steps of jobs, back to back: for each valid tap row, each valid tap of it, each chunk of the path.
 
-    A job that is offered during the last step of the one before has its first step in the next cycle. Taps outside the map
-    are not visited. The outputs are registered; there is no backpressure.
+    A job that is offered during the last step of the one before has its first step in the next cycle. Taps outside
+    the map are not visited. The outputs are registered; there is no backpressure.
 
     Parameters
     ----------
