@@ -39,9 +39,11 @@ def check(case, params, mode, **options):
         count = count_layer(case.layer, case.ifmap.shape[2:], len(case.ifmap), params.in_par, decision)
         assert (outcome.base_steps, outcome.cond_steps) == (count.base, count.conditional)
     if mode == "gated" and case.layer.gated:
-        order = tap.decision[:, :, slice(*rows)].permute(1, 0, 2, 3).flatten().tolist()
-        assert [record[-1] for record in outcome.decisions] == order
-        assert outcome.decisions[0][:4] == (0, 0, 0, 0) and 0 < sum(order) < len(order)
+        decisions = tap.decision.repeat_interleave(case.layer.slice_size, 1)[:, :, slice(*rows)]
+        images, channels, height, width = decisions.shape
+        order = decisions.reshape(images, channels // 8, 8, height, width).permute(1, 0, 3, 4, 2).reshape(-1, 8).tolist()
+        assert [record[-1].tolist() for record in outcome.decisions] == order
+        assert outcome.decisions[0][:4] == (0, 0, 0, 0) and 0 < np.sum(order) < 8 * len(order)
     return program, outcome
 
 

@@ -46,11 +46,9 @@ def steps_of(job, conv):
             chunk = job["chunk_first"]
             if conv.hold:
                 weight = job["weight_addr"]
-            while True:
+            for _ in range(job["chunks"] + 1):
                 steps.append(((addr + chunk) % conv.params.bank_words, weight % conv.params.ring_entries))
                 weight += 1
-                if chunk == job["chunk_last"]:
-                    break
                 chunk = job["skip_to"] if chunk == job["skip_at"] else (chunk + 1) % conv.params.bank_words
             addr += conv.chunks
         weight += job["row_inc"] - 1

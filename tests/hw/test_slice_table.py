@@ -71,7 +71,7 @@ class Environment:
         for name in ("base_ptr", "cond_ptr", "end_ptr"):
             expected[name] %= COUNT_SPACE
         if cond:
-            expected |= {"cond_first": cond[0], "cond_last": cond[-1]}
+            expected["cond_first"] = cond[0]
         return expected
 
     async def layers(self, ctx):

@@ -40,7 +40,7 @@ def job_of(conv, pixel, cond, slot, first_entry):
     base = conv.path_chunks(pixel["slice"], False)
     job = {
         "cond": int(cond), "slot": slot, "tap_addr": taps[0][2], "tap_rows": tap_rows - 1, "tap_cols": tap_cols - 1,
-        "chunk_first": chunks[0], "chunk_last": chunks[-1],
+        "chunk_first": chunks[0], "chunks": len(chunks) - 1,
         "skip_at": (base[0] - 1) % params.bank_words, "skip_to": (base[-1] + 1) % params.bank_words,
         "weight_addr": steps[0][1], "row_inc": (1 + outside * len(chunks)) % params.ring_entries,
     }
