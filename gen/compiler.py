@@ -57,6 +57,8 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
         raise CompileError(f"layer {layer.name}: mode must be one of {', '.join(MODES)}, not {mode}")
     if (layer.residual is None) != (residual is None):
         raise CompileError(f"layer {layer.name}: residual must be given exactly where the layer has one")
+    if mode != "forced" and masks is not None or mode == "forced" and layer.gated and masks is None:
+        raise CompileError(f"layer {layer.name}: masks must be given exactly in mode forced")
     codes = np.asarray(ifmap)
     images, _, in_rows, in_cols = codes.shape
     geometry = measure(layer, params, images, in_rows, in_cols, rows)

@@ -9,12 +9,13 @@ __all__ = ["Requantise"]
 
 
 class Requantise(wiring.Component):
-    """Scales a psum to an activation code, with the residual added before rounding (design section 2 item 6).
+    """Scales a psum to an activation code, with the residual added before rounding.
 
     Computes
-    ``clamp((psum * multiplier + offset + (residual * residual_scale << residual_shift)) >> shift, lo, hi)``, where ``offset`` holds the rounding term ``1 << (shift - 1)`` and (lo, hi) is (-128, 127) if
-    ``signed_output``, else (0, 255). The sum must fit 48 bits: the quantiser proves it. One code a cycle, latency
-    :attr:`LATENCY`; no backpressure.
+    ``clamp((psum * multiplier + offset + (residual * residual_scale << residual_shift)) >> shift, lo, hi)``,
+    where ``offset`` holds the rounding term ``1 << (shift - 1)`` and (lo, hi) is (-128, 127) if ``signed_output``,
+    else (0, 255). The sum must fit 48 bits: the quantiser proves it. One code a cycle, latency :attr:`LATENCY`; no
+    backpressure.
 
     Members
     -------

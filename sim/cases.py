@@ -91,7 +91,8 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
         codes = integers(0, 256, *shape) if residual == "unsigned" else integers(-128, 128, *shape)
     layer = IntLayer(
         name=f"case{seed}", kind="conv", weight=weight, stride=stride, pad=pad, pad_code=pad_code,
-        groups=groups, branch=branch, gated=gated, slice_size=slice_size, K=threshold, M=multiplier.to(torch.int16), B=offset.to(torch.int64),
+        groups=groups, branch=branch, gated=gated, slice_size=slice_size, K=threshold,
+        M=multiplier.to(torch.int16), B=offset.to(torch.int64),
         S=shift, R0=0 if residual is None else 23456, Q=0 if residual is None else shift - 16,
         lo=0 if relu else -128, hi=255 if relu else 127, input=IMAGE if image else "before",
         residual=None if residual is None else "added", residual_signed=residual == "signed")
