@@ -48,8 +48,8 @@ def right(images=2, residual=None, classes=0):
                 "fired": count.fired, "idle": [last - count.base - count.conditional, 0, 0, 0, 0, 0]}
     output = RunOutput(
         timeout=False, violations=0, stray=0, weights_left=0, words_left=0, late_loads_left=0, forces_left=0,
-        counters_changed=False, done_cycle=last + 2, counters=counters, mask_cycles=mask_cycles, masks=masks, logit_cycles=logit_cycles,
-        logits=logits, trace_cycles=cycles, trace=trace, words=words)
+        counters_changed=False, done_cycle=last + 2, counters=counters, mask_cycles=mask_cycles, masks=masks,
+        logit_cycles=logit_cycles, logits=logits, trace_cycles=cycles, trace=trace, words=words)
     return program, output, tap, count
 
 
