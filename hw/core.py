@@ -38,7 +38,8 @@ class Core(wiring.Component):
     start : strobe, taken while not ``busy``; samples ``layer``.
     layer : layer registers.
     busy : a pass is under way.
-    done : strobe; the ofmap, or the last logit, is out and ``counters`` stand.
+    done : strobe; the ofmap, or the last logit, is out and ``counters`` stand. Decisions that nobody took are still
+        waiting in ``mask_o``, and weights that nobody wanted have still to be sent.
     counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which
         the last granule of the ofmap is written, or the last logit taken.
     load_i : stream of words for the activation banks.
