@@ -109,7 +109,8 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
     sim.add_testbench(main)
     sim.add_testbench(during(dut.weight_i, lambda program: program.weights), background=True)
     sim.add_testbench(during(dut.mask_i, lambda program: program.packed_masks()), background=True)
-    sim.add_testbench(sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)), background=True)
+    sim.add_testbench(sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)),
+                      background=True)
     sim.add_testbench(sink(dut.logit_o, LogitRecord(params), lambda r: passes[current[0]].logits.append(r)),
                       background=True)
     sim.add_testbench(trace, background=True)

@@ -1,16 +1,19 @@
-"""The whole core against the golden model, layer by layer, in Amaranth's simulator. The Verilog's own tests are in tests/sim."""
+"""The whole core against the golden model, layer by layer, in Amaranth's simulator.
+
+The Verilog's own tests are in tests/sim.
+"""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from tests.hw.core_bench import run_core
 
-from gen.compiler import Placement, compile_layer
+from gen.compiler import compile_layer
 from hw.params import HwParams
 from sim.cases import random_case
 from sw_model.accounting import count_layer
+from tests.hw.core_bench import run_core
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512)
 
