@@ -19,7 +19,7 @@ TARGET ?= ecp5-85f
 
 # --name value, only where the variable NAME is given.
 option = $(if $($(1)),--$(2) '$($(1))')
-SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,IMAGE,image) $(call option,IMAGES,images) \
+SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
 	$(call option,BATCH,batch) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 
 .PHONY: help
@@ -31,7 +31,8 @@ help: ## this list
 .PHONY: sim
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
-#: MODE=gated        sim: gated, dense or base
+#: MODE=gated        sim: gated, dense, base, channel or forced
+#: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
 #: IMAGES=1          sim: number of images
 #: BATCH=1           sim: images in one pass

@@ -16,7 +16,8 @@ from .program import MapPlace, Placement, Program
 __all__ = ["MODES", "CompileError", "Placement", "Program", "compile_layer"]
 
 #: Modes in which a layer can be compiled, and what they mean to the engine. Layers without a gate are always `BASE`.
-MODES: dict[str, Any] = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE}
+MODES: dict[str, Any] = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE,
+                         "forced": GateMode.FORCED}
 
 #: Where the maps lie if nothing else is wanted.
 IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
@@ -24,7 +25,7 @@ IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
 
 def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode: str = "gated", *,
                   ifmap_at: Placement = IFMAP, residual_at: Placement = RESIDUAL, ofmap_at: Placement = OFMAP,
-                  rows: tuple[int, int] | None = None) -> Program:
+                  rows: tuple[int, int] | None = None, masks: Any = None) -> Program:
     """Compile one pass of one layer.
 
     Parameters
@@ -38,9 +39,11 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
     params
         The engine.
     mode
-        "gated", "dense" or "base".
+        "gated" (by slice or by channel, as the layer's slice_size says), "dense", "base" or "forced".
     ifmap_at, residual_at, ofmap_at
         Where the maps are wanted. The residual may lie exactly on the ofmap.
+    masks
+        In mode "forced" the decisions: (N, O / slice_size, H', W') bool, always of the whole ofmap.
     rows
         First row of the ofmap to compute and the row after the last: a row tile, for which only those rows of the ifmap
         and residual are loaded that it needs. None computes all.
@@ -54,6 +57,8 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
         raise CompileError(f"layer {layer.name}: mode must be one of {', '.join(MODES)}, not {mode}")
     if (layer.residual is None) != (residual is None):
         raise CompileError(f"layer {layer.name}: residual must be given exactly where the layer has one")
+    if mode != "forced" and masks is not None or mode == "forced" and layer.gated and masks is None:
+        raise CompileError(f"layer {layer.name}: masks must be given exactly in mode forced")
     codes = np.asarray(ifmap)
     images, _, in_rows, in_cols = codes.shape
     geometry = measure(layer, params, images, in_rows, in_cols, rows)
@@ -79,12 +84,15 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
     addresses = [place.addresses().reshape(-1) for place, _ in maps]
     banks = [np.full(len(part), place.bank) for part, (place, _) in zip(addresses, maps, strict=True)]
     gate = MODES[mode] if layer.gated else GateMode.BASE
+    if gate is GateMode.GATED and layer.slice_size == 1:
+        gate = GateMode.CHANNEL
     parameters, count = _parameters(layer, geometry, params)
     return Program(
         layer=layer.name, params=params, geometry=geometry,
         registers=_registers(layer, geometry, params, gate, source, added, target),
         load_bank=np.concatenate(banks), load_addr=np.concatenate(addresses), load_words=np.concatenate(words),
         parameters=parameters, parameter_count=count,
+        masks=_mask_records(layer, geometry, masks) if gate is GateMode.FORCED else None,
         weights=weight_entries(layer, geometry, params, conditional=gate is not GateMode.BASE),
         ofmap=target, channels=layer.out_ch, signed=layer.signed)
 
@@ -151,6 +159,18 @@ def _base_chunk(layer: Any, geometry: Geometry, group: int) -> int:
     return geometry.group_chunks * (group if layer.branch == 1 else groups - 1 - group)
 
 
+def _mask_records(layer: Any, geometry: Geometry, masks: Any) -> dict[str, np.ndarray]:
+    """Put forced decisions into job order: slice, image, row, column; one bit for each channel of the slice."""
+    first = geometry.out_first_row
+    decisions = np.asarray(masks)[:, :, first:first + geometry.out_rows]
+    bits = np.repeat(decisions, layer.slice_size, axis=1)
+    images, _, rows, cols = bits.shape
+    bits = bits.reshape(images, geometry.slices, LANES, rows, cols).transpose(1, 0, 3, 4, 2)
+    places = np.meshgrid(*(np.arange(size) for size in bits.shape[:4]), indexing="ij")
+    fields = dict(zip(("slice", "image", "row", "col"), (place.reshape(-1) for place in places), strict=True))
+    return {"fire": np.packbits(bits.reshape(-1, LANES), axis=1, bitorder="little")[:, 0], **fields}
+
+
 def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
     channels = geometry.slices * LANES
     multiplier, offset = np.zeros(channels, dtype=np.int64), np.zeros(channels, dtype=np.int64)
@@ -158,14 +178,14 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
     offset[:layer.out_ch] = np.asarray(layer.B)
     if layer.kind != "fc":
         offset += 1 << (layer.S - 1)
-    threshold = np.zeros(geometry.slices, dtype=np.int64)
+    threshold = np.zeros(channels, dtype=np.int64)
     if layer.K is not None:
-        threshold[:] = np.asarray(layer.K)
+        threshold[:layer.out_ch] = np.repeat(np.asarray(layer.K), layer.slice_size)
     count = geometry.slices * params.rq_phases
     shape = (count, params.rq_lanes)
     return {
         "scales": {"multiplier": multiplier.reshape(shape), "offset": offset.reshape(shape)},
-        "threshold": np.repeat(threshold, params.rq_phases),
+        "thresholds": threshold.reshape(shape),
         "address": np.arange(count),
     }, count
 
@@ -213,7 +233,6 @@ def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, sour
         "residual_bank": added_place.bank,
         "ofmap_bank": target.bank,
         **{name: address % space for name, address in addresses.items()},
-        "chunk_last": g.chunks - 1,
         "base_chunk_last": g.group_chunks - 1,
         "group_slice_last": g.group_slices - 1,
         "base_entries": g.base_entries,

@@ -202,8 +202,6 @@ def _measure_classifier(layer: Any, params: HwParams, images: int, in_rows: int,
 def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[bool, str], None]) -> None:
     if groups == 1:
         return
-    require(layer.slice_size == LANES,
-            f"gated layer must decide per slice of {LANES} channels, not of {layer.slice_size}")
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
         require(channels % groups == 0 and channels // groups % unit == 0,
                 f"{what} channels per group must be a multiple of {unit}, not {channels} / {groups}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.layouts import BankAddress, BankWrite, LayerRegisters, ParameterWord
+from hw.layouts import BankAddress, BankWrite, LayerRegisters, MaskRecord, ParameterWord
 from hw.params import HwParams
 
 from .geometry import Geometry
-from .packing import pack
+from .packing import pack, packed_bytes
 
 __all__ = ["MapPlace", "Placement", "Program"]
 
@@ -100,6 +100,8 @@ class Program:
         Their number.
     weights
         Ring entries in order of use, (n, 8 * in_par) uint8: byte ``lane * in_par + k``.
+    masks
+        `hw.layouts.MaskRecord` values that force the decisions, in job order; None where the engine decides.
     ofmap
         Where the ofmap lies after the pass; None if logits leave by their stream.
     channels
@@ -117,6 +119,7 @@ class Program:
     load_words: np.ndarray
     parameters: Mapping[str, object]
     parameter_count: int
+    masks: Mapping[str, np.ndarray] | None
     weights: np.ndarray
     ofmap: MapPlace | None
     channels: int
@@ -135,6 +138,12 @@ class Program:
     def packed_parameters(self) -> np.ndarray:
         """Return the payloads of ``param_i``, packed."""
         return pack(ParameterWord(self.params), self.parameters, self.parameter_count)
+
+    def packed_masks(self) -> np.ndarray:
+        """Return the payloads of ``mask_i``, packed; none where the engine decides."""
+        if self.masks is None:
+            return np.zeros((0, packed_bytes(MaskRecord(self.params))), dtype=np.uint8)
+        return pack(MaskRecord(self.params), self.masks, len(self.masks["fire"]))
 
     def packed_reads(self) -> np.ndarray:
         """Return the payloads of ``read_i`` that read the ofmap in the order of `MapPlace.addresses`, packed."""

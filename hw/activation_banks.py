@@ -5,6 +5,7 @@ from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .layouts import BankAddress, BankWrite, LayerRegisters, OfmapWrite
+from .params import NO_COLLISION
 
 
 __all__ = ["ActivationBanks"]
@@ -13,9 +14,10 @@ __all__ = ["ActivationBanks"]
 class ActivationBanks(wiring.Component):
     """Four memories of chunks: in a layer one gives the ifmap, one the residual, one takes the ofmap.
 
-    Each bank has one read and one write port. While ``running``, the layer's banks belong to the engine, port by port; the
-    ports that are left serve ``load`` and ``read``. Engine reads answer after :attr:`READ_LATENCY` cycles, one a cycle, with
-    no backpressure. The residual may be in the ofmap's bank.
+    Each bank has one read and one write port. While ``running``, the layer's banks belong to the engine, port by
+    port; the ports that are left serve ``load`` and ``read``. Engine reads answer after :attr:`READ_LATENCY`
+    cycles, one a cycle, with no backpressure. The residual may be in the ofmap's bank. What a read returns of bits
+    that are written in the same cycle is not defined: nothing reads there.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ class ActivationBanks(wiring.Component):
         load_free = Signal(self.NUM_BANKS)
         for n in range(self.NUM_BANKS):
             m.submodules[f"bank_{n}"] = bank = memory.Memory(
-                shape=unsigned(params.chunk_bits), depth=params.bank_words, init=[])
+                shape=unsigned(params.chunk_bits), depth=params.bank_words, init=[], attrs=NO_COLLISION)
             write_port = bank.write_port(granularity=8 * params.rq_lanes)
             read_port = bank.read_port()
             is_ifmap = Signal(name=f"is_ifmap_{n}")

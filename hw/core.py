@@ -25,9 +25,9 @@ __all__ = ["Core"]
 class Core(wiring.Component):
     """Computes one layer for 1 to ``max_images`` images, skipping what the gates call off.
 
-    In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or before.
-    Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is requantised and
-    written. Jobs follow each other without a gap as long as weights come.
+    In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or
+    before. Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is
+    requantised and written. Jobs follow each other without a gap as long as weights come.
 
     Parameters
     ----------
@@ -38,15 +38,17 @@ class Core(wiring.Component):
     start : strobe, taken while not ``busy``; samples ``layer``.
     layer : layer registers.
     busy : a pass is under way.
-    done : strobe; the ofmap, or the last logit, is out and ``counters`` stand.
-    counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which the last
-        granule of the ofmap is written, or the last logit taken.
+    done : strobe; the ofmap, or the last logit, is out and ``counters`` stand. Decisions that nobody took are still
+        waiting in ``mask_o``, and weights that nobody wanted have still to be sent.
+    counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which
+        the last granule of the ofmap is written, or the last logit taken.
     load_i : stream of words for the activation banks.
     read_i, read_o : streams of addresses and words read back.
     param_i : stream of parameter words.
-    weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional path's;
-        of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
-    mask_o : stream of decisions, in gated mode.
+    weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional
+        path's; of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
+    mask_o : stream of decisions, in gated, channel and forced mode.
+    mask_i : stream of decisions to take in forced mode, in the order of ``mask_o``. Only ``fire`` is looked at.
     logit_o : stream of logits.
     trace_o : granules written to the ofmap, valid only; if ``params.trace``.
     """
@@ -63,6 +65,7 @@ class Core(wiring.Component):
             "read_o":   Out(stream.Signature(unsigned(params.chunk_bits))),
             "param_i":  In(stream.Signature(ParameterWord(params))),
             "weight_i": In(stream.Signature(unsigned(params.entry_bits))),
+            "mask_i":   In(stream.Signature(MaskRecord(params))),
             "mask_o":   Out(stream.Signature(MaskRecord(params))),
             "logit_o":  Out(stream.Signature(LogitRecord(params))),
         }
@@ -86,7 +89,7 @@ class Core(wiring.Component):
         m.submodules.counters = counters = Counters()
 
         for port, sub in ((self.load_i, banks.load), (self.read_i, banks.read), (self.param_i, parameters.i),
-                          (self.weight_i, ring.i)):
+                          (self.weight_i, ring.i), (self.mask_i, scheduler.mask)):
             wiring.connect(m, wiring.flipped(port), sub)
         for port, sub in ((self.read_o, banks.word), (self.mask_o, comparator.mask), (self.logit_o, output.logit)):
             wiring.connect(m, sub, wiring.flipped(port))
@@ -136,8 +139,8 @@ class Core(wiring.Component):
             scheduler.release_slot.eq(output.release_slot),
             scheduler.mask_taken.eq(comparator.mask_taken),
             scheduler.output_blocked.eq(output.blocked),
-            parameters.threshold_slice.eq(table.threshold_slice),
-            table.threshold.eq(parameters.threshold),
+            parameters.threshold_addr.eq(table.threshold_addr),
+            table.thresholds.eq(parameters.thresholds),
         ]
 
         # Steps. The chunk comes READ_LATENCY cycles after its address, two cycles after the weight's address.
@@ -157,6 +160,9 @@ class Core(wiring.Component):
             array.act.eq(banks.ifmap),
             array.control.eq(control),
             array.weight_addr.eq(weight_addr),
+            array.mode.eq(layer.mode),
+            array.thresholds[0].eq(table.contexts[0].thresholds),
+            array.thresholds[1].eq(table.contexts[1].thresholds),
             array.write_en.eq(ring.write_en),
             array.write_addr.eq(ring.write_addr),
             array.write_data.eq(ring.write_data),
@@ -167,7 +173,9 @@ class Core(wiring.Component):
             comparator.contexts.eq(table.contexts),
             comparator.i.eq(array.end),
             comparator.saliency.eq(array.saliency),
+            comparator.fires.eq(array.fires),
             output.end.eq(comparator.end),
+            array.psum_read.eq(output.psum_read),
             array.psum_slot.eq(output.psum_slot),
             output.psums.eq(array.psums),
             parameters.address.eq(output.param_addr),

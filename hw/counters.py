@@ -14,7 +14,8 @@ class Counters(wiring.Component):
     """Counts cycles, steps, decisions, and idle cycles by cause.
 
     While ``running``, each cycle is a base step, a conditional step or idle, so
-    ``cycles == base_steps + cond_steps + sum(idle)``. The counts stand until ``clear``.
+    ``cycles == base_steps + cond_steps + sum(idle)``. An event shows in ``counts`` two cycles later. The
+    counts stand until ``clear``. Decisions count whether ``running`` or not.
 
     Members
     -------

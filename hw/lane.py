@@ -5,7 +5,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .layouts import StepControl
+from .layouts import GateMode, StepControl
+from .params import LANES, NO_COLLISION
 
 
 __all__ = ["Lane", "tree_levels"]
@@ -23,13 +24,18 @@ class Lane(wiring.Component):
     operand travels further than to the next lane. The weights come from the lane's own memory, its part of the weight
     ring; the psums of pixels in flight stay in the lane's psum slots.
 
-    A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step writes
-    the sum into the slot. One step per cycle, no backpressure. From ``act`` to the sum in its slot ``4 + tree_levels``
-    cycles; ``saliency_out`` is valid one cycle later, beside ``end``.
+    A job's first step starts from zero (base path) or from the psum in its slot (conditional path); its last step
+    writes the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its
+    psum against its threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves
+    the lane's slot as it was. One step per cycle, no backpressure. ``4 + tree_levels`` cycles after a job's last
+    ``act`` the sum is in its slot and ``saliency_out`` is valid, beside ``end``. A slot's conditional job may start
+    three cycles after its base job's last step.
 
     Parameters
     ----------
     params : :class:`HwParams`
+    index : :class:`int`
+        Place of the lane in the chain, and in ``control.forced``.
 
     Members
     -------
@@ -38,12 +44,15 @@ class Lane(wiring.Component):
     act, act_out : chunk of ``in_par`` uint8 codes.
     control, control_out : step control beside ``act``.
     write_en, write_addr, write_data : one entry's part for this lane. Written one cycle later.
-    psum_slot, psum : combinational read of a slot for the requantiser.
+    psum_read, psum_slot, psum : read of a slot for the requantiser: answers two cycles later and stands until the next.
+    mode, thresholds : gate mode; the channel's thresholds in the slices in flight, by parity.
     saliency, saliency_out : sum of the base psums of the lanes before this one; with this one's.
+    fires, fires_out : psums above their thresholds, of the lanes before this one; with this one's, in the top bit.
     end : step control of a job's last step, as ``saliency_out`` is valid.
     """
-    def __init__(self, params):
+    def __init__(self, params, index=0):
         self.params = params
+        self.index = index
         super().__init__({
             "weight_addr":     In(params.ring_addr_bits),
             "weight_addr_out": Out(params.ring_addr_bits),
@@ -54,10 +63,15 @@ class Lane(wiring.Component):
             "write_en":        In(1),
             "write_addr":      In(params.ring_addr_bits),
             "write_data":      In(params.chunk_bits),
+            "psum_read":       In(1),
             "psum_slot":       In(params.slot_bits),
             "psum":            Out(signed(32)),
+            "mode":            In(GateMode),
+            "thresholds":      In(data.ArrayLayout(signed(32), 2)),
             "saliency":        In(signed(32)),
             "saliency_out":    Out(signed(32)),
+            "fires":           In(LANES),
+            "fires_out":       Out(LANES),
             "end":             Out(StepControl(params)),
         })
 
@@ -66,12 +80,19 @@ class Lane(wiring.Component):
         params = self.params
 
         m.submodules.weights = weights = memory.Memory(
-            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[])
+            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION)
         weight_write = weights.write_port()
         weight_read = weights.read_port()
+        # Registers that are equal in all lanes are kept apart, so that each is near its lane.
+        write_en = Signal(attrs={"keep": 1})
+        write_addr = Signal(self.params.ring_addr_bits, attrs={"keep": 1})
+        m.d.comb += [
+            weight_write.en.eq(write_en),
+            weight_write.addr.eq(write_addr),
+        ]
         m.d.sync += [
-            weight_write.en.eq(self.write_en),
-            weight_write.addr.eq(self.write_addr),
+            write_en.eq(self.write_en),
+            write_addr.eq(self.write_addr),
             weight_write.data.eq(self.write_data),
             self.weight_addr_out.eq(self.weight_addr),
             self.act_out.eq(self.act),
@@ -118,17 +139,37 @@ class Lane(wiring.Component):
         with m.If(control_sum.valid):
             m.d.sync += acc.eq(Mux(control_sum.first, init, acc) + terms[0])
 
+        # The lane's own decisions. The threshold is a cycle ahead of the sum.
+        threshold = Signal(signed(32))
+        fire = Signal()
+        fired = Signal(self.params.psum_slots)
+        m.d.sync += threshold.eq(self.thresholds[control_sum.parity])
+        m.d.comb += fire.eq(acc > threshold)
+
         last = Signal()
+        keep = Signal()
+        with m.Switch(self.mode):
+            with m.Case(GateMode.CHANNEL):
+                m.d.comb += keep.eq(control_acc.cond & ~fired.bit_select(control_acc.slot, 1))
+            with m.Case(GateMode.FORCED):
+                m.d.comb += keep.eq(control_acc.cond & ~control_acc.forced[self.index])
+        with m.If(last & ~control_acc.cond):
+            m.d.sync += fired.bit_select(control_acc.slot, 1).eq(fire)
         m.d.comb += [
             last.eq(control_acc.valid & control_acc.last),
-            psum_write.en.eq(last),
+            psum_write.en.eq(last & ~keep),
             psum_write.addr.eq(control_acc.slot),
             psum_write.data.eq(acc),
-            psum_read.addr.eq(self.psum_slot),
-            self.psum.eq(psum_read.data),
         ]
+        read = Signal(attrs={"keep": 1})
+        slot = Signal(self.params.slot_bits, attrs={"keep": 1})
+        m.d.comb += psum_read.addr.eq(slot)
+        m.d.sync += [read.eq(self.psum_read), slot.eq(self.psum_slot)]
+        with m.If(read):
+            m.d.sync += self.psum.eq(psum_read.data)
         m.d.sync += [
             self.saliency_out.eq(self.saliency + acc),
+            self.fires_out.eq(Cat(self.fires[1:], fire)),
             self.end.eq(control_acc),
             self.end.valid.eq(last),
         ]

@@ -14,15 +14,20 @@ __all__ = ["GateMode", "IdleCause", "LayerRegisters", "CounterLayout", "BankWrit
            "JobEnd"]
 
 
-class GateMode(enum.Enum, shape=2):
+class GateMode(enum.Enum, shape=3):
     """What decides whether a conditional path is computed."""
 
-    #: The saliency comparator.
+    #: The slice's saliency against the slice's threshold: one decision for 8 channels (SCDG).
     GATED = 0
     #: Nothing: every conditional path is computed.
     DENSE = 1
     #: Nothing: no conditional path is computed. Also the mode of layers that have none.
     BASE = 2
+    #: Each channel's base psum against the channel's threshold (CDG, CGNet): the conditional job runs if any
+    #: channel fires.
+    CHANNEL = 3
+    #: The records of ``mask_i``, a bit for each channel.
+    FORCED = 4
 
 
 class IdleCause(enum.Enum, shape=3):
@@ -36,7 +41,7 @@ class IdleCause(enum.Enum, shape=3):
     DECISION = 2
     #: Decisions or logits are not taken by their consumer.
     OUTPUT = 3
-    #: The ifmap is not in place. The compute core alone never waits for it.
+    #: The forced decisions are still to come.
     INPUT = 4
     #: The last step has been issued, the last ofmap write has not.
     END = 5
@@ -45,7 +50,8 @@ class IdleCause(enum.Enum, shape=3):
 def LayerRegisters(params):
     """Registers of one layer and pass; constant while the engine is busy.
 
-    Addresses and steps are in words of an activation bank, unless noted. A field called ``_last`` holds a count minus one.
+    Addresses and steps are in words of an activation bank, unless noted. A field called ``_last`` holds a count
+    minus one.
     """
     addr = params.bank_addr_bits
     entries = params.ring_addr_bits + 1
@@ -67,7 +73,8 @@ def LayerRegisters(params):
         "ifmap_bank":         2,
         "residual_bank":      2,
         "ofmap_bank":         2,
-        # Of the first pixel's first tap. With padding that lies before the map: base - pad steps, modulo the address width.
+        # Of the first pixel's first tap. With padding that lies before the map: base - pad steps, modulo the
+        # address width.
         "ifmap_base":         addr,
         "residual_base":      addr,
         "ofmap_base":         addr,
@@ -79,8 +86,8 @@ def LayerRegisters(params):
         "ifmap_col_step":     addr, # the same from one output pixel to the next: stride * tap_col_step
         "ifmap_row_step":     addr,
         "ofmap_col_step":     addr, # words of a pixel of the ofmap, and of the residual
-        # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and goes down.
-        "chunk_last":         addr, # chunks of a pixel of the ifmap, minus one
+        # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
+        # goes down.
         "base_chunk_last":    addr, # chunks of one input group, minus one
         "base_chunk_first":   addr, # first base chunk of output group 0
         "base_chunk_step":    addr, # from an output group to the next, modulo the address width
@@ -138,13 +145,14 @@ def OfmapWrite(params):
 def ParameterWord(params):
     """Parameters of ``rq_lanes`` channels of slice ``address // rq_phases``, phase ``address % rq_phases``.
 
-    ``offset`` is B plus the rounding term ``1 << (S - 1)``. The slice's threshold K is taken from phase 0.
+    ``offset`` is B plus the rounding term ``1 << (S - 1)``. ``thresholds`` are K of the channels; in slice mode
+    that of the slice, the same for all.
     """
     return data.StructLayout({
-        "scales":    data.ArrayLayout(data.StructLayout({"multiplier": signed(16), "offset": signed(48)}),
-                                      params.rq_lanes),
-        "threshold": signed(32),
-        "address":   params.param_addr_bits,
+        "scales":     data.ArrayLayout(data.StructLayout({"multiplier": signed(16), "offset": signed(48)}),
+                                       params.rq_lanes),
+        "thresholds": data.ArrayLayout(signed(32), params.rq_lanes),
+        "address":    params.param_addr_bits,
     })
 
 
@@ -194,11 +202,10 @@ def SliceContext(params):
         "base_first": params.bank_addr_bits,
         "base_last":  params.bank_addr_bits,
         "cond_first": params.bank_addr_bits,
-        "cond_last":  params.bank_addr_bits,
         "base_ptr":   params.ring_ptr_bits, # of the base path's first entry
         "cond_ptr":   params.ring_ptr_bits,
         "end_ptr":    params.ring_ptr_bits, # past the conditional path's last entry
-        "threshold":  signed(32),
+        "thresholds": data.ArrayLayout(signed(32), LANES),
     })
 
 
@@ -212,17 +219,20 @@ def Job(params):
         "tap_rows":    3, # valid tap rows, minus one
         "tap_cols":    3,
         "chunk_first": addr,
-        "chunk_last":  addr,
+        "chunks":      params.ring_addr_bits, # of the path, minus one
         "skip_at":     addr, # after this chunk comes `skip_to`
         "skip_to":     addr,
         "weight_addr": params.ring_addr_bits,
         "row_inc":     params.ring_addr_bits, # from a tap row's last entry to the next row's first
+        "parity":      1, # of the slice
+        "forced":      LANES, # decisions to take in forced mode
     })
 
 
 def StepControl(params):
     """What travels with a step through the MAC array."""
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "cond": 1, "slot": params.slot_bits})
+    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "cond": 1, "slot": params.slot_bits, "parity": 1,
+                              "forced": LANES})
 
 
 def JobEnd(params):

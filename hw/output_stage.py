@@ -17,9 +17,9 @@ __all__ = ["OutputStage"]
 class OutputStage(wiring.Component):
     """Takes complete pixels in the order in which they complete and writes their 8 codes, ``rq_lanes`` a cycle.
 
-    A psum slot is free again as soon as it was read; a pixel of residual is read before its codes are written, so ofmap and
-    residual may share their place. Writes are never held up. Logits leave by a stream; while nobody takes them, psums stay
-    in their slots.
+    A psum slot is free again once it was read; a pixel of residual is read before its codes are written, so ofmap
+    and residual may share their place. Writes are never held up. Logits leave by a stream; while nobody takes them,
+    psums stay in their slots.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class OutputStage(wiring.Component):
     layer : layer registers.
     issue, issue_slot, pixel : a base job is issued, into which slot and for which pixel.
     end : job ends; those that do not fire are complete.
-    psum_slot, psums : read of the MAC array's psum slots.
+    psum_read, psum_slot, psums : read of the MAC array's psum slots.
     release, release_slot : a slot was read.
     param_addr, scales : read of :class:`Parameters`.
     residual_addr, residual : read of the residual's bank.
@@ -53,6 +53,7 @@ class OutputStage(wiring.Component):
             "issue_slot":    In(params.slot_bits),
             "pixel":         In(BasePixel(params)),
             "end":           In(JobEnd(params)),
+            "psum_read":     Out(1),
             "psum_slot":     Out(params.slot_bits),
             "psums":         In(data.ArrayLayout(signed(32), LANES)),
             "release":       Out(1),
@@ -86,37 +87,46 @@ class OutputStage(wiring.Component):
         ]
         m.d.comb += [place_write.data[name].eq(self.pixel[name]) for name in place.members]
 
-        # The slot to be read next.
-        head_valid = Signal()
-        head = Signal(params.slot_bits)
-        load = Signal()
+        # A slot is read when the one before has had its turns. From here on nothing waits.
+        phases = params.rq_phases
+        turns = Signal(range(phases)) # left, of the slot read last
+        read = Signal()
         m.d.comb += [
-            queue.o.ready.eq(~head_valid | load),
-            self.psum_slot.eq(head),
-            place_read.addr.eq(head),
-            self.release.eq(load),
-            self.release_slot.eq(head),
+            queue.o.ready.eq((turns == 0) & ~self.blocked),
+            read.eq(queue.o.valid & queue.o.ready),
+            place_read.addr.eq(self.psum_slot),
         ]
-        with m.If(queue.o.ready):
-            m.d.sync += [head_valid.eq(queue.o.valid), head.eq(queue.o.payload)]
+        with m.If(read):
+            m.d.sync += turns.eq(phases - 1)
+        with m.Elif(turns != 0):
+            m.d.sync += turns.eq(turns - 1)
 
-        # The pixel under way, one granule of its channels after the other.
-        active = Signal()
-        phase = Signal(max(1, (params.rq_phases - 1).bit_length()))
-        psums = Signal.like(self.psums)
+        # The psums come three cycles later and stand for the slot's turns, a granule of channels each.
+        s2_read = Signal()
+        s2_slot = Signal(params.slot_bits)
+        s2_place = Signal(place)
         here = Signal(place)
-        last_phase = phase == params.rq_phases - 1
-        m.d.comb += load.eq(head_valid & ~self.blocked & (~active | last_phase))
-        m.d.sync += phase.eq(phase + 1)
-        with m.If(load):
-            m.d.sync += [active.eq(1), phase.eq(0), psums.eq(self.psums), here.eq(place_read.data)]
+        active = Signal()
+        phase = Signal(max(1, (phases - 1).bit_length()))
+        last_phase = phase == phases - 1
+        m.d.comb += [self.release.eq(s2_read), self.release_slot.eq(s2_slot)]
+        m.d.sync += [
+            self.psum_read.eq(read),
+            self.psum_slot.eq(queue.o.payload),
+            s2_read.eq(self.psum_read),
+            s2_slot.eq(self.psum_slot),
+            s2_place.eq(place_read.data),
+            phase.eq(phase + 1),
+        ]
+        with m.If(s2_read):
+            m.d.sync += [active.eq(1), phase.eq(0), here.eq(s2_place)]
         with m.Elif(last_phase):
             m.d.sync += active.eq(0)
 
-        self._requantise(m, active, phase, last_phase, psums, here)
+        self._requantise(m, read, active, phase, last_phase, here)
         return m
 
-    def _requantise(self, m, active, phase, last_phase, psums, here):
+    def _requantise(self, m, read, active, phase, last_phase, here):
         """Feeds the requantiser's lanes with the granule whose turn it is, and writes what comes out."""
         layer, params = self.layer, self.params
         phase_bits = (params.rq_phases - 1).bit_length()
@@ -148,7 +158,7 @@ class OutputStage(wiring.Component):
         m.d.sync += self.param_addr.eq(granule)
         psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
         granule_psums = Signal(psum_lanes)
-        m.d.comb += granule_psums.eq(psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))
+        m.d.comb += granule_psums.eq(self.psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))
         operands = delay(granule_psums, self.OPERAND_LATENCY, "operands")
 
         # The residual's granule of its word.
@@ -182,12 +192,12 @@ class OutputStage(wiring.Component):
             self.write.sub.eq(code_tag.sub),
             self.write.codes.eq(codes),
         ]
-        self._emit_logits(m, total_tag, totals, active, phase)
+        self._emit_logits(m, total_tag, totals, read)
         m.d.comb += self.complete.eq(
             (self.write_en & code_tag.last)
             | (self.logit.valid & self.logit.ready & (self.logit.p.phase == params.rq_phases - 1)))
 
-    def _emit_logits(self, m, tag, totals, active, phase):
+    def _emit_logits(self, m, tag, totals, read):
         layer, params = self.layer, self.params
         depth = self.LOGIT_PIXELS * params.rq_phases
         m.submodules.logits = logits = fifo.SyncFIFOBuffered(width=LogitRecord(params).size, depth=depth)
@@ -203,7 +213,7 @@ class OutputStage(wiring.Component):
             self.logit.payload.eq(logits.r_data),
             self.logit.valid.eq(logits.r_rdy),
             logits.r_en.eq(self.logit.ready),
-            # Granules of the pixel under way take their room one by one: keep room for it and for the next.
-            self.blocked.eq(layer.logits & (room < 2 * params.rq_phases)),
+            self.blocked.eq(layer.logits & (room < params.rq_phases)),
         ]
-        m.d.sync += room.eq(room - (active & layer.logits) + (self.logit.valid & self.logit.ready))
+        taken = self.logit.valid & self.logit.ready
+        m.d.sync += room.eq(room - Mux(read & layer.logits, params.rq_phases, 0) + taken)

@@ -1,20 +1,21 @@
-"""Memories of per-channel requantisation parameters and of the slices' thresholds."""
+"""Memories of per-channel requantisation parameters and thresholds."""
 
 from amaranth import *
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .layouts import ParameterWord
+from .params import NO_COLLISION
 
 
 __all__ = ["Parameters"]
 
 
 class Parameters(wiring.Component):
-    """Holds multiplier and offset of every channel, and the threshold of every slice.
+    """Holds multiplier, offset and threshold of every channel.
 
-    One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales`` answers
-    ``address`` after two cycles, ``threshold`` its slice after one.
+    One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales``
+    answers ``address`` after two cycles, ``thresholds`` its own after one.
 
     Parameters
     ----------
@@ -24,27 +25,27 @@ class Parameters(wiring.Component):
     -------
     i : stream of parameter words.
     address, scales : word of ``rq_lanes`` channels.
-    threshold_slice, threshold : threshold K of a slice.
+    threshold_addr, thresholds : thresholds of ``rq_lanes`` channels.
     """
     def __init__(self, params):
         self.params = params
         self._scales = ParameterWord(params).members["scales"]
+        self._thresholds = ParameterWord(params).members["thresholds"]
         super().__init__({
-            "i":               In(stream.Signature(ParameterWord(params))),
-            "address":         In(params.param_addr_bits),
-            "scales":          Out(self._scales),
-            "threshold_slice": In(params.slice_bits),
-            "threshold":       Out(signed(32)),
+            "i":              In(stream.Signature(ParameterWord(params))),
+            "address":        In(params.param_addr_bits),
+            "scales":         Out(self._scales),
+            "threshold_addr": In(params.param_addr_bits),
+            "thresholds":     Out(self._thresholds),
         })
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        phase_bits = params.param_addr_bits - params.slice_bits
-
         m.submodules.scale_words = scale_words = memory.Memory(
-            shape=unsigned(self._scales.size), depth=params.param_words, init=[])
-        m.submodules.thresholds = thresholds = memory.Memory(shape=signed(32), depth=params.max_slices, init=[])
+            shape=unsigned(self._scales.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
+        m.submodules.thresholds = thresholds = memory.Memory(
+            shape=unsigned(self._thresholds.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
         scale_write, scale_read = scale_words.write_port(), scale_words.read_port()
         threshold_write, threshold_read = thresholds.write_port(), thresholds.read_port()
 
@@ -53,12 +54,12 @@ class Parameters(wiring.Component):
             scale_write.en.eq(self.i.valid),
             scale_write.addr.eq(self.i.p.address),
             scale_write.data.eq(self.i.p.scales),
-            threshold_write.en.eq(self.i.valid & (self.i.p.address[:phase_bits] == 0)),
-            threshold_write.addr.eq(self.i.p.address[phase_bits:]),
-            threshold_write.data.eq(self.i.p.threshold),
+            threshold_write.en.eq(self.i.valid),
+            threshold_write.addr.eq(self.i.p.address),
+            threshold_write.data.eq(self.i.p.thresholds),
             scale_read.addr.eq(self.address),
-            threshold_read.addr.eq(self.threshold_slice),
-            self.threshold.eq(threshold_read.data),
+            threshold_read.addr.eq(self.threshold_addr),
+            self.thresholds.eq(threshold_read.data),
         ]
         m.d.sync += self.scales.eq(scale_read.data)
         return m

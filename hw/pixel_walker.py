@@ -13,10 +13,11 @@ __all__ = ["PixelWalker"]
 
 
 class PixelWalker(wiring.Component):
-    """Walks over all pixels of all slices of a layer and gives for each the addresses of its first tap and of its output.
+    """Walks over all pixels of all slices of a layer and gives for each the addresses of its first tap and of its
+    output.
 
-    One pixel every two cycles. A slice is opened before its first pixel is offered. No multiplier: every address is the last
-    one plus a step.
+    One pixel every two cycles. A slice is opened before its first pixel is offered. No multiplier: every address is
+    the last one plus a step.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ class PixelWalker(wiring.Component):
         image = Signal(params.image_bits)
         row = Signal(params.map_bits)
         col = Signal(params.map_bits)
-        # First tap of the pixel, of its row's and of its image's first pixel; as if nothing was outside the map. Only the
-        # pixel's own address has the missing tap row of the first row added.
+        # First tap of the pixel, of its row's and of its image's first pixel; as if nothing was outside the map.
+        # Only the pixel's own address has the missing tap row of the first row added.
         pixel_addr = Signal(addr_bits)
         row_addr = Signal(addr_bits)
         image_addr = Signal(addr_bits)

@@ -9,11 +9,13 @@ __all__ = ["Requantise"]
 
 
 class Requantise(wiring.Component):
-    """Scales a psum to an activation code, with the residual added before rounding (design section 2 item 6).
+    """Scales a psum to an activation code, with the residual added before rounding.
 
-    Computes ``clamp((psum * multiplier + offset + (residual * residual_scale << residual_shift)) >> shift, lo, hi)``, where
-    ``offset`` holds the rounding term ``1 << (shift - 1)`` and (lo, hi) is (-128, 127) if ``signed_output``, else (0, 255).
-    The sum must fit 48 bits: the quantiser proves it. One code a cycle, latency :attr:`LATENCY`; no backpressure.
+    Computes
+    ``clamp((psum * multiplier + offset + (residual * residual_scale << residual_shift)) >> shift, lo, hi)``,
+    where ``offset`` holds the rounding term ``1 << (shift - 1)`` and (lo, hi) is (-128, 127) if ``signed_output``,
+    else (0, 255). The sum must fit 48 bits: the quantiser proves it. One code a cycle, latency :attr:`LATENCY`; no
+    backpressure.
 
     Members
     -------
@@ -87,11 +89,12 @@ class Requantise(wiring.Component):
             s8_shifted.eq(s7_shifted >> (self.shift[4:] << 4)),
         ]
 
-        # The code fits if no bit above it differs from its sign: bit 7 of an int8, a zero of a uint8.
+        # The code fits if all bits above it are its sign: bit 7 of an int8, a zero of a uint8. Bit 47 is one of
+        # them, as the shift is at least 1.
         negative = s8_shifted[47]
         above = s8_shifted[8:47]
         sign = self.signed_output & s8_shifted[7]
-        with m.If((above == sign.replicate(39)) & (negative == sign)):
+        with m.If(above == sign.replicate(39)):
             m.d.sync += self.code.eq(s8_shifted)
         with m.Else():
             m.d.sync += self.code.eq(Mux(self.signed_output, Mux(negative, 0x80, 0x7f), Mux(negative, 0, 0xff)))

@@ -4,7 +4,9 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .layouts import BasePixel, GateMode, IdleCause, Job, JobEnd, LayerRegisters, SliceContext, TapFlags
+from .layouts import (BasePixel, GateMode, IdleCause, Job, JobEnd, LayerRegisters, MaskRecord, SliceContext,
+                      TapFlags)
+from .params import LANES
 from .slot_pool import SlotPool
 from .slot_queue import SlotQueue
 
@@ -15,10 +17,10 @@ __all__ = ["Scheduler"]
 class Scheduler(wiring.Component):
     """Chooses between a fired conditional job and the next pixel's base job, and prepares what the choice needs.
 
-    A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot is free
-    and its decision has a place to go. A pixel that did not fire never comes here again: that is the skipping. The stages
-    (conditional head, chosen, prepared) each load only when empty, so no control path crosses two of them; they pass a job
-    every two cycles, and no job is shorter.
+    A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot
+    is free and its decision has a place to go. A pixel that did not fire never comes here again: that is the
+    skipping. The stages (conditional head, chosen, prepared) each load only when empty, so no control path crosses
+    two of them; they pass a job every two cycles, and no job is shorter.
 
     Parameters
     ----------
@@ -33,6 +35,7 @@ class Scheduler(wiring.Component):
     end : job ends; one that fires puts its slot into the queue of conditional jobs.
     release, release_slot : a slot that was requantised.
     mask_taken : a decision was taken by its consumer.
+    mask : stream of decisions to force, in job order; one is taken with each base job in forced mode.
     output_blocked : logits wait for their consumer.
     issue, issue_slot : a base job for ``pixel.payload`` was chosen, and its slot.
     o : stream of jobs.
@@ -54,6 +57,7 @@ class Scheduler(wiring.Component):
             "release":        In(1),
             "release_slot":   In(params.slot_bits),
             "mask_taken":     In(1),
+            "mask":           In(stream.Signature(MaskRecord(params))),
             "output_blocked": In(1),
             "issue":          Out(1),
             "issue_slot":     Out(params.slot_bits),
@@ -65,7 +69,8 @@ class Scheduler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1})
+        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1,
+                                    "forced": LANES})
 
         m.submodules.pool = pool = SlotPool(params)
         m.submodules.cond_queue = cond_queue = SlotQueue(params)
@@ -94,10 +99,16 @@ class Scheduler(wiring.Component):
                 cond_origin.eq(origin_read.data),
             ]
 
-        # Decisions leave in gated mode only; each base job there keeps a place for its own.
-        gated = self.layer.mode == GateMode.GATED
+        # Where decisions leave, each base job keeps a place for its own; where they are forced, it takes one along.
+        mode = self.layer.mode
+        decides = Signal()
+        forced = Signal()
         mask_room = Signal(range(params.psum_slots + 1), init=params.psum_slots)
-        m.d.sync += mask_room.eq(mask_room - (self.issue & gated) + self.mask_taken)
+        m.d.comb += [
+            decides.eq((mode == GateMode.GATED) | (mode == GateMode.CHANNEL) | (mode == GateMode.FORCED)),
+            forced.eq(mode == GateMode.FORCED),
+        ]
+        m.d.sync += mask_room.eq(mask_room - (self.issue & decides) + self.mask_taken)
 
         # Choice.
         chosen_valid = Signal()
@@ -106,10 +117,14 @@ class Scheduler(wiring.Component):
         chosen = Signal(origin)
         take_cond = Signal()
         base_room = Signal()
+        base_mask = Signal()
         m.d.comb += [
-            base_room.eq(~gated | (mask_room != 0)),
+            base_room.eq(~decides | (mask_room != 0)),
+            base_mask.eq(~forced | self.mask.valid),
+            self.mask.ready.eq(forced & self.issue),
             take_cond.eq(~chosen_valid & cond_valid & self.cond_ready & (cond_origin.parity == self.oldest)),
-            self.issue.eq(~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid & base_room),
+            self.issue.eq(~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid
+                          & base_room & base_mask),
             self.issue_slot.eq(pool.o.payload),
             self.pixel.ready.eq(self.issue),
             pool.o.ready.eq(self.issue),
@@ -120,6 +135,7 @@ class Scheduler(wiring.Component):
             origin_write.data.tap_addr.eq(self.pixel.p.tap_addr),
             origin_write.data.flags.eq(self.pixel.p.flags),
             origin_write.data.parity.eq(self.newest),
+            origin_write.data.forced.eq(self.mask.p.fire),
         ]
         with m.If(take_cond):
             m.d.sync += [
@@ -146,6 +162,8 @@ class Scheduler(wiring.Component):
                 m.d.sync += self.stall.eq(IdleCause.WEIGHTS)
             with m.Elif(self.pixel.valid & (~base_room | (~pool.o.valid & self.output_blocked))):
                 m.d.sync += self.stall.eq(IdleCause.OUTPUT)
+            with m.Elif(self.pixel.valid & pool.o.valid & ~base_mask):
+                m.d.sync += self.stall.eq(IdleCause.INPUT)
             with m.Elif(started):
                 m.d.sync += self.stall.eq(IdleCause.DECISION)
         with m.If(self.issue):
@@ -161,25 +179,43 @@ class Scheduler(wiring.Component):
         context = self.contexts[chosen.parity]
         flags = chosen.flags
 
+        # A path's first valid entry, and the way from a tap row to the next, depend on the borders alone: sums of
+        # registers of the layer, so that one addition is left to do.
+        ring_addr = self.params.ring_addr_bits
+        starts = Signal(data.ArrayLayout(ring_addr, 8)) # index: path, top, left
+        row_incs = Signal(data.ArrayLayout(ring_addr, 6)) # index: path, taps outside of the row
+        last_chunks = Signal(data.ArrayLayout(ring_addr, 2)) # index: path
+        for path, tap_entries, row_entries in ((0, layer.base_tap_entries, layer.base_row_entries),
+                                               (1, layer.cond_tap_entries, layer.cond_row_entries)):
+            m.d.sync += [
+                starts[4 * path].eq(0),
+                starts[4 * path + 1].eq(tap_entries),
+                starts[4 * path + 2].eq(row_entries),
+                starts[4 * path + 3].eq(row_entries + tap_entries),
+                last_chunks[path].eq(tap_entries - 1),
+            ]
+            m.d.sync += [row_incs[3 * path + outside].eq(1 + outside * tap_entries) for outside in range(3)]
+
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(chosen_valid & ~self.o.valid):
-            tap_entries = Mux(chosen_cond, layer.cond_tap_entries, layer.base_tap_entries)
-            row_entries = Mux(chosen_cond, layer.cond_row_entries, layer.base_row_entries)
+            outside = Mux(flags.left & flags.right, 2, flags.left | flags.right)
             m.d.sync += [
                 chosen_valid.eq(0),
                 self.o.valid.eq(1),
                 self.o.p.cond.eq(chosen_cond),
                 self.o.p.slot.eq(chosen_slot),
+                self.o.p.parity.eq(chosen.parity),
+                self.o.p.forced.eq(chosen.forced),
                 self.o.p.tap_addr.eq(chosen.tap_addr),
                 self.o.p.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
                 self.o.p.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),
                 self.o.p.chunk_first.eq(Mux(chosen_cond, context.cond_first, context.base_first)),
-                self.o.p.chunk_last.eq(Mux(chosen_cond, context.cond_last, context.base_last)),
-                # The chunks of the base path, amid the others. The base path itself ends before it comes to its end.
+                self.o.p.chunks.eq(last_chunks[chosen_cond]),
+                # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
                 self.o.p.skip_at.eq(context.base_first - 1),
                 self.o.p.skip_to.eq(context.base_last + 1),
                 self.o.p.weight_addr.eq(Mux(chosen_cond, context.cond_ptr, context.base_ptr)
-                                        + Mux(flags.top, row_entries, 0) + Mux(flags.left, tap_entries, 0)),
-                self.o.p.row_inc.eq(1 + Mux(flags.left, tap_entries, 0) + Mux(flags.right, tap_entries, 0)),
+                                        + starts[Cat(flags.left, flags.top, chosen_cond)]),
+                self.o.p.row_inc.eq(row_incs[Mux(chosen_cond, 3, 0) + outside]),
             ]

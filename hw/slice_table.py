@@ -4,7 +4,8 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .layouts import JobEnd, LayerRegisters, SliceContext
+from .layouts import JobEnd, LayerRegisters, ParameterWord, SliceContext
+from .params import LANES
 
 
 __all__ = ["SliceTable"]
@@ -13,10 +14,11 @@ __all__ = ["SliceTable"]
 class SliceTable(wiring.Component):
     """Keeps the contexts of at most two slices: the *newest*, which base jobs belong to, and the *oldest*.
 
-    The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a slice
-    costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed, when its last
-    base job was issued and each of its pixels is complete; job ends arrive after the last lane's read of the ring, so no
-    freed entry is still wanted. Slices are told apart by their parity.
+    The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a
+    slice costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed,
+    when its last base job was issued and each of its pixels is complete; job ends arrive after the last lane's read
+    of the ring, so no freed entry is still wanted; of a slice in which nothing fires, conditional entries may be
+    freed before they come. Slices are told apart by their parity.
 
     Parameters
     ----------
@@ -26,14 +28,15 @@ class SliceTable(wiring.Component):
     -------
     layer : layer registers.
     begin : starts a layer, whose registers are valid. The ring carries on where the last layer ended.
-    threshold_slice, threshold : address of the memory of thresholds, and its answer one cycle later.
+    threshold_addr, thresholds : address of the memory of thresholds, and its answer one cycle later.
     open, can_open : opens the next slice; only while ``can_open``.
     issue, issue_last : a base job of the newest slice was chosen; it is the slice's last.
     end : job ends.
     loaded : count of entries in the ring, from :class:`WeightRing`.
     contexts : by parity.
     newest, oldest : parities.
-    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path, are in.
+    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
+        are in; meaningful once a slice is open.
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """
@@ -42,8 +45,8 @@ class SliceTable(wiring.Component):
         super().__init__({
             "layer":           In(LayerRegisters(params)),
             "begin":           In(1),
-            "threshold_slice": Out(params.slice_bits),
-            "threshold":       In(signed(32)),
+            "threshold_addr":  Out(params.param_addr_bits),
+            "thresholds":      In(ParameterWord(params).members["thresholds"]),
             "open":            In(1),
             "can_open":        Out(1),
             "issue":           In(1),
@@ -109,27 +112,40 @@ class SliceTable(wiring.Component):
 
     def _prepare_next(self, m):
         """Computes the next slice's context into `_next`, some cycles before it is wanted."""
-        layer = self.layer
+        layer, params = self.layer, self.params
         self._next_valid = Signal()
-        following = Signal(SliceContext(self.params))
-        base_first = Signal(self.params.bank_addr_bits)
-        group_slice = Signal(self.params.slice_bits)
-        ring_ptr = Signal(self.params.ring_ptr_bits) # of the first entry that belongs to no slice yet
+        following = Signal(SliceContext(params))
+        word = Signal(range(params.rq_phases)) # of its thresholds
+        base_first = Signal(params.bank_addr_bits)
+        group_slice = Signal(params.slice_bits)
+        ring_ptr = Signal(params.ring_ptr_bits) # of the first entry that belongs to no slice yet
 
         def begin():
             m.d.sync += [
                 base_first.eq(layer.base_chunk_first),
                 group_slice.eq(0),
-                self.threshold_slice.eq(0),
+                self.threshold_addr.eq(0),
+                word.eq(0),
             ]
-            m.next = "Threshold"
+            m.next = "Address"
 
         with m.FSM(name="prepare"):
             with m.State("Idle"):
                 with m.If(self.begin):
                     begin()
-            with m.State("Threshold"): # its memory answers in the next cycle
-                m.next = "Base"
+            with m.State("Address"): # the memory of thresholds answers in the next cycle
+                m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
+                m.next = "Thresholds"
+            with m.State("Thresholds"): # a word a cycle; the last one's address is already the next slice's first
+                m.d.sync += [
+                    following.thresholds.eq(Cat(following.thresholds, self.thresholds)[-32 * LANES:]),
+                    word.eq(word + 1),
+                ]
+                with m.If(word == params.rq_phases - 1):
+                    m.d.sync += word.eq(0)
+                    m.next = "Base"
+                with m.Else():
+                    m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
             with m.State("Base"):
                 m.d.sync += [
                     following.base_first.eq(base_first),
@@ -141,10 +157,7 @@ class SliceTable(wiring.Component):
             with m.State("Conditional"):
                 m.d.sync += [
                     following.cond_first.eq(Mux(following.base_first == 0, following.base_last + 1, 0)),
-                    following.cond_last.eq(Mux(following.base_last == layer.chunk_last,
-                                               following.base_first - 1, layer.chunk_last)),
                     following.end_ptr.eq(following.cond_ptr + layer.cond_entries),
-                    following.threshold.eq(self.threshold),
                 ]
                 m.next = "Ready"
             with m.State("Ready"):
@@ -155,7 +168,6 @@ class SliceTable(wiring.Component):
                     m.d.sync += [
                         self.contexts[~self.newest].eq(following),
                         ring_ptr.eq(following.end_ptr),
-                        self.threshold_slice.eq(self.threshold_slice + 1),
                         group_slice.eq(group_slice + 1),
                     ]
                     with m.If(group_slice == layer.group_slice_last):
@@ -163,4 +175,4 @@ class SliceTable(wiring.Component):
                             group_slice.eq(0),
                             base_first.eq(base_first + layer.base_chunk_step),
                         ]
-                    m.next = "Threshold"
+                    m.next = "Address"

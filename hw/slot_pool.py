@@ -11,7 +11,8 @@ __all__ = ["SlotPool"]
 class SlotPool(wiring.Component):
     """Offers a free psum slot, and takes slots back in any order.
 
-    After reset all slots are free. A slot is offered at most every other cycle, which is as often as base jobs are chosen.
+    After reset all slots are free, and the first is offered one cycle later. A slot is offered at most every other
+    cycle, which is as often as base jobs are chosen.
 
     Parameters
     ----------

@@ -13,8 +13,8 @@ __all__ = ["StepGenerator"]
 class StepGenerator(wiring.Component):
     """Issues the steps of jobs, back to back: for each valid tap row, each valid tap of it, each chunk of the path.
 
-    A job that is offered during the last step of the one before has its first step in the next cycle. Taps outside the map
-    are not visited. The outputs are registered; there is no backpressure.
+    A job that is offered during the last step of the one before has its first step in the next cycle. Taps outside
+    the map are not visited. The outputs are registered; there is no backpressure.
 
     Parameters
     ----------
@@ -46,15 +46,19 @@ class StepGenerator(wiring.Component):
         active = Signal()
         first = Signal()
         chunk = Signal(params.bank_addr_bits)
+        chunks = Signal(params.ring_addr_bits) # left of the tap, after this one
+        last_chunk = Signal()
         tap_addr = Signal(params.bank_addr_bits)
         row_addr = Signal(params.bank_addr_bits) # of the tap row's first tap
         weight_addr = Signal(params.ring_addr_bits)
-        tap_row = Signal(3)
-        tap_col = Signal(3)
+        tap_rows = Signal(3) # left, after this one
+        tap_cols = Signal(3)
+        single_chunk = Signal()
 
-        last_chunk = chunk == job.chunk_last
-        last_col = tap_col == job.tap_cols
-        last = last_chunk & last_col & (tap_row == job.tap_rows)
+        # That a counter has come to its end is registered beside it: the last step hands over to the next job.
+        last_col = Signal()
+        last_row = Signal()
+        last = last_chunk & last_col & last_row
 
         next_tap_addr = Signal(params.bank_addr_bits)
         weight_inc = Signal(params.ring_addr_bits)
@@ -64,13 +68,20 @@ class StepGenerator(wiring.Component):
         ]
         m.d.sync += first.eq(0)
         with m.If(last_chunk):
-            m.d.sync += [chunk.eq(job.chunk_first), tap_addr.eq(next_tap_addr), tap_col.eq(tap_col + 1)]
+            m.d.sync += [
+                chunk.eq(job.chunk_first), chunks.eq(job.chunks), last_chunk.eq(single_chunk),
+                tap_addr.eq(next_tap_addr), tap_cols.eq(tap_cols - 1), last_col.eq(tap_cols == 1),
+            ]
             with m.If(last_col):
-                m.d.sync += [row_addr.eq(next_tap_addr), tap_col.eq(0), tap_row.eq(tap_row + 1)]
-        with m.Elif(chunk == job.skip_at):
-            m.d.sync += chunk.eq(job.skip_to)
+                m.d.sync += [
+                    row_addr.eq(next_tap_addr), tap_cols.eq(job.tap_cols), last_col.eq(job.tap_cols == 0),
+                    tap_rows.eq(tap_rows - 1), last_row.eq(tap_rows == 1),
+                ]
         with m.Else():
-            m.d.sync += chunk.eq(chunk + 1)
+            m.d.sync += [
+                chunk.eq(Mux(chunk == job.skip_at, job.skip_to, chunk + 1)),
+                chunks.eq(chunks - 1), last_chunk.eq(chunks == 1),
+            ]
         with m.If(last_chunk & layer.weight_hold):
             m.d.sync += weight_addr.eq(job.weight_addr)
         with m.Else():
@@ -86,8 +97,13 @@ class StepGenerator(wiring.Component):
                 tap_addr.eq(self.i.p.tap_addr),
                 row_addr.eq(self.i.p.tap_addr),
                 weight_addr.eq(self.i.p.weight_addr),
-                tap_row.eq(0),
-                tap_col.eq(0),
+                chunks.eq(self.i.p.chunks),
+                last_chunk.eq(self.i.p.chunks == 0),
+                single_chunk.eq(self.i.p.chunks == 0),
+                tap_rows.eq(self.i.p.tap_rows),
+                last_row.eq(self.i.p.tap_rows == 0),
+                tap_cols.eq(self.i.p.tap_cols),
+                last_col.eq(self.i.p.tap_cols == 0),
             ]
 
         m.d.comb += [self.issue.eq(active), self.issue_cond.eq(job.cond)]
@@ -99,5 +115,7 @@ class StepGenerator(wiring.Component):
             self.control.last.eq(last),
             self.control.cond.eq(job.cond),
             self.control.slot.eq(job.slot),
+            self.control.parity.eq(job.parity),
+            self.control.forced.eq(job.forced),
         ]
         return m

@@ -11,9 +11,11 @@ __all__ = ["WeightRing"]
 class WeightRing(wiring.Component):
     """Accepts ring entries in order of use and hands them to the lanes' memories.
 
-    One entry a cycle; ``i.ready`` depends on registers alone. Entries are counted, not addressed: ``loaded`` is the running
-    count of entries accepted, modulo ``2 ** ring_ptr_bits``. An entry accepted in a cycle can be read five cycles later,
-    which every job does. ``free`` gives back the oldest entries; whoever frees them knows that no step still reads them.
+    One entry a cycle; ``i.ready`` depends on registers alone. Entries are counted, not addressed: ``loaded`` is the
+    running count of entries accepted, modulo ``2 ** ring_ptr_bits``. An entry accepted in a cycle can be read five
+    cycles later, which every job does. ``free`` gives back the oldest entries; whoever frees them knows that no
+    step still reads them. Entries of a conditional path that nobody wants may be freed before they come, less than
+    ``ring_entries`` of them; they still have to be sent.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ class WeightRing(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        room = Signal(range(self.params.ring_entries + 1), init=self.params.ring_entries)
+        room = Signal(range(2 * self.params.ring_entries), init=self.params.ring_entries)
         accept = Signal()
         m.d.comb += [
             self.i.ready.eq(room != 0),

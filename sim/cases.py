@@ -21,14 +21,14 @@ class Case:
     ifmap: Tensor
     residual: Tensor | None
 
-    def golden(self, mode: str) -> Tap:
+    def golden(self, mode: str, masks: Tensor | None = None) -> Tap:
         """Return what the layer must compute in a mode."""
-        return IntNetwork.run_layer(self.layer, self.ifmap, self.residual, mode)
+        return IntNetwork.run_layer(self.layer, self.ifmap, self.residual, mode, masks)
 
 
 def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int, int] = (4, 4), images: int = 1,
                 kernel: int = 3, stride: int = 1, groups: int = 4, branch: int = 1, residual: str | None = None,
-                relu: bool = True, image: bool = False, classes: int = 0) -> Case:
+                relu: bool = True, image: bool = False, classes: int = 0, slice_size: int = 8) -> Case:
     """Make a layer from a seed.
 
     Parameters
@@ -47,6 +47,8 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
         Whether the ofmap is uint8, else int8.
     image
         Whether the layer reads the image, as the stem: padding with codes other than 0.
+    slice_size
+        Channels that share a decision: 8, or 1.
     classes
         If not 0, a classifier of so many classes instead of a convolution.
     """
@@ -72,7 +74,7 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
     if gated:
         base, psum = int_ops.gated_psums(ifmap, weight, stride, pad, groups, branch)
         # The saliency of some pixel in the middle of the ranking, so that there is a tie.
-        saliency = base.reshape(images, out_ch // 8, 8, -1).sum(2).transpose(0, 1).flatten(1)
+        saliency = base.reshape(images, out_ch // slice_size, slice_size, -1).sum(2).transpose(0, 1).flatten(1)
         threshold = saliency.kthvalue((saliency.shape[1] + 1) // 2, dim=1).values.to(torch.int32)
     else:
         psum, threshold = int_ops.conv2d(ifmap, weight, stride, pad, pad_code), None
@@ -89,7 +91,8 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
         codes = integers(0, 256, *shape) if residual == "unsigned" else integers(-128, 128, *shape)
     layer = IntLayer(
         name=f"case{seed}", kind="conv", weight=weight, stride=stride, pad=pad, pad_code=pad_code,
-        groups=groups, branch=branch, gated=gated, K=threshold, M=multiplier.to(torch.int16), B=offset.to(torch.int64),
+        groups=groups, branch=branch, gated=gated, slice_size=slice_size, K=threshold,
+        M=multiplier.to(torch.int16), B=offset.to(torch.int64),
         S=shift, R0=0 if residual is None else 23456, Q=0 if residual is None else shift - 16,
         lo=0 if relu else -128, hi=255 if relu else 127, input=IMAGE if image else "before",
         residual=None if residual is None else "added", residual_signed=residual == "signed")

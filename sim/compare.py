@@ -17,6 +17,9 @@ from .files import RunOutput
 
 __all__ = ["Mismatch", "Verdict", "compare"]
 
+#: Modes in which decisions leave the engine.
+DECIDING = ("gated", "channel", "forced")
+
 #: Mismatches that are kept one by one; the others are counted.
 KEPT = 20
 
@@ -30,7 +33,7 @@ class Mismatch:
     what
         "ofmap", "logit" or "decision".
     layer, image, row, col, channel
-        Where; a decision is named by the first channel of its slice, a logit's channel is its class.
+        Where; a slice's decision is named by its first channel, a logit's channel is its class.
     expected
         The golden model's value.
     got
@@ -111,26 +114,28 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
     count
         The reference's count of steps for it; None for a row tile, for which there is none.
     mode
-        "gated", "dense" or "base".
+        As `sim.layer.MODES`.
     first_image
         Number of the pass's first image, for messages.
     """
     verdict = Verdict()
     place = _Place(program.layer, first_image)
     rows = slice(program.geometry.out_first_row, program.geometry.out_first_row + program.geometry.out_rows)
-    decided = tap.decision is not None and mode == "gated"
-    expected = tap.decision[:, :, rows].numpy() if decided and tap.decision is not None else None
+    expected = None
+    if tap.decision is not None and mode in DECIDING: # (N, slices, 8 channels or 1, rows, columns)
+        expected = tap.decision[:, :, rows].numpy().reshape(
+            len(tap.decision), program.geometry.slices, -1, program.geometry.out_rows, program.geometry.out_cols)
     # Before the outputs that depend on them.
     _compare_decisions(verdict, place, output, expected)
     if program.ofmap is None:
         _compare_logits(verdict, place, output, tap.ofmap.numpy())
     else:
         _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
-    fired = 0 if expected is None else int(expected.sum())
-    decisions = 0 if expected is None else expected.size
+    fired = 0 if expected is None else int(expected.any(2).sum())
+    decisions = 0 if expected is None else expected[:, :, 0].size
     broken = [*_broken_sums(output, count), *_broken_run(program, output)]
     if output.counters["fired"] != fired or output.counters["decisions"] != decisions:
-        broken.append(f"fired must be {fired} of {decisions} decisions, not {output.counters['fired']} of "
+        broken.append(f"fired must be {fired} of {decisions} slices, not {output.counters['fired']} of "
                       f"{output.counters['decisions']}")
     verdict.broken += [f"layer {program.layer}, {mode}, image {first_image}: {text}" for text in broken]
     return verdict
@@ -198,14 +203,14 @@ def _compare_logits(verdict: Verdict, place: _Place, output: RunOutput, expected
 def _compare_decisions(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray | None) -> None:
     """Compare the records in their order: slice outermost, then image, row, column."""
     records = output.masks
-    count = 0 if expected is None else expected.size
-    verdict.decisions_checked += count
+    count = 0 if expected is None else expected[:, :, 0].size
+    verdict.decisions_checked += 0 if expected is None else expected.size
     if len(output.mask_cycles) != count:
-        verdict.broken.append(f"layer {place.layer}: {count} decisions must leave the engine, "
+        verdict.broken.append(f"layer {place.layer}: {count} records of decisions must leave the engine, "
                               f"not {len(output.mask_cycles)}")
     if expected is None:
         return
-    images, slices, rows, cols = expected.shape
+    images, slices, deciders, rows, cols = expected.shape
     order = np.stack(np.unravel_index(np.arange(count), (slices, images, rows, cols)), axis=1)
     common = min(count, len(output.mask_cycles))
     found = np.stack([records[name][:common] for name in ("slice", "image", "row", "col")], axis=1)
@@ -214,18 +219,25 @@ def _compare_decisions(verdict: Verdict, place: _Place, output: RunOutput, expec
     misplaced = np.flatnonzero((found != order[:common]).any(axis=1))
     if len(misplaced):
         n = misplaced[0]
-        verdict.broken.append(f"layer {place.layer}: decision {n} must be of (slice, image, row, column) "
+        verdict.broken.append(f"layer {place.layer}: record {n} must be of (slice, image, row, column) "
                               f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}")
-    wanted = expected.transpose(1, 0, 2, 3).reshape(-1) * 0xFF
-    wrong = np.flatnonzero(fire != wanted)
+    # A record has a bit for each channel, all equal where the slice decides as one.
+    bits = fire[:, None] >> np.arange(LANES) & 1
+    wanted = np.repeat(expected.transpose(1, 0, 3, 4, 2).reshape(count, deciders), LANES // deciders, axis=1)
+    differs = (bits != wanted) | (fire < 0)[:, None]
+    differs = differs.reshape(count, deciders, -1).any(2)
+    wrong = np.argwhere(differs)
     verdict.mismatches += len(wrong)
-    for n in wrong[:KEPT // 2].tolist():
+    for n, decider in wrong[:KEPT // 2].tolist():
         slice_, image, row, col = order[n].tolist()
-        got, cycle = (int(fire[n]), int(output.mask_cycles[n])) if n < common else (None, None)
-        # One bit per channel, all equal: shown as one, unless they are not.
-        shown = {0: 0, 0xFF: 1}.get(got, got) if got is not None else None
-        verdict.first.append(place.mismatch("decision", image, row, col, LANES * slice_, int(wanted[n] != 0), shown,
-                                            cycle))
+        lanes = slice(decider * LANES // deciders, (decider + 1) * LANES // deciders)
+        got, cycle = None, None
+        if n < common:
+            # Shown as one bit, unless the channels of a slice differ.
+            got = int(bits[n, lanes][0]) if len(set(bits[n, lanes].tolist())) == 1 else int(fire[n])
+            cycle = int(output.mask_cycles[n])
+        verdict.first.append(place.mismatch("decision", image, row, col, LANES * slice_ + lanes.start,
+                                            int(wanted[n, lanes][0]), got, cycle))
 
 
 def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
@@ -255,7 +267,7 @@ def _broken_run(program: Program, output: RunOutput) -> Iterator[str]:
         yield f"nothing must come outside of the pass, but something did in {output.stray} cycles"
     if output.counters_changed:
         yield "counters must stand after done"
-    for name in ("weights_left", "words_left", "late_loads_left"):
+    for name in ("weights_left", "words_left", "late_loads_left", "forces_left"):
         if getattr(output, name):
             yield f"{name.replace('_', ' ')} must be 0 at the end, not {getattr(output, name)}"
     yield from _broken_writes(program, output.trace, output.trace_cycles)

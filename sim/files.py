@@ -16,7 +16,7 @@ from hw.layouts import CounterLayout, LayerRegisters, LogitRecord, MaskRecord, O
 __all__ = ["STREAMS", "Run", "RunOutput", "read_run", "write_run"]
 
 #: Streams of the core in the order of the testbench.
-STREAMS = ("load", "param", "weight", "mask", "logit", "read", "word")
+STREAMS = ("load", "param", "weight", "mask", "logit", "read", "word", "force")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +59,7 @@ class RunOutput:
         Breaches of the stream rule by the core's outputs.
     stray
         Outputs outside of the pass, in the 64 cycles after it or after the last word asked for.
-    weights_left, words_left, late_loads_left
+    weights_left, words_left, late_loads_left, forces_left
         Items not taken or not delivered.
     counters_changed
         Whether the counters moved after ``done``.
@@ -83,6 +83,7 @@ class RunOutput:
     weights_left: int
     words_left: int
     late_loads_left: int
+    forces_left: int
     counters_changed: bool
     done_cycle: int
     counters: dict[str, Any]
@@ -113,12 +114,13 @@ def write_run(folder: Path, run: Run, reset: bool) -> None:
         raise ValueError(f"stalls must be of {', '.join(STREAMS)}, not {', '.join(sorted(unknown))}")
     program = run.program
     streams = {"loads": program.packed_loads(), "params": program.packed_parameters(), "weights": program.weights,
-               "reads": program.packed_reads(), "layer": pack(LayerRegisters(program.params), program.registers, 1)}
+               "reads": program.packed_reads(), "forces": program.packed_masks(),
+               "layer": pack(LayerRegisters(program.params), program.registers, 1)}
     for name, packed in streams.items():
         (folder / f"{name}.bin").write_bytes(np.ascontiguousarray(packed[:, ::-1]).tobytes())
     numbers = [int(reset), int(run.early_weights), run.seed & 0x7FFFFFFF, run.cycle_limit,
                len(streams["loads"]) - run.late_loads, run.late_loads,
-               *(len(streams[name]) for name in ("params", "weights", "reads")),
+               *(len(streams[name]) for name in ("params", "weights", "reads", "forces")),
                *(round(256 * run.stalls.get(name, 0)) for name in STREAMS)]
     (folder / "control.txt").write_text(" ".join(map(str, numbers)) + "\n", encoding="ascii")
 
@@ -152,7 +154,8 @@ def read_run(folder: Path, run: Run) -> RunOutput:
     return RunOutput(
         timeout=result["timeout"] != "0", violations=int(result["violations"]), stray=int(result["stray"]),
         weights_left=int(result["weights_left"]), words_left=int(result["words_left"]),
-        late_loads_left=int(result["late_loads_left"]), counters_changed=result["counters_changed"] != "0",
+        late_loads_left=int(result["late_loads_left"]),
+        forces_left=int(result["forces_left"]), counters_changed=result["counters_changed"] != "0",
         done_cycle=int(result["done_cycle"]), counters={name: value[0].tolist() for name, value in counters.items()},
         mask_cycles=found["masks"][0], masks=found["masks"][1], logit_cycles=found["logits"][0],
         logits=found["logits"][1], trace_cycles=found["trace"][0], trace=found["trace"][1], words=words)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from gen.compiler import compile_layer
+from gen.compiler import CompileError, compile_layer
 from hw.layouts import IdleCause
-from hw.params import HwParams
+from hw.params import LANES, HwParams
 from sw_model.accounting import LayerCount, count_layer, total
 from sw_model.int_model import IntLayer, IntNetwork, Tap
 
@@ -21,7 +21,12 @@ from .compare import Verdict, compare
 from .files import Run
 from .runner import Simulator
 
-__all__ = ["ModeResult", "Pass", "Progress", "plan", "simulate"]
+__all__ = ["MODES", "ModeResult", "Pass", "Progress", "plan", "simulate"]
+
+#: Modes of the runs. In channel mode a network that decides by slice gets thresholds of K >> 3 for each channel: that
+#: checks the hardware, no accuracy is claimed. In forced mode the decisions come from masks; the gated network's are
+#: the default.
+MODES = ("gated", "dense", "base", "channel", "forced")
 
 
 @dataclass
@@ -30,8 +35,8 @@ class ModeResult:
 
     Attributes
     ----------
-    cycles, base_steps, cond_steps, fired
-        The engine's counters.
+    cycles, base_steps, cond_steps, decided, fired
+        The engine's counters; ``decided`` and ``fired`` count slices.
     idle
         Idle cycles by cause, as `hw.layouts.IdleCause` numbers them.
     count
@@ -43,6 +48,7 @@ class ModeResult:
     cycles: int = 0
     base_steps: int = 0
     cond_steps: int = 0
+    decided: int = 0
     fired: int = 0
     idle: list[int] = field(default_factory=lambda: [0] * len(IdleCause))
     count: LayerCount | None = None
@@ -101,7 +107,7 @@ class Pass:
 
 
 def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: str, params: HwParams,
-         batch: int = 1) -> list[Pass]:
+         batch: int = 1, masks: torch.Tensor | None = None) -> list[Pass]:
     """Compile all passes of some layers, each in dense mode and in one other.
 
     Parameters
@@ -113,32 +119,59 @@ def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: st
     images
         (N, H, W, 3) uint8.
     mode
-        "gated", "dense" or "base": run besides the dense run, which is always made.
+        One of `MODES`: run besides the dense run, which is always made.
     params
         The engine.
     batch
         Images in one pass.
+    masks
+        In forced mode the decisions of the only layer, (N, O / 8, H', W') or (N, O, H', W') bool.
 
     Raises
     ------
     gen.compiler.CompileError
-        If a layer does not fit the engine.
+        If a layer does not fit the engine, or a mask the layer.
     """
     modes = ["dense"] if mode == "dense" else ["dense", mode]
     taps = network.run(images, "gated", only=names).taps
-    return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch)]
+    return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch, masks)]
 
 
-def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int) -> Iterator[Pass]:
+def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None) -> tuple[IntLayer, Tap, str]:
+    """Return the layer as it is run in a mode, what must come of it, and the mode by the compiler's name."""
+    if mode == "gated" or not layer.gated:
+        return layer, gated, "gated"
+    if mode == "channel":
+        if layer.slice_size != 1:
+            assert layer.K is not None
+            layer = replace(layer, slice_size=1, K=(layer.K >> 3).repeat_interleave(layer.slice_size))
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "gated"), "gated"
+    if mode == "forced":
+        masks = gated.decision if masks is None else masks
+        images, _, rows, cols = gated.psum.shape
+        shapes = [(images, layer.out_ch // size, rows, cols) for size in (LANES, 1)]
+        if masks is None or tuple(masks.shape) not in shapes:
+            found = "none" if masks is None else str(tuple(masks.shape))
+            raise CompileError(f"layer {layer.name}: mask must be of shape {shapes[0]} or {shapes[1]}, not {found}")
+        if masks.shape[1] != layer.out_ch // layer.slice_size:
+            layer = replace(layer, slice_size=layer.out_ch // masks.shape[1],
+                            K=torch.zeros(masks.shape[1], dtype=torch.int32))
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "forced", masks), "forced"
+    return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode), mode
+
+
+def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int,
+            masks: torch.Tensor | None) -> Iterator[Pass]:
     for mode in modes:
-        whole = gated if mode == "gated" else IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode)
+        variant, whole, compiled = _variant(layer, gated, mode, masks)
         for first in range(0, len(gated.ifmap), batch):
             tap = _cut(whole, slice(first, first + batch))
-            program = compile_layer(layer, tap.ifmap, tap.residual, params, mode)
+            program = compile_layer(variant, tap.ifmap, tap.residual, params, compiled,
+                                    masks=tap.decision if compiled == "forced" else None)
             decision = tap.decision if layer.gated else None
-            count = count_layer(layer, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
+            count = count_layer(variant, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
             run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
-            yield Pass(layer, mode, first, run, tap, count)
+            yield Pass(variant, mode, first, run, tap, count)
 
 
 def _cut(tap: Tap, images: slice) -> Tap:
@@ -180,6 +213,7 @@ def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[s
         result.cycles += counters["cycles"]
         result.base_steps += counters["base_steps"]
         result.cond_steps += counters["cond_steps"]
+        result.decided += counters["decisions"]
         result.fired += counters["fired"]
         result.idle = [a + b for a, b in zip(result.idle, counters["idle"], strict=True)]
         result.count = one.count if result.count is None else total([result.count, one.count], one.layer.name)

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from gen.compiler import Program
+from hw.params import LANES
 
 __all__ = ["MUTANTS", "with_threshold"]
 
 
 def with_threshold(program: Program, change: Callable[[np.ndarray], np.ndarray]) -> Program:
     """Return the program with other thresholds; ``change`` maps one threshold a slice, int64, to another."""
-    phases = program.params.rq_phases
-    threshold = np.asarray(program.parameters["threshold"])[::phases].copy()
-    return replace(program, parameters={**program.parameters, "threshold": np.repeat(change(threshold), phases)})
+    thresholds = np.asarray(program.parameters["thresholds"])
+    threshold = change(thresholds.reshape(-1, LANES)[:, 0].copy())
+    return replace(program, parameters={**program.parameters,
+                                        "thresholds": np.repeat(threshold, LANES).reshape(thresholds.shape)})
 
 
 def _registers(program: Program, **changes: int) -> Program:

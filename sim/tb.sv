@@ -6,7 +6,7 @@
 // A run N reads from +dir=PATH, in the folder PATH/N:
 //   control.txt  decimal numbers in the order of the $fscanf below
 //   layer.bin    the port `layer`
-//   loads.bin, params.bin, weights.bin, reads.bin   payloads of load_i, param_i, weight_i, read_i
+//   loads.bin, params.bin, weights.bin, reads.bin, forces.bin   payloads of load_i, param_i, weight_i, read_i, mask_i
 // and writes there:
 //   masks.txt, logits.txt, trace.txt   a line for each record: cycle (10 hexadecimal digits), payload
 //   words.txt    a line for each word read back
@@ -33,8 +33,9 @@ module tb;
     wire  [`WORD_BITS-1:0]   word_payload;
     wire  [`MASK_BITS-1:0]   mask_payload;
     wire  [`LOGIT_BITS-1:0]  logit_payload;
-    logic load_valid = 0, param_valid = 0, weight_valid = 0, read_valid = 0;
-    wire  load_ready, param_ready, weight_ready, read_ready;
+    logic [`MASK_BITS-1:0]   force_payload = 0;
+    logic load_valid = 0, param_valid = 0, weight_valid = 0, read_valid = 0, force_valid = 0;
+    wire  load_ready, param_ready, weight_ready, read_ready, force_ready;
     wire  word_valid, mask_valid, logit_valid;
     logic word_ready = 0, mask_ready = 0, logit_ready = 0;
     wire  trace_valid;
@@ -45,6 +46,7 @@ module tb;
         .load_i__payload(load_payload), .load_i__valid(load_valid), .load_i__ready(load_ready),
         .param_i__payload(param_payload), .param_i__valid(param_valid), .param_i__ready(param_ready),
         .weight_i__payload(weight_payload), .weight_i__valid(weight_valid), .weight_i__ready(weight_ready),
+        .mask_i__payload(force_payload), .mask_i__valid(force_valid), .mask_i__ready(force_ready),
         .read_i__payload(read_payload), .read_i__valid(read_valid), .read_i__ready(read_ready),
 `ifdef HAS_TRACE
         .trace_o__payload(trace_payload), .trace_o__valid(trace_valid),
@@ -59,7 +61,7 @@ module tb;
 `endif
 
     // Random stalls: stream n stalls in a cycle with probability stall[n] / 256.
-    localparam int LOAD = 0, PARAM = 1, WEIGHT = 2, MASK = 3, LOGIT = 4, READ = 5, WORD = 6, STREAMS = 7;
+    localparam int LOAD = 0, PARAM = 1, WEIGHT = 2, MASK = 3, LOGIT = 4, READ = 5, WORD = 6, FORCE = 7, STREAMS = 8;
     int unsigned stall [STREAMS];
     logic [31:0] lfsr [STREAMS];
     function automatic logic [31:0] shift(input logic [31:0] s); // xorshift of period 2^32 - 1
@@ -74,16 +76,17 @@ module tb;
 
     // Files and counts of the run.
     string  folder;
-    integer layer_file, load_file, param_file, weight_file, read_file;
+    integer layer_file, load_file, param_file, weight_file, read_file, force_file;
     integer mask_file, logit_file, trace_file, word_file, result_file, code;
     int unsigned want_reset, early, seed, limit;
-    int unsigned loads, late_loads, params, weights, reads; // still to be sent
+    int unsigned loads, late_loads, params, weights, reads, forces; // still to be sent
     int unsigned words;                                      // still to come back
     logic [8*`BYTES(`LAYER_BITS)-1:0]  layer_raw;
     logic [8*`BYTES(`LOAD_BITS)-1:0]   load_raw;
     logic [8*`BYTES(`PARAM_BITS)-1:0]  param_raw;
     logic [8*`BYTES(`WEIGHT_BITS)-1:0] weight_raw;
     logic [8*`BYTES(`READ_BITS)-1:0]   read_raw;
+    logic [8*`BYTES(`MASK_BITS)-1:0]   force_raw;
 
     // What was seen.
     logic [39:0] cycle, done_cycle;
@@ -111,11 +114,11 @@ module tb;
         if (!$value$plusargs("dir=%s", dir)) $fatal(1, "+dir is missing");
         folder = $sformatf("%s/%0d/", dir, number);
         control = open_in("control.txt");
-        code = $fscanf(control, "%d %d %d %d %d %d %d %d %d", want_reset, early, seed, limit, loads, late_loads, params,
-                       weights, reads);
-        code = code + $fscanf(control, "%d %d %d %d %d %d %d", stall[LOAD], stall[PARAM], stall[WEIGHT], stall[MASK],
-                              stall[LOGIT], stall[READ], stall[WORD]);
-        if (code != 16) $fatal(1, "%scontrol.txt is not complete", folder);
+        code = $fscanf(control, "%d %d %d %d %d %d %d %d %d %d", want_reset, early, seed, limit, loads, late_loads, params,
+                       weights, reads, forces);
+        code = code + $fscanf(control, "%d %d %d %d %d %d %d %d", stall[LOAD], stall[PARAM], stall[WEIGHT], stall[MASK],
+                              stall[LOGIT], stall[READ], stall[WORD], stall[FORCE]);
+        if (code != 18) $fatal(1, "%scontrol.txt is not complete", folder);
         $fclose(control);
         layer_file = open_in("layer.bin");
         code = $fread(layer_raw, layer_file);
@@ -124,6 +127,7 @@ module tb;
         param_file = open_in("params.bin");
         weight_file = open_in("weights.bin");
         read_file = open_in("reads.bin");
+        force_file = open_in("forces.bin");
         mask_file = $fopen({folder, "masks.txt"}, "w");
         logit_file = $fopen({folder, "logits.txt"}, "w");
         trace_file = $fopen({folder, "trace.txt"}, "w");
@@ -137,11 +141,13 @@ module tb;
 
     task automatic close_run();
         $fclose(load_file); $fclose(param_file); $fclose(weight_file); $fclose(read_file);
+        $fclose(force_file);
         $fclose(mask_file); $fclose(logit_file); $fclose(trace_file); $fclose(word_file);
         result_file = $fopen({folder, "result.txt"}, "w");
         $fwrite(result_file, "timeout %0d\nviolations %0d\nstray %0d\ndone_cycle %0d\n", timeout, violations, stray, done_cycle);
         $fwrite(result_file, "weights_left %0d\nwords_left %0d\nlate_loads_left %0d\n", weights + 32'(weight_valid), words,
                 late_loads);
+        $fwrite(result_file, "forces_left %0d\n", forces + 32'(force_valid));
         $fwrite(result_file, "counters_changed %0d\ncounters %h\n", 32'(counted != held), counted);
         $fclose(result_file);
     endtask
@@ -185,8 +191,17 @@ module tb;
                 reads = reads - 1;
             end
         end
+        if (!force_valid || force_ready) begin
+            force_valid <= 0;
+            if ((state == STARTING || state == RUNNING) && forces != 0 && !stalls(FORCE)) begin
+                code = $fread(force_raw, force_file);
+                force_payload <= force_raw[`MASK_BITS-1:0];
+                force_valid <= 1;
+                forces = forces - 1;
+            end
+        end
         if (rst) begin
-            load_valid <= 0; param_valid <= 0; weight_valid <= 0; read_valid <= 0;
+            load_valid <= 0; param_valid <= 0; weight_valid <= 0; read_valid <= 0; force_valid <= 0;
         end
     end
 

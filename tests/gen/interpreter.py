@@ -19,7 +19,7 @@ class Outcome:
     """What a pass left behind."""
 
     banks: np.ndarray                              # (4, bank_words, in_par) uint8
-    decisions: list = field(default_factory=list)  # (slice, image, row, col, fire), in job order
+    decisions: list = field(default_factory=list)  # (slice, image, row, col, fires), in job order
     logits: dict = field(default_factory=dict)     # (image, class) to logit
     base_steps: int = 0
     cond_steps: int = 0
@@ -34,7 +34,7 @@ class Interpreter:
         self.banks = np.full((4, params.bank_words, params.in_par), 0xA5, dtype=np.uint8)
         self.multiplier = np.zeros((params.max_slices, LANES), dtype=object)
         self.offset = np.zeros((params.max_slices, LANES), dtype=object)
-        self.threshold = np.zeros(params.max_slices, dtype=object)
+        self.threshold = np.zeros((params.max_slices, LANES), dtype=object)
 
     def load(self, program):
         """Take the words of ``load_i`` and ``param_i``, through their packed form."""
@@ -48,8 +48,7 @@ class Interpreter:
             lanes = slice(phase * params.rq_lanes, (phase + 1) * params.rq_lanes)
             self.multiplier[slice_, lanes] = [int(v) for v in values["scales"]["multiplier"][n]]
             self.offset[slice_, lanes] = [int(v) for v in values["scales"]["offset"][n]]
-            if phase == 0:
-                self.threshold[slice_] = int(values["threshold"][n])
+            self.threshold[slice_, lanes] = [int(v) for v in values["thresholds"][n]]
 
     def run(self, program):
         """Execute one pass."""
@@ -58,7 +57,8 @@ class Interpreter:
         bits = np.frombuffer(program.layer_value().to_bytes(size, "little"), dtype=np.uint8)[None]
         reg = {name: int(value[0]) for name, value in unpack(layout, bits).items()}
         outcome = Outcome(self.banks)
-        chunks = list(range(reg["chunk_last"] + 1))
+        self.forced = iter(() if program.masks is None else program.masks["fire"])
+        chunks = list(range(reg["base_tap_entries"] + reg["cond_tap_entries"]))
         base_first = reg["base_chunk_first"]
         group_slice = 0
         for slice_ in range(reg["slice_last"] + 1):
@@ -108,13 +108,18 @@ class Interpreter:
         acc, steps = self._path(reg, paths[0], image, row, col)
         outcome.base_steps += steps
         mode = GateMode(reg["mode"])
-        fire = mode is GateMode.DENSE
+        fires = np.full(LANES, mode is GateMode.DENSE)
         if mode is GateMode.GATED:
-            fire = int(acc.sum()) > self.threshold[slice_]
-            outcome.decisions.append((slice_, image, row, col, fire))
-        if fire:
+            fires[:] = int(acc.sum()) > self.threshold[slice_, 0]
+        elif mode is GateMode.CHANNEL:
+            fires[:] = acc > self.threshold[slice_]
+        elif mode is GateMode.FORCED:
+            fires[:] = np.unpackbits(next(self.forced), bitorder="little")
+        if mode not in (GateMode.DENSE, GateMode.BASE):
+            outcome.decisions.append((slice_, image, row, col, fires))
+        if fires.any():
             psum, steps = self._path(reg, paths[1], image, row, col)
-            acc, outcome.cond_steps = acc + psum, outcome.cond_steps + steps
+            acc, outcome.cond_steps = np.where(fires, acc + psum, acc), outcome.cond_steps + steps
         for lane in range(LANES):
             total = int(acc[lane]) * self.multiplier[slice_, lane] + self.offset[slice_, lane]
             if reg["logits"]:

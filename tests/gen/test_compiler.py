@@ -39,9 +39,12 @@ def check(case, params, mode, **options):
         count = count_layer(case.layer, case.ifmap.shape[2:], len(case.ifmap), params.in_par, decision)
         assert (outcome.base_steps, outcome.cond_steps) == (count.base, count.conditional)
     if mode == "gated" and case.layer.gated:
-        order = tap.decision[:, :, slice(*rows)].permute(1, 0, 2, 3).flatten().tolist()
-        assert [record[-1] for record in outcome.decisions] == order
-        assert outcome.decisions[0][:4] == (0, 0, 0, 0) and 0 < sum(order) < len(order)
+        decisions = tap.decision.repeat_interleave(case.layer.slice_size, 1)[:, :, slice(*rows)]
+        images, channels, height, width = decisions.shape
+        slices = decisions.reshape(images, channels // 8, 8, height, width)
+        order = slices.permute(1, 0, 3, 4, 2).reshape(-1, 8).tolist()
+        assert [record[-1].tolist() for record in outcome.decisions] == order
+        assert outcome.decisions[0][:4] == (0, 0, 0, 0) and 0 < np.sum(order) < 8 * len(order)
     return program, outcome
 
 
@@ -118,7 +121,7 @@ def test_thresholds_at_the_limits():
         program = compile_layer(layer, case.ifmap, None, SMALL, "gated")
         engine = Interpreter(SMALL)
         engine.load(program)
-        assert {record[-1] for record in engine.run(program).decisions} == {fires}
+        assert {bool(fire) for record in engine.run(program).decisions for fire in record[-1]} == {fires}
 
 
 def refusal(case, params=SMALL, mode="gated", **options):
@@ -133,8 +136,21 @@ def test_shape_rule():
     case = random_case(12, in_ch=48, out_ch=32, size=(2, 2))
     assert refusal(case, FULL) == "input channels per group must be a multiple of 16, not 48 / 4"
     check(case, SMALL, "gated")
-    odd = dataclasses.replace(case.layer, slice_size=1, K=torch.zeros(32, dtype=torch.int32))
-    assert "decide per slice of 8 channels" in refusal(dataclasses.replace(case, layer=odd))
+
+
+@pytest.mark.parametrize("slice_size", [1, 8])
+@pytest.mark.parametrize("in_par, rq_lanes", [(2, 1), (4, 2), (16, 4)])
+def test_channels_and_masks(in_par, rq_lanes, slice_size, seed):
+    params = HwParams(in_par=in_par, rq_lanes=rq_lanes)
+    case = random_case(16, in_ch=64, out_ch=32, size=(3, 2), images=2, branch=2, slice_size=slice_size)
+    check(case, params, "gated")
+    masks = torch.rand((2, 32 // slice_size, 3, 2), generator=torch.Generator().manual_seed(seed)) < 0.4
+    program = compile_layer(case.layer, case.ifmap, case.residual, params, "forced", masks=masks)
+    engine = Interpreter(params)
+    engine.load(program)
+    words = engine.run(program).banks[program.ofmap.bank, program.ofmap.addresses()]
+    ofmap = program.ofmap.from_words(words, program.channels, program.signed)
+    assert np.array_equal(ofmap, case.golden("forced", masks).ofmap.numpy()), f"seed {seed}"
 
 
 def test_limits():
@@ -161,7 +177,8 @@ def test_kernel_wrong(change, text):
 
 def test_options_wrong():
     case = random_case(15, in_ch=16, out_ch=32, residual="signed")
-    assert refusal(case, mode="channel") == "mode must be one of gated, dense, base, not channel"
+    assert refusal(case, mode="sparse") == "mode must be one of gated, dense, base, forced, not sparse"
+    assert refusal(case, mode="forced") == "masks must be given exactly in mode forced"
     assert refusal(case, rows=(2, 5)) == "rows must be a range within 0 to 4, not 2 to 5"
     assert "ofmap must be in another bank" in refusal(case, ofmap_at=Placement(bank=0))
     assert "residual must be in another bank" in refusal(case, residual_at=Placement(bank=0))

@@ -70,13 +70,15 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
         for _ in range(64):
             await ctx.tick()
 
-    async def weights(ctx):
-        for number, program in enumerate(programs):
-            while current[0] != number or not ctx.get(dut.busy):
-                await ctx.tick()
-            await put(ctx, dut.weight_i, program.weights)
-            while ctx.get(dut.busy):
-                await ctx.tick()
+    def during(port, packed):
+        async def process(ctx):
+            for number, program in enumerate(programs):
+                while current[0] != number or not ctx.get(dut.busy):
+                    await ctx.tick()
+                await put(ctx, port, packed(program))
+                while ctx.get(dut.busy):
+                    await ctx.tick()
+        return process
 
     def sink(port, layout, take):
         async def process(ctx):
@@ -105,8 +107,10 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(main)
-    sim.add_testbench(weights, background=True)
-    sim.add_testbench(sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)), background=True)
+    sim.add_testbench(during(dut.weight_i, lambda program: program.weights), background=True)
+    sim.add_testbench(during(dut.mask_i, lambda program: program.packed_masks()), background=True)
+    sim.add_testbench(sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)),
+                      background=True)
     sim.add_testbench(sink(dut.logit_o, LogitRecord(params), lambda r: passes[current[0]].logits.append(r)),
                       background=True)
     sim.add_testbench(trace, background=True)

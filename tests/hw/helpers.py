@@ -247,7 +247,7 @@ class Conv:
             "pad_top": int(self.pad > 0), "pad_bottom": int(pad_end[0]),
             "pad_left": int(self.pad > 0), "pad_right": int(pad_end[1]),
             **{name: addr % space for name, addr in addresses.items()},
-            "chunk_last": self.chunks - 1, "base_chunk_last": group_chunks - 1,
+            "base_chunk_last": group_chunks - 1,
             "group_slice_last": self.slices // self.groups - 1,
             "base_entries": self.entries(False), "cond_entries": self.entries(True),
             "base_tap_entries": group_chunks, "cond_tap_entries": cond_chunks,

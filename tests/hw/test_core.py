@@ -1,19 +1,25 @@
-"""The whole core against the golden model, layer by layer, in Amaranth's simulator. The Verilog's own tests are in tests/sim."""
+"""The whole core against the golden model, layer by layer, in Amaranth's simulator.
+
+The Verilog's own tests are in tests/sim.
+"""
+
+import dataclasses
 
 import numpy as np
 import pytest
-from tests.hw.core_bench import run_core
+import torch
 
-from gen.compiler import Placement, compile_layer
+from gen.compiler import compile_layer
 from hw.params import HwParams
 from sim.cases import random_case
 from sw_model.accounting import count_layer
+from tests.hw.core_bench import run_core
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512)
 
 
-def check(case, program, result, mode, seed):
-    tap = case.golden(mode)
+def check(case, program, result, mode, seed, masks=None):
+    tap = case.golden(mode, masks)
     where = f"seed {seed}"
     expected = tap.ofmap.numpy()
     if case.layer.kind == "fc":
@@ -30,21 +36,26 @@ def check(case, program, result, mode, seed):
         granules = [(write.addr, write.sub) for _, write in result.writes]
         assert len(granules) == len(set(granules)) == words.size // program.params.rq_lanes, where
         assert result.cycles == result.writes[-1][0], where
-    count = count_layer(case.layer, case.ifmap.shape[2:], len(case.ifmap), program.params.in_par,
-                        tap.decision if case.layer.gated else None)
+    jobs = decisions = None
+    if case.layer.gated: # a conditional job runs if any of its slice's 8 channels fires
+        decisions = tap.decision.repeat_interleave(case.layer.slice_size, 1).unflatten(1, (-1, 8))
+        jobs = decisions.any(2)
+    by_slice = dataclasses.replace(case.layer, slice_size=8, K=case.layer.K[:program.geometry.slices]) \
+        if case.layer.gated else case.layer
+    count = count_layer(by_slice, case.ifmap.shape[2:], len(case.ifmap), program.params.in_par, jobs)
     assert (result.base_steps, result.cond_steps) == (count.base, count.conditional), where
     assert result.base_steps + result.cond_steps + sum(result.idle) == result.cycles, where
-    if mode == "gated" and case.layer.gated:
-        decision = tap.decision.permute(1, 0, 2, 3).numpy()
+    if mode in ("gated", "forced") and case.layer.gated:
+        decision = decisions.permute(1, 0, 3, 4, 2).numpy() # slice, image, row, column, channel
         got = np.zeros_like(decision)
         order = []
         for record in result.masks:
-            assert record.fire in (0, 0xff)
-            got[record.slice, record.image, record.row, record.col] = record.fire != 0
-            order.append((record.slice, record.image, record.row, record.col))
-        assert order == sorted(order) and len(order) == decision.size, where
+            place = (record.slice, record.image, record.row, record.col)
+            got[place] = [record.fire >> lane & 1 for lane in range(8)]
+            order.append(place)
+        assert order == sorted(order) and len(order) == decision[..., 0].size, where
         assert np.array_equal(got, decision), where
-        assert (result.decisions, result.fired) == (decision.size, decision.sum()), where
+        assert (result.decisions, result.fired) == (jobs.numel(), jobs.sum()), where
     else:
         assert not result.masks
 
@@ -56,3 +67,22 @@ def test_gated_layer(mode, gaps, seed):
     program = compile_layer(case.layer, case.ifmap, case.residual, TINY, mode)
     [result] = run_core(TINY, [program], gaps=gaps, seed=seed)
     check(case, program, result, mode, seed)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+def test_channel_mode(gaps, seed):
+    case = random_case(seed % 2**31, in_ch=8, out_ch=32, size=(3, 4), branch=2, slice_size=1, residual="signed")
+    program = compile_layer(case.layer, case.ifmap, case.residual, TINY, "gated")
+    [result] = run_core(TINY, [program], gaps=gaps, seed=seed)
+    check(case, program, result, "gated", seed)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize("slice_size", [1, 8])
+def test_forced_mode(gaps, slice_size, seed):
+    case = random_case(seed % 2**31, in_ch=8, out_ch=32, size=(3, 3), images=2, slice_size=slice_size)
+    shape = (2, 32 // slice_size, 3, 3)
+    masks = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.3
+    program = compile_layer(case.layer, case.ifmap, case.residual, TINY, "forced", masks=masks)
+    [result] = run_core(TINY, [program], gaps=gaps, seed=seed)
+    check(case, program, result, "forced", seed, masks)

@@ -20,7 +20,7 @@ ADDR, SLICE, MAP, IMAGE, SLOT, ENTRIES, RING, PTR = (6, 12), (2, 6), (3, 6), (1,
 ONE = (1, 1)
 WIDTHS = {
     "LayerRegisters": {
-        "mode": (2, 2), "image_last": IMAGE, "slice_last": SLICE, "row_last": MAP, "col_last": MAP,
+        "mode": (3, 3), "image_last": IMAGE, "slice_last": SLICE, "row_last": MAP, "col_last": MAP,
         "tap_row_last": (3, 3), "tap_col_last": (3, 3),
         "pad_top": ONE, "pad_bottom": ONE, "pad_left": ONE, "pad_right": ONE,
         "ifmap_bank": (2, 2), "residual_bank": (2, 2), "ofmap_bank": (2, 2),
@@ -28,7 +28,7 @@ WIDTHS = {
         "ifmap_image_step": ADDR, "residual_image_step": ADDR, "ofmap_image_step": ADDR,
         "tap_col_step": ADDR, "tap_row_step": ADDR, "ifmap_col_step": ADDR, "ifmap_row_step": ADDR,
         "ofmap_col_step": ADDR,
-        "chunk_last": ADDR, "base_chunk_last": ADDR, "base_chunk_first": ADDR, "base_chunk_step": ADDR,
+        "base_chunk_last": ADDR, "base_chunk_first": ADDR, "base_chunk_step": ADDR,
         "group_slice_last": SLICE,
         "base_entries": ENTRIES, "cond_entries": ENTRIES, "base_tap_entries": ENTRIES, "cond_tap_entries": ENTRIES,
         "base_row_entries": ENTRIES, "cond_row_entries": ENTRIES, "weight_hold": ONE,
@@ -38,16 +38,18 @@ WIDTHS = {
     "BankAddress": {"addr": ADDR, "bank": (2, 2)},
     "BankWrite": {"data": (16, 128), "addr": ADDR, "bank": (2, 2)},
     "OfmapWrite": {"codes": (8, 32), "sub": (1, 2), "addr": ADDR},
-    "ParameterWord": {"scales": (64, 256), "threshold": (-32, -32), "address": (5, 7)},
+    "ParameterWord": {"scales": (64, 256), "thresholds": (32, 128), "address": (5, 7)},
     "MaskRecord": {"fire": (8, 8), "slice": SLICE, "col": MAP, "row": MAP, "image": IMAGE},
     "LogitRecord": {"logits": (32, 128), "phase": (3, 1), "slice": SLICE, "image": IMAGE},
     "BasePixel": {"tap_addr": ADDR, "flags": (4, 4), "ofmap_addr": ADDR, "residual_addr": ADDR, "image": IMAGE,
                   "row": MAP, "col": MAP, "slice": SLICE, "last": ONE},
-    "SliceContext": {"base_first": ADDR, "base_last": ADDR, "cond_first": ADDR, "cond_last": ADDR, "base_ptr": PTR,
-                     "cond_ptr": PTR, "end_ptr": PTR, "threshold": (-32, -32)},
+    "SliceContext": {"base_first": ADDR, "base_last": ADDR, "cond_first": ADDR, "base_ptr": PTR,
+                     "cond_ptr": PTR, "end_ptr": PTR, "thresholds": (256, 256)},
     "Job": {"cond": ONE, "slot": SLOT, "tap_addr": ADDR, "tap_rows": (3, 3), "tap_cols": (3, 3), "chunk_first": ADDR,
-            "chunk_last": ADDR, "skip_at": ADDR, "skip_to": ADDR, "weight_addr": RING, "row_inc": RING},
-    "StepControl": {"valid": ONE, "first": ONE, "last": ONE, "cond": ONE, "slot": SLOT},
+            "chunks": RING, "skip_at": ADDR, "skip_to": ADDR, "weight_addr": RING, "row_inc": RING,
+            "parity": ONE, "forced": (8, 8)},
+    "StepControl": {"valid": ONE, "first": ONE, "last": ONE, "cond": ONE, "slot": SLOT, "parity": ONE,
+                    "forced": (8, 8)},
     "JobEnd": {"valid": ONE, "fire": ONE, "slot": SLOT, "parity": ONE},
 }
 CONFIGS = [(0, SMALL), (1, LARGE)]
@@ -110,20 +112,23 @@ def test_round_trip(name, column, params, seed):
         check(value, layout.from_bits(bits))
 
 
-def test_parameter_scales():
+def test_elements_of_arrays():
     element = layouts.ParameterWord(LARGE).members["scales"].elem_shape
     assert element.members["multiplier"] == Shape(16, signed=True)
     assert element.members["offset"] == Shape(48, signed=True)
+    for layout in (layouts.ParameterWord(LARGE), layouts.SliceContext(LARGE)):
+        assert layout.members["thresholds"].elem_shape == Shape(32, signed=True)
     assert layouts.LogitRecord(LARGE).members["logits"].elem_shape == Shape(32, signed=True)
     assert layouts.OfmapWrite(LARGE).members["codes"].elem_shape == Shape(8)
 
 
 def test_enumerations():
     # Other tools pack these numbers.
-    assert {mode.name: mode.value for mode in GateMode} == {"GATED": 0, "DENSE": 1, "BASE": 2}
+    assert {mode.name: mode.value for mode in GateMode} == {"GATED": 0, "DENSE": 1, "BASE": 2, "CHANNEL": 3,
+                                                            "FORCED": 4}
     assert [cause.name for cause in IdleCause] == ["START", "WEIGHTS", "DECISION", "OUTPUT", "INPUT", "END"]
     assert [cause.value for cause in IdleCause] == list(range(6))
-    assert Shape.cast(GateMode).width == 2 and Shape.cast(IdleCause).width == 3
+    assert Shape.cast(GateMode).width == 3 and Shape.cast(IdleCause).width == 3
 
 
 def test_counters():

@@ -1,13 +1,14 @@
-"""The MAC array: psums of all lanes, the slice's sum, and the ring rewritten under way."""
+"""The MAC array: psums and decisions of all lanes, the slice's sum, and the ring rewritten under way."""
 
 import random
 
 import pytest
 
 from hw.lane import tree_levels
+from hw.layouts import GateMode
 from hw.mac_array import MacArray
 from hw.params import LANES, HwParams
-from tests.hw.helpers import simulate
+from tests.hw.helpers import as_dict, simulate
 
 
 def params_of(in_par, slots=4):
@@ -30,13 +31,16 @@ def latency_of(params):
 class Driver:
     """Feeds steps to the array and checks the end of each job at its cycle."""
 
-    def __init__(self, params, seed, draw_code, draw_weight, gap):
+    def __init__(self, params, seed, draw_code, draw_weight, gap, mode=GateMode.GATED):
         self.params, self.rng, self.gap = params, random.Random(seed), gap
         self.where = f"(seed {seed})"
         self.draw_code, self.draw_weight = draw_code, draw_weight
+        self.mode = mode
         self.dut = MacArray(params)
         self.entries = [None] * params.ring_entries  # lanes x in_par weights
         self.psums = {}        # by slot, as of the last job that was begun
+        self.decisions = {}    # by slot, parity and forced decisions of its base job, and of its conditional one
+        self.outcomes = []     # fires word of every conditional job
         self.ended = {}        # by slot, cycle of its last end
         self.waiting = []      # (slot, cycle from which its conditional job may start)
 
@@ -74,6 +78,9 @@ class Driver:
                 continue
             slot = may[0][0] if cond else rng.choice(free)
             total = list(self.psums[slot]) if cond else [0] * LANES
+            if not cond:
+                forced = rng.choice([0, 0xff, rng.getrandbits(LANES), rng.getrandbits(LANES)])
+                self.decisions[slot] = {"parity": rng.randrange(2), "forced": forced}
             length = rng.choice([1, 2, rng.randint(1, 9)])
             for n in range(length):
                 cycle = len(steps)
@@ -89,7 +96,7 @@ class Driver:
                 for lane in range(LANES):
                     total[lane] += sum(a * w for a, w in zip(act, self.entries[addr][lane], strict=True))
                 control = {"valid": 1, "first": int(n == 0), "last": int(n == length - 1), "cond": int(cond),
-                           "slot": slot}
+                           "slot": slot, **self.decisions[slot]}
                 steps.append((act, control, addr))
             self.psums[slot] = total
             self.ended[slot] = len(steps) - 1 + latency_of(params)
@@ -97,7 +104,7 @@ class Driver:
                 self.waiting.remove(may[0])
             elif rng.random() < 0.6:
                 self.waiting.append((slot, len(steps) - 1 + latency_of(params)))
-            ends[len(steps) - 1 + latency_of(params)] = (slot, cond, total)
+            ends[len(steps) - 1 + latency_of(params)] = (control, total)
         return steps, ends, rewrites
 
     def run(self, jobs):
@@ -112,12 +119,19 @@ class Driver:
             await self.write(ctx, addr)
         await ctx.tick()
         steps, ends, rewrites = self.plan(jobs)
+        thresholds = self.tied_thresholds(ends)
+        ctx.set(dut.mode, self.mode)
+        ctx.set(dut.thresholds, thresholds)
+        slots, fired = {}, {}      # what they hold, and the decisions on them, a bit for each lane
+        read, psums = None, None   # a slot that is being read; what the last read gave
         for cycle in range(-2, len(steps) + latency_of(params) + 10):
             step = steps[cycle] if 0 <= cycle < len(steps) else None
             ahead = steps[cycle + 2] if cycle + 2 < len(steps) else None
             ctx.set(dut.weight_addr, ahead[2] if ahead else rng.randrange(params.ring_entries))
             ctx.set(dut.act, pack(step[0]) if step else rng.getrandbits(params.chunk_bits))
-            ctx.set(dut.control, step[1] if step else {"valid": 0, "last": 1, "first": 1, "slot": rng.randrange(4)})
+            ctx.set(dut.control, step[1] if step else {
+                "valid": 0, "last": 1, "first": 1, "cond": rng.randrange(2), "slot": rng.randrange(params.psum_slots),
+                "parity": rng.randrange(2), "forced": rng.getrandbits(LANES)})
             if cycle in rewrites:
                 self.dut_write(ctx, *rewrites[cycle])
             else:
@@ -125,18 +139,55 @@ class Driver:
             end = ctx.get(dut.end)
             assert end.valid == (cycle in ends), f"cycle {cycle} {self.where}"
             if cycle in ends:
-                slot, cond, total = ends[cycle]
-                assert (end.slot, end.cond) == (slot, cond), f"cycle {cycle} {self.where}"
+                control, total = ends[cycle]
+                for name in ("slot", "cond", "parity", "forced"):
+                    assert end[name] == control[name], f"{name} in cycle {cycle} {self.where}"
                 assert ctx.get(dut.saliency) == wrap(sum(total)), f"cycle {cycle} {self.where}"
-                ctx.set(dut.psum_slot, slot)
-                assert [ctx.get(dut.psums[n]) for n in range(LANES)] == total, f"cycle {cycle} {self.where}"
+                slot = control["slot"]
+                if control["cond"]:
+                    self.outcomes.append(fired[slot])
+                else:
+                    above = sum((psum > threshold) << n for n, (psum, threshold) in
+                                enumerate(zip(total, thresholds[control["parity"]], strict=True)))
+                    assert ctx.get(dut.fires) == above, f"cycle {cycle} {self.where}"
+                    fired[slot] = {GateMode.CHANNEL: above, GateMode.FORCED: control["forced"]}.get(self.mode, 0xff)
+                    slots[slot] = total
+                # Of a conditional job only the lanes that fired have a new psum.
+                slots[slot] = [total[n] if fired[slot] >> n & 1 else slots[slot][n] for n in range(LANES)]
+            # The slot is registered, then what it holds; that stands until the next read.
+            if psums is not None:
+                assert as_dict(ctx.get(dut.psums)) == psums, f"psums in cycle {cycle} {self.where}"
+            if read is not None:
+                psums = slots[read]
+            read = ends[cycle][0]["slot"] if cycle in ends else None
+            ctx.set(dut.psum_read, int(read is not None))
+            ctx.set(dut.psum_slot, rng.randrange(params.psum_slots) if read is None else read)
             await ctx.tick()
+
+    def tied_thresholds(self, ends):
+        """Thresholds that some base job's psums tie with, in every other lane that of another job."""
+        thresholds = []
+        for parity in range(2):
+            totals = [total for control, total in ends.values() if not control["cond"] and control["parity"] == parity]
+            thresholds.append([totals[n % len(totals)][n] if totals else 0 for n in range(LANES)])
+        return thresholds
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.4])
 @pytest.mark.parametrize("in_par", [2, 4])
 def test_jobs(in_par, gap, seed):
     Driver(params_of(in_par), seed, lambda rng: rng.getrandbits(8), lambda rng: rng.randint(-127, 127), gap).run(60)
+
+
+@pytest.mark.parametrize("in_par", [2, 8])
+@pytest.mark.parametrize("mode", [GateMode.CHANNEL, GateMode.FORCED])
+def test_decisions_of_lanes(mode, in_par, seed):
+    # Each lane's slot takes the conditional job's sum, or does not, by the lane's own decision.
+    driver = Driver(params_of(in_par), seed, lambda rng: rng.getrandbits(8), lambda rng: rng.randint(-127, 127), 0.1,
+                    mode)
+    driver.run(60)
+    for n in range(LANES):
+        assert {word >> n & 1 for word in driver.outcomes} == {0, 1}, f"both outcomes in lane {n} (seed {seed})"
 
 
 @pytest.mark.parametrize("slots", [2, 5, 16])

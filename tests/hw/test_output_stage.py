@@ -71,11 +71,16 @@ class Bench:
 
     async def memories(self, ctx):
         # `scales` two cycles after its address, the residual READ_LATENCY after its own. A write is seen by reads whose
-        # address comes later.
+        # address comes later. Psums two cycles after `psum_read`: the slot is registered, then what it holds; that
+        # stands until the next read.
         dut = self.dut
         scales, residuals = [0] * 2, [0] * ActivationBanks.READ_LATENCY
+        read, slot, psums = False, 0, [0] * LANES
         while True:
-            ctx.set(dut.psums, self.slots[ctx.get(dut.psum_slot)])
+            ctx.set(dut.psums, psums)
+            if read:
+                psums = list(self.slots[slot])
+            read, slot = ctx.get(dut.psum_read), ctx.get(dut.psum_slot)
             ctx.set(dut.scales, self.scales(scales.pop(0) % self.params.param_words))
             ctx.set(dut.residual, residuals.pop(0))
             scales.append(ctx.get(dut.param_addr))

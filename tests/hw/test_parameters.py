@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hw.parameters import Parameters
-from hw.params import HwParams
+from hw.params import LANES, HwParams
 from tests.hw.helpers import as_dict, simulate, source, ticks
 
 CONFIGS = [(2, 1), (4, 2), (8, 4), (8, 8)]
@@ -16,12 +16,15 @@ def params_of(in_par, rq_lanes):
 
 
 def random_words(params, rng):
-    """A word for every address; the threshold differs from phase to phase, so that a wrong phase shows."""
+    """A word for every address; thresholds differ from channel to channel, so that a wrong phase or lane shows."""
     def scale():
         return {"multiplier": rng.choice([-2**15, 2**15 - 1, rng.randint(-2**15, 2**15 - 1)]),
                 "offset": rng.choice([-2**47, 2**47 - 1, rng.randint(-2**47, 2**47 - 1)])}
+
+    def threshold():
+        return rng.choice([-2**31, 2**31 - 1] + [rng.randint(-2**31, 2**31 - 1) for _ in range(4)])
     return [{"scales": [scale() for _ in range(params.rq_lanes)],
-             "threshold": rng.choice([-2**31, 2**31 - 1, rng.randint(-2**31, 2**31 - 1)]), "address": address}
+             "thresholds": [threshold() for _ in range(params.rq_lanes)], "address": address}
             for address in range(params.param_words)]
 
 
@@ -34,17 +37,16 @@ def test_read_back(in_par, rq_lanes, seed):
     async def bench(ctx):
         await source(dut.i, rng.sample(words, len(words)), 0.3, seed)(ctx)
         await ctx.tick()
-        # A new address in every cycle. `scales` answers after two cycles, `threshold` after one.
+        # A new address in every cycle. `scales` answers after two cycles, `thresholds` after one.
         addresses = [rng.randrange(params.param_words) for _ in range(100)]
-        slices = [rng.randrange(params.max_slices) for _ in range(100)]
+        threshold_addrs = [rng.randrange(params.param_words) for _ in range(100)]
         for n in range(100):
             ctx.set(dut.address, addresses[n])
-            ctx.set(dut.threshold_slice, slices[n])
+            ctx.set(dut.threshold_addr, threshold_addrs[n])
             if n >= 2:
                 assert as_dict(ctx.get(dut.scales)) == words[addresses[n - 2]]["scales"], f"read {n} (seed {seed})"
             if n >= 1:
-                # Of phase 0 of the slice.
-                assert ctx.get(dut.threshold) == words[slices[n - 1] * params.rq_phases]["threshold"], \
+                assert as_dict(ctx.get(dut.thresholds)) == words[threshold_addrs[n - 1]]["thresholds"], \
                     f"read {n} (seed {seed})"
             await ctx.tick()
 
@@ -52,8 +54,8 @@ def test_read_back(in_par, rq_lanes, seed):
 
 
 @pytest.mark.parametrize("in_par, rq_lanes", CONFIGS)
-def test_threshold_from_phase_0(in_par, rq_lanes, seed):
-    # Whatever the order in which the phases of a slice arrive.
+def test_thresholds_of_a_slice(in_par, rq_lanes, seed):
+    # 8 for every slice, in the order of the channels, whatever the order in which its phases arrive.
     params, rng = params_of(in_par, rq_lanes), random.Random(seed)
     words = random_words(params, rng)
     for order in (words, words[::-1]):
@@ -62,9 +64,13 @@ def test_threshold_from_phase_0(in_par, rq_lanes, seed):
         async def bench(ctx, dut=dut, order=order):
             await source(dut.i, order)(ctx)
             for slice_ in range(params.max_slices):
-                ctx.set(dut.threshold_slice, slice_)
-                await ctx.tick()
-                assert ctx.get(dut.threshold) == words[slice_ * params.rq_phases]["threshold"], f"seed {seed}"
+                first, got = slice_ * params.rq_phases, []
+                for phase in range(params.rq_phases):
+                    ctx.set(dut.threshold_addr, first + phase)
+                    await ctx.tick()
+                    got += as_dict(ctx.get(dut.thresholds))
+                expected = [value for word in words[first:first + params.rq_phases] for value in word["thresholds"]]
+                assert len(got) == LANES and got == expected, f"slice {slice_} (seed {seed})"
 
         simulate(dut, bench)
 
@@ -79,18 +85,22 @@ def test_takes_a_word_every_cycle(seed):
     async def bench(ctx):
         await source(dut.i, first)(ctx)
         ctx.set(dut.address, 3)
+        ctx.set(dut.threshold_addr, 3)
         await ticks(ctx, 3)
         for word in second[half:]:
             ctx.set(dut.i.payload, word)
             ctx.set(dut.i.valid, 1)
             assert ctx.get(dut.i.ready), "always ready"
             assert as_dict(ctx.get(dut.scales)) == first[3]["scales"]
+            assert as_dict(ctx.get(dut.thresholds)) == first[3]["thresholds"]
             await ctx.tick()
         ctx.set(dut.i.valid, 0)
         for address in range(params.param_words):
             ctx.set(dut.address, address)
+            ctx.set(dut.threshold_addr, address)
             await ticks(ctx, 2)
             word = (first if address < half else second)[address]
             assert as_dict(ctx.get(dut.scales)) == word["scales"], f"address {address} (seed {seed})"
+            assert as_dict(ctx.get(dut.thresholds)) == word["thresholds"], f"address {address} (seed {seed})"
 
     simulate(dut, bench)

@@ -7,11 +7,14 @@ import pytest
 from amaranth import *
 
 from hw.layouts import GateMode, IdleCause
-from hw.params import HwParams
+from hw.params import LANES, HwParams
 from hw.pixel_walker import PixelWalker
 from hw.scheduler import Scheduler
 from hw.slice_table import SliceTable
 from tests.hw.helpers import SMALL, Conv, as_dict, monitor, simulate
+
+#: Modes in which each base job's decision leaves.
+DECIDING = (GateMode.GATED, GateMode.CHANNEL, GateMode.FORCED)
 
 
 class FrontEnd(Elaboratable):
@@ -46,11 +49,9 @@ def steps_of(job, conv):
             chunk = job["chunk_first"]
             if conv.hold:
                 weight = job["weight_addr"]
-            while True:
+            for _ in range(job["chunks"] + 1):
                 steps.append(((addr + chunk) % conv.params.bank_words, weight % conv.params.ring_entries))
                 weight += 1
-                if chunk == job["chunk_last"]:
-                    break
                 chunk = job["skip_to"] if chunk == job["skip_at"] else (chunk + 1) % conv.params.bank_words
             addr += conv.chunks
         weight += job["row_inc"] - 1
@@ -61,11 +62,12 @@ def steps_of(job, conv):
 class Model:
     """Plays ring, MAC array, comparator and requantiser; asserts the scheduler's contract in every cycle."""
 
-    def __init__(self, params, convs, seed, *, fire=0.4, latency=20, release_delay=3, weight_rate=1.0, mask_rate=1.0):
+    def __init__(self, params, convs, seed, *, fire=0.4, latency=20, release_delay=3, weight_rate=1.0, mask_rate=1.0,
+                 forced_rate=0.7):
         self.params, self.convs, self.rng = params, convs, random.Random(seed)
         self.front = FrontEnd(params)
         self.fire, self.latency, self.release_delay = fire, latency, release_delay
-        self.weight_rate, self.mask_rate = weight_rate, mask_rate
+        self.weight_rate, self.mask_rate, self.forced_rate = weight_rate, mask_rate, forced_rate
         self.where = f"(seed {seed})"
         self.loaded = self.freed = self.first_entry = 0
         self.most_in_flight = self.steps = self.cycles = self.preferred = 0
@@ -79,7 +81,8 @@ class Model:
     async def layer(self, ctx, conv):
         rng, dut, table, walker = self.rng, self.front.scheduler, self.front.table, self.front.walker
         total = self.first_entry + conv.slices * (conv.entries(False) + conv.entries(True))
-        gated, slots = conv.mode is GateMode.GATED, self.params.psum_slots
+        decides, slots = conv.mode in DECIDING, self.params.psum_slots
+        takes = conv.mode is GateMode.FORCED
         pixels = deque(conv.pixels())
         in_flight = {}          # slot: [pixel, state]
         chosen = deque()        # base jobs that were chosen and have not come
@@ -87,6 +90,8 @@ class Model:
         before = {}             # by slot of a base job: the fired slots that had to be chosen first
         ends, releases, decisions = deque(), deque(), 0
         out = 0                 # decisions issued, not taken
+        record = None           # decisions on offer, in every mode; None if there are none now
+        forced = {}             # by slot: the decisions that its base job took along
         cycle = left = idle = 0 # left: steps of the job under way
         first_step = None
         ctx.set(dut.layer, conv.registers())
@@ -102,9 +107,10 @@ class Model:
             end, fires = None, False
             if ends and ends[0][0] <= cycle:
                 _, end, cond = ends.popleft()
-                fires = not cond and {GateMode.GATED: rng.random() < self.fire, GateMode.DENSE: True,
-                                      GateMode.BASE: False}[conv.mode]
-                decisions += gated and not cond
+                drawn = rng.random() < self.fire
+                fires = not cond and {GateMode.GATED: drawn, GateMode.CHANNEL: drawn, GateMode.DENSE: True,
+                                      GateMode.BASE: False, GateMode.FORCED: forced.get(end) != 0}[conv.mode]
+                decisions += decides and not cond
                 parity = in_flight[end][0]["slice"] % 2
             ctx.set(dut.end, {"valid": int(end is not None), "fire": int(fires), "slot": end or 0,
                               "parity": parity if end is not None else rng.randrange(2)})
@@ -114,7 +120,14 @@ class Model:
             taken = decisions > 0 and rng.random() < self.mask_rate
             ctx.set(dut.mask_taken, int(taken))
 
+            if record is None and rng.random() < self.forced_rate:
+                record = rng.getrandbits(LANES) if rng.random() < self.fire else 0
+            ctx.set(dut.mask.valid, record is not None)
+            ctx.set(dut.mask.payload, {"fire": rng.getrandbits(LANES) if record is None else record})
+
             issue, slot = ctx.get(dut.issue), ctx.get(dut.issue_slot)
+            given = record is not None and ctx.get(dut.mask.ready)
+            assert given == bool(takes and issue), f"a record for each base job in forced mode {where}"
             cond_ready, oldest = ctx.get(dut.cond_ready), ctx.get(dut.oldest)
             job = as_dict(ctx.get(dut.o.payload)) if ctx.get(dut.o.valid) and left <= 1 else None
             stall = ctx.get(dut.stall)
@@ -126,10 +139,12 @@ class Model:
                 pixel = pixels.popleft()
                 assert slot not in in_flight and slot < slots, f"slot {slot} is taken {where}"
                 assert self.loaded >= self.first_entry + conv.ring_start(pixel["slice"], True), f"weights {where}"
-                assert not gated or out < slots, f"no place for the decision {where}"
+                assert not decides or out < slots, f"no place for the decision {where}"
                 in_flight[slot] = [pixel, "base"]
                 chosen.append(slot)
-                out += gated
+                out += decides
+                if takes:
+                    forced[slot], record = record, None
                 # Conditional jobs that waited with their weights in go first. A slot that fires is at the queue's head
                 # two cycles later.
                 before[slot] = [number for number, since in fired if cond_ready and since <= cycle - 2
@@ -149,6 +164,8 @@ class Model:
                     late = set(before[number]) & {slot for slot, _ in fired}
                     assert not late, f"the conditional jobs of {late} go before slot {number}'s base job {where}"
                 in_flight[number][1] = "cond" if job["cond"] else "first"
+                assert job["parity"] == pixel["slice"] % 2, f"parity of {pixel} {where}"
+                assert not takes or job["forced"] == forced[number], f"forced decisions of slot {number} {where}"
                 expected = conv.steps(pixel["image"], pixel["row"], pixel["col"], pixel["slice"], bool(job["cond"]),
                                       self.first_entry)
                 assert steps_of(job, conv) == expected, f"{pixel} {where}"
@@ -193,6 +210,8 @@ def cases(params):
         "G 2": Conv(params=params, size=(3, 3), groups=2, slices=2, chunks=2, branch=2),
         "one pixel": Conv(params=params, size=(1, 1), slices=6, groups=2, chunks=2),
         "dense": Conv(params=params, size=(2, 3), groups=2, slices=2, chunks=2, mode=GateMode.DENSE),
+        "channel": Conv(params=params, size=(2, 3), groups=2, slices=4, chunks=2, mode=GateMode.CHANNEL),
+        "forced": Conv(params=params, size=(3, 3), groups=2, slices=4, chunks=2, branch=2, mode=GateMode.FORCED),
         "base": Conv(params=params, size=(3, 3), groups=2, slices=2, chunks=2, mode=GateMode.BASE),
         "1x1, stride 2": Conv(params=params, size=(4, 4), kernel=1, pad=0, stride=2, groups=1, mode=GateMode.BASE),
         "classifier": Conv(params=params, size=(4, 4), kernel=4, pad=0, hold=True, groups=1, chunks=2, images=4,
@@ -210,10 +229,22 @@ def test_layer(name, seed):
 def test_layers_in_turn(weight_rate, mask_rate, fire, seed):
     # Slots that get lost in one layer would be missing in the next.
     layers = cases(SMALL)
-    convs = [layers[name] for name in ("G 2", "one pixel", "dense", "G 4, branch 1", "classifier")]
+    convs = [layers[name] for name in ("G 2", "forced", "one pixel", "dense", "channel", "G 4, branch 1",
+                                         "classifier")]
     model = Model(SMALL, convs, seed, weight_rate=weight_rate, mask_rate=mask_rate, fire=fire, release_delay=6).run()
     assert model.most_in_flight == SMALL.psum_slots
     assert model.preferred, "no conditional job met a base job"
+
+
+@pytest.mark.parametrize("forced_rate, mask_rate, fire", [
+    (1.0, 1.0, 0.5), (0.02, 1.0, 0.5), (0.3, 0.05, 1.0), (1.0, 1.0, 0.0)])
+def test_forced(forced_rate, mask_rate, fire, seed):
+    # Records that come seldom, that all fire or never; a layer that takes none stands between two that do.
+    layers = cases(SMALL)
+    convs = [layers[name] for name in ("forced", "base", "forced")]
+    model = Model(SMALL, convs, seed, forced_rate=forced_rate, mask_rate=mask_rate, fire=fire).run()
+    if forced_rate < 0.1:
+        assert IdleCause.INPUT in model.stalls
 
 
 @pytest.mark.parametrize("slots", [2, 3, 5, 16])
@@ -245,148 +276,3 @@ def test_no_bubble_between_jobs(seed):
     assert IdleCause.DECISION not in model.stalls
     assert model.steps == sum(len(conv.steps(p["image"], p["row"], p["col"], p["slice"], cond))
                               for p in conv.pixels() for cond in (False, True))
-
-
-class TestStall:
-    """What is said about the cause, case by case, on the scheduler alone."""
-
-    def run(self, check, mode=GateMode.GATED):
-        dut = Scheduler(SMALL)
-
-        async def bench(ctx):
-            ctx.set(dut.layer, {"mode": mode})
-            ctx.set(dut.begin, 1)
-            await ctx.tick()
-            ctx.set(dut.begin, 0)
-            ctx.set(dut.newest, 1)
-            ctx.set(dut.oldest, 1)
-            ctx.set(dut.o.ready, 1)
-            await check(ctx, dut)
-
-        simulate(dut, bench)
-
-    async def stays(self, ctx, dut, cause, settle=6):
-        for _ in range(settle):
-            await ctx.tick()
-        for _ in range(10):
-            assert IdleCause(ctx.get(dut.stall)) is cause
-            assert not ctx.get(dut.issue)
-            await ctx.tick()
-
-    async def use_all_slots(self, ctx, dut):
-        ctx.set(dut.pixel.valid, 1)
-        ctx.set(dut.base_ready, 1)
-        issued = 0
-        for _ in range(40):
-            issued += ctx.get(dut.issue)
-            await ctx.tick()
-        assert issued == SMALL.psum_slots
-
-    def test_start(self):
-        async def check(ctx, dut):
-            await self.stays(ctx, dut, IdleCause.START, settle=0)
-
-        self.run(check)
-
-    def test_weights_of_the_base_path(self):
-        async def check(ctx, dut):
-            ctx.set(dut.pixel.valid, 1)
-            await self.stays(ctx, dut, IdleCause.WEIGHTS)
-            ctx.set(dut.base_ready, 1)
-            assert ctx.get(dut.issue)
-
-        self.run(check)
-
-    def test_slots(self):
-        async def check(ctx, dut):
-            await self.use_all_slots(ctx, dut)
-            await self.stays(ctx, dut, IdleCause.DECISION)
-            ctx.set(dut.mask_taken, 1)
-            ctx.set(dut.release, 1)
-            ctx.set(dut.release_slot, 2)
-            await ctx.tick()
-            ctx.set(dut.mask_taken, 0)
-            ctx.set(dut.release, 0)
-            for _ in range(3):
-                if ctx.get(dut.issue):
-                    break
-                await ctx.tick()
-            assert ctx.get(dut.issue) and ctx.get(dut.issue_slot) == 2
-
-        self.run(check, GateMode.DENSE)
-
-    def test_decisions_that_nobody_takes(self):
-        async def check(ctx, dut):
-            await self.use_all_slots(ctx, dut)
-            for slot in range(SMALL.psum_slots): # all slots are free again, but no decision was taken
-                ctx.set(dut.release, 1)
-                ctx.set(dut.release_slot, slot)
-                await ctx.tick()
-            ctx.set(dut.release, 0)
-            await self.stays(ctx, dut, IdleCause.OUTPUT)
-            ctx.set(dut.mask_taken, 1)
-            await ctx.tick()
-            ctx.set(dut.mask_taken, 0)
-            assert ctx.get(dut.issue), "one was taken"
-            await ctx.tick()
-            await self.stays(ctx, dut, IdleCause.OUTPUT)
-
-        self.run(check)
-
-    @pytest.mark.parametrize("mode", [GateMode.DENSE, GateMode.BASE])
-    def test_no_decisions_outside_gated_mode(self, mode):
-        async def check(ctx, dut):
-            issued = 0
-            ctx.set(dut.pixel.valid, 1)
-            ctx.set(dut.base_ready, 1)
-            for _ in range(80):
-                ctx.set(dut.release, ctx.get(dut.issue)) # the slot is free at once
-                ctx.set(dut.release_slot, ctx.get(dut.issue_slot))
-                issued += ctx.get(dut.issue)
-                await ctx.tick()
-            assert issued > 2 * SMALL.psum_slots
-
-        self.run(check, mode)
-
-    def test_logits_that_nobody_takes(self):
-        async def check(ctx, dut):
-            ctx.set(dut.output_blocked, 1)
-            await self.use_all_slots(ctx, dut)
-            await self.stays(ctx, dut, IdleCause.OUTPUT)
-
-        self.run(check, GateMode.BASE)
-
-    def test_weights_of_the_conditional_path(self):
-        async def check(ctx, dut):
-            await self.use_all_slots(ctx, dut)
-            ctx.set(dut.end, {"valid": 1, "fire": 1, "slot": 3, "parity": 1})
-            await ctx.tick()
-            ctx.set(dut.end, {"valid": 0})
-            await self.stays(ctx, dut, IdleCause.WEIGHTS)
-            ctx.set(dut.cond_ready, 1)
-            for _ in range(4):
-                await ctx.tick()
-                if ctx.get(dut.o.valid):
-                    break
-            assert ctx.get(dut.o.valid) and ctx.get(dut.o.p.cond) and ctx.get(dut.o.p.slot) == 3
-
-        self.run(check)
-
-    def test_conditional_job_of_the_newest_slice_waits(self):
-        # Only the oldest slice's conditional weights are known to be in.
-        async def check(ctx, dut):
-            await self.use_all_slots(ctx, dut)
-            ctx.set(dut.oldest, 0)
-            ctx.set(dut.cond_ready, 1)
-            ctx.set(dut.end, {"valid": 1, "fire": 1, "slot": 3, "parity": 1})
-            await ctx.tick()
-            ctx.set(dut.end, {"valid": 0})
-            for _ in range(20):
-                assert not ctx.get(dut.o.valid)
-                await ctx.tick()
-            ctx.set(dut.oldest, 1)
-            for _ in range(2):
-                await ctx.tick()
-            assert ctx.get(dut.o.valid) and ctx.get(dut.o.p.cond)
-
-        self.run(check)

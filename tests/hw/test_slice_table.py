@@ -1,10 +1,12 @@
 """The slice table in a random environment: contexts, ready flags, retiring in order, and ring entries freed once."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from hw.layouts import GateMode
+from hw.params import LANES
 from hw.slice_table import SliceTable
 from tests.hw.helpers import INT32_MAX, INT32_MIN, SMALL, Conv, as_dict, simulate, watch
 
@@ -26,7 +28,8 @@ class Environment:
     """Plays walker, scheduler, comparator and weight ring for one slice table; remembers what must be true."""
 
     def __init__(self, convs, seed, weight_rate):
-        self.dut = SliceTable(SMALL)
+        self.params = convs[0].params # only `in_par` and `rq_lanes` are not SMALL's
+        self.dut = SliceTable(self.params)
         self.rng = random.Random(seed)
         self.convs = convs
         self.weight_rate = weight_rate
@@ -34,7 +37,7 @@ class Environment:
         self.loaded = 0       # entries, not modulo
         self.freed = 0
         self.first_entry = 0  # of the layer
-        self.thresholds = []
+        self.thresholds = []  # 8 for each slice
         self.opened = 0       # slices of the layer
         self.retired = 0
         self.overlaps = 0
@@ -55,8 +58,11 @@ class Environment:
     async def memory(self, ctx):
         # The memory of thresholds answers one cycle after the address.
         while True:
-            _, _, slice_ = await ctx.tick().sample(self.dut.threshold_slice)
-            ctx.set(self.dut.threshold, self.thresholds[slice_] if slice_ < len(self.thresholds) else 12345)
+            _, _, addr = await ctx.tick().sample(self.dut.threshold_addr)
+            slice_, phase = divmod(addr, self.params.rq_phases)
+            channels = self.thresholds[slice_] if slice_ < len(self.thresholds) else [12345] * LANES
+            first = phase * self.params.rq_lanes
+            ctx.set(self.dut.thresholds, channels[first:first + self.params.rq_lanes])
 
     def context(self, conv, slice_):
         """What the docstring of `SliceContext` says about a slice."""
@@ -66,17 +72,18 @@ class Environment:
             "base_first": base[0], "base_last": base[-1],
             "base_ptr": start, "cond_ptr": start + conv.entries(False),
             "end_ptr": start + conv.entries(False) + conv.entries(True),
-            "threshold": self.thresholds[slice_],
+            "thresholds": self.thresholds[slice_],
         }
         for name in ("base_ptr", "cond_ptr", "end_ptr"):
             expected[name] %= COUNT_SPACE
         if cond:
-            expected |= {"cond_first": cond[0], "cond_last": cond[-1]}
+            expected["cond_first"] = cond[0]
         return expected
 
     async def layers(self, ctx):
         for conv in self.convs:
-            self.thresholds = [self.rng.choice([INT32_MIN, INT32_MAX, self.rng.randint(INT32_MIN, INT32_MAX)])
+            extremes, draw = [INT32_MIN, INT32_MAX], self.rng.randint
+            self.thresholds = [[self.rng.choice([*extremes, draw(*extremes), draw(*extremes)]) for _ in range(LANES)]
                                for _ in range(conv.slices)]
             ctx.set(self.dut.layer, conv.registers())
             ctx.set(self.dut.begin, 1)
@@ -176,6 +183,15 @@ def run(convs, seed, weight_rate=0.7):
 @pytest.mark.parametrize("name", CASES)
 def test_layer(name, seed):
     run([CASES[name]], seed)
+
+
+@pytest.mark.parametrize("in_par, rq_lanes", [(2, 1), (2, 2), (4, 4), (8, 8)])
+def test_thresholds(in_par, rq_lanes, seed):
+    # Of all 8 channels, whether a word of parameters holds one of them or all. Layers in turn start at slice 0 again.
+    params = replace(SMALL, in_par=in_par, rq_lanes=rq_lanes)
+    convs = [replace(CASES[name], params=params, mode=mode) for name, mode in (
+        ("one slice", GateMode.BASE), ("branch 2, G 4", GateMode.CHANNEL), ("sixteen slices", GateMode.GATED))]
+    run(convs, seed, 1.0)
 
 
 @pytest.mark.parametrize("weight_rate", [1.0, 0.5])

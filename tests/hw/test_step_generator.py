@@ -40,12 +40,14 @@ def job_of(conv, pixel, cond, slot, first_entry):
     base = conv.path_chunks(pixel["slice"], False)
     job = {
         "cond": int(cond), "slot": slot, "tap_addr": taps[0][2], "tap_rows": tap_rows - 1, "tap_cols": tap_cols - 1,
-        "chunk_first": chunks[0], "chunk_last": chunks[-1],
+        "chunk_first": chunks[0], "chunks": len(chunks) - 1,
         "skip_at": (base[0] - 1) % params.bank_words, "skip_to": (base[-1] + 1) % params.bank_words,
         "weight_addr": steps[0][1], "row_inc": (1 + outside * len(chunks)) % params.ring_entries,
+        "parity": slot % 2, "forced": 37 * slot % 256,
     }
     expected = [{"ifmap": ifmap, "weight": weight, "first": int(n == 0), "last": int(n == len(steps) - 1),
-                 "cond": int(cond), "slot": slot} for n, (ifmap, weight) in enumerate(steps)]
+                 "cond": int(cond), "slot": slot, "parity": slot % 2, "forced": 37 * slot % 256}
+                for n, (ifmap, weight) in enumerate(steps)]
     return job, expected
 
 
@@ -72,7 +74,7 @@ def run(conv, jobs, gap, seed):
 
 def steps_of(log):
     return [{"ifmap": row["ifmap"], "weight": row["weight"]} | {
-        name: as_dict(row["control"])[name] for name in ("first", "last", "cond", "slot")}
+        name: as_dict(row["control"])[name] for name in ("first", "last", "cond", "slot", "parity", "forced")}
         for row in log if row["control"].valid]
 
 

@@ -26,20 +26,25 @@ def program_of(trial, params):
     return trial.program or compile_layer(case.layer, case.ifmap, case.residual, params, trial.mode, **trial.compile)
 
 
+def golden_of(trial):
+    """Return what the trial must compute."""
+    return trial.case.golden(trial.mode, trial.compile.get("masks"))
+
+
 def execute(simulator, params, work, trials):
     """Run all trials one after the other without a reset between them; return (output, verdict) for each."""
     programs = [program_of(trial, params) for trial in trials]
     counts, runs = [], []
     for trial, program in zip(trials, programs, strict=True):
         layer, ifmap = trial.case.layer, trial.case.ifmap
-        decision = trial.case.golden(trial.mode).decision
+        decision = golden_of(trial).decision
         count = count_layer(layer, tuple(ifmap.shape[2:]), len(ifmap), params.in_par, decision)
         counts.append(None if "rows" in trial.compile else count)
         limit = 20_000 + 40 * count.dense
         runs.append(Run(program=program, **{"cycle_limit": limit, **trial.run}))
     outputs = simulator.run(runs, work)
     verdicts = [
-        compare(program, output, trial.case.golden(trial.mode), count, trial.mode)
+        compare(program, output, golden_of(trial), count, trial.mode)
         for trial, program, output, count in zip(trials, programs, outputs, counts, strict=True)]
     return list(zip(outputs, verdicts, strict=True))
 

@@ -81,6 +81,34 @@ def test_dense_mode(run):
     assert report["speedup"] == {"theoretical": 1.0, "realised": 1.0, "ratio": 1.0}
 
 
+def test_channel_mode(run):
+    status, report, printed = run("conv5_2", "--mode", "channel")
+    assert status == 0 and report["gate_mode"] == "channel" and report["decisions_checked"] == 128 * 16
+    # The clock sees slices, theory counts channels.
+    assert report["slices_fired"] > 1 - report["sparsity"]["output"] > 0
+    assert report["speedup"]["ratio"] < 1 and "of the channels fire, but" in printed.out
+
+
+def test_forced_mode(run, tmp_path):
+    status, report, _ = run("conv5_2", "--mode", "forced")
+    assert status == 0 and report["gate_mode"] == "forced" and report["decisions_checked"] == 16 * 16
+    mask = np.zeros((1, 16, 4, 4), dtype=bool)
+    mask[0, 3, 1, 2] = True
+    np.save(tmp_path / "mask.npy", mask)
+    status, report, _ = run("conv5_2", "--mode", "forced", "--mask", str(tmp_path / "mask.npy"))
+    assert status == 0 and report["fired"] == 1
+
+
+@pytest.mark.parametrize("values, text", [
+    (np.zeros((1, 16, 4, 5), dtype=bool), "mask must be of shape (1, 16, 4, 4) or (1, 128, 4, 4), not (1, 16, 4, 5)"),
+    (np.zeros((1, 16, 4, 4)), "mask must be a bool array, not float64"),
+])
+def test_mask_wrong(run, tmp_path, values, text):
+    np.save(tmp_path / "mask.npy", values)
+    status, report, printed = run("conv5_2", "--mode", "forced", "--mask", str(tmp_path / "mask.npy"))
+    assert status == 2 and report is None and text in printed.err and printed.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("layer, outputs", [("down5", 128 * 16), ("fc", 10)])
 def test_ungated_layers(run, layer, outputs):
     status, report, _ = run(layer)
@@ -97,8 +125,8 @@ def test_own_image(run, tmp_path):
 
 
 def test_mismatch_is_reported(run, monkeypatch):
-    def mutant(layer, ifmap, residual, params, mode):
-        program = compile_layer(layer, ifmap, residual, params, mode)
+    def mutant(layer, ifmap, residual, params, mode, **options):
+        program = compile_layer(layer, ifmap, residual, params, mode, **options)
         return MUTANTS["decision_forced"](program) if mode == "gated" else program
 
     monkeypatch.setattr(sim.layer, "compile_layer", mutant)
@@ -127,7 +155,10 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
 
 @pytest.mark.parametrize("options, text", [
     (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
-    (["--mode", "fast"], "mode must be one of gated, dense, base, not 'fast'"),
+    (["--mode", "fast"], "mode must be one of gated, dense, base, channel, forced, not 'fast'"),
+    (["--mask", "mask.npy"], "a mask needs mode forced and one layer"),
+    (["--mode", "forced", "--mask", "nowhere.npy"], "mask must be a readable .npy file, not nowhere.npy"),
+    (["--mode", "forced", "--mask", "pyproject.toml"], "mask must be a readable .npy file, not pyproject.toml"),
     (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
     (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
     (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),

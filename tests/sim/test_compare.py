@@ -47,9 +47,9 @@ def right(images=2, residual=None, classes=0):
     counters = {"cycles": last, "base_steps": count.base, "cond_steps": count.conditional, "decisions": count.decisions,
                 "fired": count.fired, "idle": [last - count.base - count.conditional, 0, 0, 0, 0, 0]}
     output = RunOutput(
-        timeout=False, violations=0, stray=0, weights_left=0, words_left=0, late_loads_left=0, counters_changed=False,
-        done_cycle=last + 2, counters=counters, mask_cycles=mask_cycles, masks=masks, logit_cycles=logit_cycles,
-        logits=logits, trace_cycles=cycles, trace=trace, words=words)
+        timeout=False, violations=0, stray=0, weights_left=0, words_left=0, late_loads_left=0, forces_left=0,
+        counters_changed=False, done_cycle=last + 2, counters=counters, mask_cycles=mask_cycles, masks=masks,
+        logit_cycles=logit_cycles, logits=logits, trace_cycles=cycles, trace=trace, words=words)
     return program, output, tap, count
 
 
@@ -138,13 +138,13 @@ def test_order_of_decisions():
     for value in masks.values():
         value[[3, 4]] = value[[4, 3]]
     verdict = compare(program, dataclasses.replace(output, masks=masks), tap, count, "gated")
-    assert any("decision 3 must be of (slice, image, row, column) (0, 0, 1, 0), not (0, 0, 1, 1)" in text
+    assert any("record 3 must be of (slice, image, row, column) (0, 0, 1, 0), not (0, 0, 1, 1)" in text
                for text in verdict.broken)
     fewer = {name: value[:-1] for name, value in output.masks.items()}
     short = dataclasses.replace(output, masks=fewer, mask_cycles=output.mask_cycles[:-1])
     verdict = compare(program, short, tap, count, "gated")
     assert verdict.mismatches == 1 and verdict.first[0].got is None
-    assert any("72 decisions must leave the engine, not 71" in text for text in verdict.broken)
+    assert any("72 records of decisions must leave the engine, not 71" in text for text in verdict.broken)
 
 
 def test_logits():

@@ -27,6 +27,31 @@ def test_groups_branches_and_modes(engine, tmp_path, seed):
     check(engine.simulator, engine.params, tmp_path / "runs", trials)
 
 
+def test_channel_mode(engine, tmp_path, seed):
+    trials = [
+        Trial(f"channels, branch {branch}, {images} image(s)",
+              random_case(seed % 1000, branch=branch, size=(3, 5), images=images, slice_size=1,
+                          **channels(engine.params, 4)), "gated", run={"stalls": stalls, "seed": seed})
+        for branch, images in ((1, 1), (2, 3)) for stalls in ({}, {"weight": 0.5, "mask": 0.5})]
+    check(engine.simulator, engine.params, tmp_path / "runs", trials)
+
+
+@pytest.mark.parametrize("slice_size", [1, 8])
+def test_forced_mode(engine, tmp_path, seed, slice_size):
+    case = random_case(seed % 1000, size=(4, 3), images=2, slice_size=slice_size, **channels(engine.params, 4))
+    shape = (2, case.layer.out_ch // slice_size, 4, 3)
+    rng = torch.Generator().manual_seed(seed)
+    trials = [
+        Trial(f"masks of density {density}, stalls {stalls}", case, "forced",
+              {"masks": torch.rand(shape, generator=rng) < density}, {"stalls": stalls, "seed": seed})
+        for density in (0.0, 0.1, 0.5, 1.0)
+        for stalls in ({}, {"force": 0.98}, {"force": 0.3, "weight": 0.5, "mask": 0.5})]
+    outputs = check(engine.simulator, engine.params, tmp_path / "runs", trials)
+    # Waiting for a decision to force is a cause of its own.
+    waits = [output.counters["idle"][IdleCause.INPUT.value] for output in outputs]
+    assert waits[0] < 10 and waits[1] > 100
+
+
 def test_shapes_of_gated_layers(engine, tmp_path, seed):
     trials = [
         Trial(f"stride {stride}, map {size}, {images} image(s)",
@@ -162,5 +187,5 @@ def test_pass_that_starves_is_given_up(small, tmp_path):
 @pytest.mark.parametrize("wrong", [{"weights": 0.5}, {"masks": 1}])
 def test_stall_of_an_unknown_stream_wrong(small, tmp_path, wrong):
     case = random_case(1, size=(2, 2), **channels(small.params, 2))
-    with pytest.raises(ValueError, match="stalls must be of load, param, weight, mask, logit, read, word, not"):
+    with pytest.raises(ValueError, match="stalls must be of load, param, weight, mask, logit, read, word, force, not"):
         execute(small.simulator, small.params, tmp_path / "runs", [Trial("", case, run={"stalls": wrong})])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sim.compare import compare
 from sim.layer import plan, simulate
 from sw_model.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.images import default_images
@@ -91,6 +92,30 @@ def test_four_images_in_one_pass(full, network, tmp_path):
     passes = plan(network, ["conv5_2"], photographs(4), "gated", full.params, batch=4)
     assert len(passes) == 2
     held(simulate(passes, full.simulator, tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("name", ["conv2_2", "conv3_2", "conv4_2", "conv5_2"])
+def test_channels_and_masks(full, network, tmp_path, name):
+    """Per-channel decisions, and masks from outside; with the network's own decisions forcing costs nothing."""
+    tap = network.run(photographs(1), "gated", only=[name]).taps[name]
+    rng = torch.Generator().manual_seed(5)
+    shape = tap.decision.shape
+    channels = torch.rand((1, 8 * shape[1], *shape[2:]), generator=rng) < 0.1
+    one_bit = torch.zeros(shape, dtype=torch.bool)
+    one_bit[0, shape[1] // 2, 1, shape[3] - 1] = True
+    masks = {"golden": None, "random": torch.rand(shape, generator=rng) < 0.3, "channels": channels, "one bit": one_bit,
+             "zeros": torch.zeros(shape, dtype=torch.bool), "ones": torch.ones(shape, dtype=torch.bool)}
+    passes = plan(network, [name], photographs(1), "gated", full.params)[1:]
+    passes += plan(network, [name], photographs(1), "channel", full.params)[1:]
+    for mask in masks.values():
+        passes += plan(network, [name], photographs(1), "forced", full.params, masks=mask)[1:]
+    outputs = full.simulator.run([one.run for one in passes], tmp_path / "runs")
+    for one, output, what in zip(passes, outputs, ["gated", "channel", *masks], strict=True):
+        verdict = compare(one.run.program, output, one.tap, one.count, one.mode)
+        assert verdict.holds, f"{what}: {[*map(str, verdict.first[:3]), *verdict.broken[:3]]}"
+        assert verdict.decisions_checked == one.tap.decision.numel() > 0
+    cycles = [output.counters["cycles"] for output in outputs]
+    assert abs(cycles[2] - cycles[0]) <= 16 # forced with the golden mask, gated
 
 
 @pytest.mark.slow
