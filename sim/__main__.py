@@ -130,6 +130,7 @@ def _body(args: Any, command: str) -> int:
         summed = report.layer_report("all", args.mode, total, facts)
         written.append(report.write_report({**summed, "layers": reports}, args.output))
         reports.append(summed)
+        report.write_table(reports, args.output / "all")
     verdict = Verdict()
     for result in total.values():
         verdict.add(result.verdict)

@@ -17,7 +17,7 @@ from sw_model.accounting import total
 from .compare import KEPT, Verdict
 from .layer import ModeResult
 
-__all__ = ["combine", "layer_report", "print_report", "write_report"]
+__all__ = ["combine", "layer_report", "print_report", "write_report", "write_table"]
 
 #: Version of the files' layout.
 SCHEMA = 1
@@ -113,6 +113,26 @@ def write_report(report: Mapping[str, Any], folder: Path) -> Path:
     """Write ``folder/<layer>/report.json`` and return its path."""
     path = folder / str(report["layer"]) / "report.json"
     write_if_changed(path, json.dumps(report, indent=1) + "\n")
+    return path
+
+
+def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Write the layers' cycles as a Markdown table, ``folder/table.md``, and return its path."""
+    headings = ("layer", "dense cycles", "gated cycles", "speed-up in theory", "realised", "ratio", "efficiency dense",
+                "gated", "sparsity")
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for report in reports:
+        speedup, efficiency = report["speedup"], report["efficiency"]
+        gated = report["decisions_checked"] > 0
+        name = f"**{report['layer']}**" if report is reports[-1] else report["layer"]
+        lines.append("| " + " | ".join([
+            name, f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
+            *((f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}") if gated
+              else ("", "", "")),
+            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}",
+            f"{report['sparsity']['output']:.3f}" if gated else ""]) + " |")
+    path = folder / "table.md"
+    write_if_changed(path, "\n".join(lines) + "\n")
     return path
 
 
