@@ -8,9 +8,9 @@ import torch
 
 from sim.compare import compare
 from sim.layer import plan, simulate
-from sw_model.checkpoint import DEFAULT_CHECKPOINT, load
+from sw_model.checkpoint import load
 from sw_model.images import default_images
-from sw_model.int_model import IntNetwork, random_network
+from sw_model.int_model import IntNetwork
 
 GATED = [f"conv{stage}_{number}" for stage in range(2, 6) for number in range(1, 5)]
 LAYERS = ["conv1", *GATED, "down3", "down4", "down5", "fc"]
@@ -18,8 +18,8 @@ LAYERS = ["conv1", *GATED, "down3", "down4", "down5", "fc"]
 
 @pytest.fixture(scope="module")
 def network():
-    """The network of the repository; an untrained one of the same shape where there is none yet."""
-    return load() if DEFAULT_CHECKPOINT.exists() else random_network()
+    """The network of the repository."""
+    return load()
 
 
 def photographs(count):
