@@ -36,7 +36,7 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
 #: IMAGES=1          sim: number of images
 #: BATCH=1           sim: images in one pass
-#: CHECKPOINT=path   sim, evaluate, train, quantize: another checkpoint than that of the repository
+#: CHECKPOINT=path   sim, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
 #: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)
 
@@ -61,7 +61,7 @@ bench: tools .venv/base ## time Verilog generation, simulation and golden model;
 .PHONY: train
 train: .venv/base .venv/train ## train a checkpoint
 #: ARGS="..."        train, quantize, evaluate, test, test-slow: further arguments of the program
-	$(PY) -m sw_model.train $(call option,CHECKPOINT,checkpoint) $(ARGS)
+	$(PY) -m sw_model.train $(ARGS)
 
 .PHONY: quantize
 quantize: .venv/base ## quantise a trained checkpoint to int8
