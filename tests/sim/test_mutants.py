@@ -51,9 +51,8 @@ def test_computed_padding_breaks_the_laws_too(findings):
     assert any("base + conditional + skipped steps must be the" in text for text in broken)
 
 
-@pytest.mark.parametrize("name", ["rounding_dropped", "weight_bit_flipped", "residual_one_pixel_off"])
+# A flipped weight bit may move a saliency over its threshold, too, so it is not among them.
+@pytest.mark.parametrize("name", ["rounding_dropped", "residual_one_pixel_off"])
 def test_wrong_arithmetic_breaks_no_law(findings, name):
-    if name == "weight_bit_flipped": # may move a saliency over its threshold, too
-        return
     assert not findings[name].broken
     assert {mismatch.what for mismatch in findings[name].first} == {"ofmap"}
