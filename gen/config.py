@@ -5,7 +5,7 @@ full
 half
     8 x 8 multipliers for an ECP5-45F, with banks of 32 KiB: from the third stage on a ResNet-18 fits whole.
 small
-    8 x 4 multipliers and banks of 16 KiB: quick to simulate, quick to place and route.
+    8 x 4 multipliers, banks of 16 KiB and a bus of 32 bits: quick to simulate, quick to place and route.
 tiny
     8 x 2 multipliers for small networks of up to 128 channels. Less than 1 Mbit of memory in all, as of an iCE40UP5K.
 """
@@ -36,7 +36,7 @@ BUILD = Path("build/configs.json")
 CONFIGS: Mapping[str, HwParams] = MappingProxyType({
     "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=1024, psum_slots=16),
     "half": HwParams(in_par=8, rq_lanes=2, bank_words=4096, ring_entries=1024, psum_slots=16),
-    "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16),
+    "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16, axi_bits=32),
     # A slice of a 3x3 layer of 64 channels takes 288 entries of the ring.
     "tiny": HwParams(in_par=2, rq_lanes=1, bank_words=8192, ring_entries=512, psum_slots=8, max_slices=16),
 })

