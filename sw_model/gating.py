@@ -1,8 +1,9 @@
 """Gated 3x3 convolutions: base path, decision, conditional path (CGNet, CDG and SCDG).
 
 A gated convolution cuts its input and output channels into G consecutive groups. The base path of output group i reads
-one input group (branch 1: group i, branch 2: group G-1-i) and is always computed; the conditional path reads the other
-G-1 and is computed only where the decision fires:
+one input group (branch 1: group i, branch 2: group G-1-i, or what the overlap of the branches makes of it, see
+`base_groups`) and is always computed; the conditional path reads the other G-1 and is computed only where the decision
+fires:
 
     ofmap = base + decision * (full - base),      decision = 1[norm(saliency) > tau]
 
@@ -19,6 +20,41 @@ from torch.nn import functional as F
 MODES = ("slice", "channel", "dense")
 BRANCHES = (1, 2)
 ALPHA = 2.0  # steepness of the surrogate's sigmoid, as in the CGNet and SCDG code
+
+
+def base_groups(groups: int, branch: int = 1, overlap: int = 0) -> tuple[int, ...]:
+    """Input group that the base path of each output group reads.
+
+    Branch 1 takes the diagonal. Branch 2 shares the first `groups * overlap / 100` blocks with it and takes the others
+    in reverse order, so that none of them is on the diagonal. CDG proper has an overlap of 0 (the inverse diagonal); at
+    100 both branches are CGNet's. For G = 4: 0 % (3, 2, 1, 0), 50 % (0, 1, 3, 2), 75 % (0, 1, 2, 0). The poster's table
+    1 names the overlaps and not the maps; at 75 % no permutation exists, so one input group serves twice.
+
+    Args:
+        groups: G, at least 2.
+        branch: 1 or 2.
+        overlap: Share of base blocks that both branches have, in percent.
+
+    Returns:
+        `groups` indices of input groups.
+
+    Raises:
+        ValueError: The overlap is no whole number of blocks, or the blocks to be reversed are odd in number: the middle
+            one would stay where it is.
+    """
+    if not 0 <= overlap <= 100 or groups * overlap % 100:
+        raise ValueError(f"overlap must be a percentage that makes a whole number of {groups} groups, not {overlap}")
+    shared = groups * overlap // 100
+    other = groups - shared
+    if other % 2 and other > 1:
+        raise ValueError(
+            "groups outside the overlap must be even in number, or the middle one is on the diagonal of both branches; "
+            f"there are {other} with {groups} gating groups and overlap {overlap}"
+        )
+    if branch == 1:
+        return tuple(range(groups))
+    rest = (0,) if other == 1 else tuple(reversed(range(shared, groups)))
+    return (*range(shared), *rest)
 
 
 class _Merge(torch.autograd.Function):
@@ -68,6 +104,7 @@ class GatedConv2d(nn.Module):
         groups_gating: G, the number of gating groups.
         slice_size: Consecutive output channels that share a decision in slice mode.
         mode: "slice" (SCDG), "channel" (CDG, CGNet) or "dense" (an ordinary convolution).
+        overlap: Base blocks that both branches have, in percent, see `base_groups`.
 
     Attributes:
         weight: (out_channels, in_channels, kernel_size, kernel_size), shared by both branches.
@@ -90,6 +127,7 @@ class GatedConv2d(nn.Module):
         groups_gating: int = 4,
         slice_size: int = 8,
         mode: str = "slice",
+        overlap: int = 0,
     ) -> None:
         super().__init__()
         if mode not in MODES:
@@ -107,6 +145,8 @@ class GatedConv2d(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.groups_gating, self.mode = groups_gating, mode
+        if mode != "dense":
+            self.base_groups = {branch: base_groups(groups_gating, branch, overlap) for branch in BRANCHES}
         self.slice_size = slice_size if mode == "slice" else 1
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
@@ -121,26 +161,28 @@ class GatedConv2d(nn.Module):
         """The base blocks as the weight of a grouped convolution, (out_channels, in_channels / G, k, k)."""
         g, k = self.groups_gating, self.kernel_size
         blocks = self.weight.view(g, self.out_channels // g, g, self.in_channels // g, k, k)
-        chosen = [blocks[i, :, i if branch == 1 else g - 1 - i] for i in range(g)]
-        return torch.cat(chosen)
+        return torch.cat([blocks[i, :, j] for i, j in enumerate(self.base_groups[branch])])
 
     def base_mask(self, branch: int = 1) -> Tensor:
         """1 where a weight belongs to the base path, else 0; (out_channels, in_channels, 1, 1), float32."""
         g = self.groups_gating
-        blocks = torch.eye(g) if branch == 1 else torch.eye(g).flip(1)
+        blocks = torch.eye(g)[list(self.base_groups[branch])]
         mask = blocks.repeat_interleave(self.out_channels // g, 0).repeat_interleave(self.in_channels // g, 1)
         return mask[:, :, None, None]
 
     def base(self, x: Tensor, branch: int = 1) -> Tensor:
         """The base psums of (N, in_channels, H, W), computed as a grouped convolution; (N, out_channels, H', W')."""
         g = self.groups_gating
-        if branch == 2:
-            x = torch.cat(x.chunk(g, dim=1)[::-1], dim=1)
+        order = self.base_groups[branch]
+        if order != tuple(range(g)):
+            chunks = x.chunk(g, dim=1)
+            x = torch.cat([chunks[j] for j in order], dim=1)
         return F.conv2d(x, self.base_weight(branch), stride=self.stride, padding=self.padding, groups=g)
 
     def margin(self, base: Tensor, branch: int = 1) -> Tensor:
-        """`z = norm(saliency) - tau`, the quantity whose sign decides; (N, units, H', W'), float32."""
-        saliency = _gather(base, len(self.tau)).float().mean(2) if self.slice_size > 1 else base.float()
+        """`z = norm(saliency) - tau`, the quantity whose sign decides; (N, units, H', W'), at least float32."""
+        base = base.to(torch.promote_types(base.dtype, torch.float32))
+        saliency = _gather(base, len(self.tau)).mean(2) if self.slice_size > 1 else base
         return self.norm[branch - 1](saliency) - self.tau[:, None, None]
 
     def forward(self, x: Tensor, branch: int = 1) -> Tensor:

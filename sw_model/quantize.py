@@ -64,12 +64,22 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
 
     Returns:
         Layers for `sw_model.int_builder.build_network`.
+
+    Raises:
+        ValueError: The engine has no such layers.
     """
+    mode, stem, overlap = (model.hparams[key] for key in ("gate_mode", "stem", "overlap"))
+    if mode in ("fbs", "dgc") or stem != "small":
+        raise ValueError(f"network to quantise must be dense or gated by slice or channel and have the small stem, "
+                         f"not {mode} and {stem}")  # fmt: skip
+    if branch == 2 and overlap and mode != "dense":
+        raise ValueError(f"branch to quantise must be 1 where the overlap is {overlap}: the engine's second is the "
+                         "inverse diagonal")  # fmt: skip
     modules = {name: (conv, bn) for name, conv, bn in model.named_convs()}
     layers = []
-    for entry in resnet_plan(float(str(model.hparams["width"])), len(model.blocks) // 4):
+    for entry in resnet_plan(1.0, model.stage_blocks, model.stage_channels):
         conv, bn = modules[entry["name"]]
-        assert isinstance(conv, nn.Conv2d | GatedConv2d)
+        assert isinstance(conv, nn.Conv2d | GatedConv2d) and isinstance(bn, nn.BatchNorm2d)
         gain, offset = _folded(bn)
         weight, zero = conv.weight.double(), None
         if entry["input"] == IMAGE:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sw_model.gating import GatedConv2d
+from sw_model.gating import GatedConv2d, base_groups
 
 
 def make(mode="slice", stride=1, seed=0):
@@ -18,26 +18,40 @@ def make(mode="slice", stride=1, seed=0):
     return conv
 
 
+GROUPS_AND_OVERLAPS = [(2, 0), (2, 50), (2, 100), (3, 100), (4, 0), (4, 50), (4, 75), (4, 100), (8, 0), (8, 50)]
+
+
 @pytest.mark.parametrize("branch", [1, 2])
-def test_base_and_conditional_masks_partition_the_weights(branch):
-    conv = make()
+@pytest.mark.parametrize(("groups", "overlap"), GROUPS_AND_OVERLAPS)
+def test_base_and_conditional_masks_partition_the_weights(groups, overlap, branch):
+    torch.manual_seed(1)
+    conv = GatedConv2d(2 * groups, 3 * groups, groups_gating=groups, mode="channel", overlap=overlap)
     base = conv.base_mask(branch)
     conditional = 1 - base
     assert set(base.unique().tolist()) == {0.0, 1.0}
-    assert base.sum() * 4 == base.numel()
-    rows = base[::16, ::2, 0, 0]  # one entry per block: output group, input group
-    expected = torch.eye(4) if branch == 1 else torch.eye(4).fliplr()
-    assert torch.equal(rows, expected)
-    x = torch.randn(2, 8, 5, 5)
+    assert base.sum() * groups == base.numel()
+    rows = base[::3, ::2, 0, 0]  # one entry per block: output group, input group
+    assert rows.sum(1).tolist() == [1] * groups
+    if branch == 1:
+        assert torch.equal(rows, torch.eye(groups))
+    elif overlap == 0:
+        assert torch.equal(rows, torch.eye(groups).fliplr())
+    x = torch.randn(2, 2 * groups, 5, 5)
     with torch.no_grad():
         split = [F.conv2d(x, conv.weight * mask, padding=1) for mask in (base, conditional)]
         assert torch.allclose(conv.base(x, branch), split[0], atol=1e-5)
         assert torch.allclose(F.conv2d(x, conv.weight, padding=1), split[0] + split[1], atol=1e-5)
 
 
-def test_base_paths_of_the_branches_are_disjoint():
-    conv = make()
-    assert not (conv.base_mask(1) * conv.base_mask(2)).any()
+@pytest.mark.parametrize(("groups", "overlap"), GROUPS_AND_OVERLAPS)
+def test_branches_share_as_many_base_blocks_as_the_overlap_says(groups, overlap):
+    conv = GatedConv2d(groups, groups, groups_gating=groups, mode="channel", overlap=overlap)
+    both = conv.base_mask(1) * conv.base_mask(2)
+    assert both.sum() == groups * overlap / 100
+
+
+def test_maps_of_the_posters_ablation():
+    assert [base_groups(4, 2, o) for o in (0, 50, 75, 100)] == [(3, 2, 1, 0), (0, 1, 3, 2), (0, 1, 2, 0), (0, 1, 2, 3)]
 
 
 @pytest.mark.parametrize("mode", ["slice", "channel"])
@@ -67,10 +81,6 @@ def test_decisions_and_output_equal_a_slow_loop(mode, branch, stride):
 def test_tau_gradient_equals_finite_differences_of_the_surrogate(mode):
     conv = make(mode).double().eval()
     x, direction = torch.randn(2, 8, 4, 4).double(), torch.randn(2, 64, 4, 4).double()
-    # `margin` works in float32 under any precision of the input, which finite differences would see.
-    conv.margin = lambda base, branch=1: (
-        conv.norm[0](base.view(2, len(conv.tau), -1, 4, 4).mean(2)) - conv.tau[:, None, None]
-    )
 
     def surrogate(tau):
         base, full = conv.base(x), F.conv2d(x, conv.weight, padding=1)
@@ -121,8 +131,16 @@ def test_dense_mode_is_an_ordinary_convolution():
         ({"mode": "pixel"}, "gate mode must be one of slice, channel, dense, not 'pixel'"),
         ({"groups_gating": 3}, "gating groups must be at least 2 and divide 8 and 32 channels, not 3"),
         ({"slice_size": 16}, "slice size must divide the 8 channels of an output group, not 16"),
+        ({"overlap": 60}, "overlap must be a percentage that makes a whole number of 4 groups, not 60"),
+        ({"overlap": 125}, "overlap must be a percentage that makes a whole number of 4 groups, not 125"),
+        ({"overlap": 25}, "groups outside the overlap must be even in number, .* there are 3 with 4 gating groups"),
     ],
 )
 def test_arguments_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         GatedConv2d(8, 32, **arguments)
+
+
+def test_disjoint_branches_need_an_even_number_of_groups():
+    with pytest.raises(ValueError, match="must be even in number, .* there are 3 with 3 gating groups and overlap 0"):
+        GatedConv2d(9, 9, groups_gating=3, slice_size=3)

@@ -58,8 +58,12 @@ def test_dense_network_reports_no_sparsity():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"depth": 20}, "depth must be one of 10, 18, not 20"),
+        ({"depth": 50}, "depth must be one of 10, 18, 20, 34, not 50"),
         ({"width": 0.3}, "width must be positive and make 64 \\* width a whole number, not 0.3"),
+        ({"width": 0.3, "depth": 20}, "width must be positive and make 16 \\* width a whole number, not 0.3"),
+        ({"gate_mode": "pixel"}, "gate mode must be one of slice, channel, dense, fbs, dgc, not 'pixel'"),
+        ({"stem": "tiny"}, "stem must be one of small, large, not 'tiny'"),
+        ({"overlap": 25}, "groups outside the overlap must be even in number"),
         ({"num_classes": 1}, "number of classes must be at least 2, not 1"),
         ({"width": 0.25}, "slice size must divide the 4 channels of an output group, not 8"),
     ],
@@ -67,6 +71,42 @@ def test_dense_network_reports_no_sparsity():
 def test_arguments_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "gated", "weights"),
+    [(20, 1.0, 18, 267_264), (20, 4.0, 18, 16 * 267_264), (34, 0.125, 32, 329_472)],
+)
+def test_other_depths(depth, width, gated, weights):
+    model = ResNet(width=width, depth=depth, slice_size=1)
+    convs = model.gated_convs()
+    assert len(convs) == gated
+    assert sum(c.weight.numel() for c in convs.values()) == weights
+    assert list(convs)[-1] == ("conv5_6" if depth == 34 else "conv4_6")
+
+
+def test_large_stem_reduces_by_four_before_the_blocks():
+    model = ResNet(width=0.125, depth=10, slice_size=1, num_classes=100, stem="large").eval()
+    seen = []
+    model.blocks[0].register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 100)
+    assert seen == [(1, 8, 16, 16)] and model.conv1.weight.shape == (8, 3, 7, 7)
+
+
+def test_clone_is_equal_and_independent():
+    model = ResNet(width=0.5, depth=10, gate_mode="fbs")
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    other = model.clone()
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in model.state_dict().items())
+    other.fc.weight.data.add_(1)
+    assert not torch.equal(other.fc.weight, model.fc.weight)
+
+
+@pytest.mark.parametrize(("mode", "ungated"), [("fbs", []), ("dgc", ["conv1"])])
+def test_channel_methods_replace_all_convolutions_but_the_dgc_stem(mode, ungated):
+    model = ResNet(width=0.5, depth=10, gate_mode=mode)
+    assert [n for n, _, _ in model.named_convs() if n not in model.channel_convs()] == ungated
+    assert model.gated_convs() == {}
 
 
 def test_branch_wrong():
