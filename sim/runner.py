@@ -1,4 +1,4 @@
-"""Builds the testbench with Verilator, once for each text of the Verilog, and runs programs on it in one process."""
+"""Builds testbenches with Verilator, once for each text of the Verilog, and runs them; here is that of the core."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from gen.tools import verilator_env, verilator_version
 from .files import Run, RunOutput, read_run, write_run
 from .lock import locked
 
-__all__ = ["BUILD", "Simulator", "SimulationError", "build"]
+__all__ = ["BUILD", "SOURCE", "Simulator", "SimulationError", "build", "build_bench", "execute"]
 
 #: Folder of the builds, one for each Verilog text and testbench.
 BUILD = Path("build/verilator")
 
-_SOURCE = Path(__file__).resolve().parent
-_TESTBENCH = _SOURCE / "tb.sv"
+#: Folder of the testbenches.
+SOURCE = Path(__file__).resolve().parent
+
+_TESTBENCH = SOURCE / "tb.sv"
 #: What matters most to the speed is that no signal but four is public, see `_Verilator`.
 _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-BLKSEQ"]
 #: The last one is what Verilator's configure script would have found out, had it run on this machine.
@@ -130,19 +132,7 @@ class Simulator:
         return [read_run(work / str(number), run) for number, run in enumerate(runs)]
 
     def _simulate(self, work: Path, count: int, log: Path) -> None:
-        runner = _Verilator()
-        # Under pytest the runner of cocotb would judge and name the results itself.
-        environment = {"PYTEST_CURRENT_TEST": "", "CDGATE_RUNS": str(count), "COCOTB_LOG_LEVEL": "WARNING",
-                       **_SWITCHES}
-        try:
-            with _environment(environment), contextlib.redirect_stdout(io.StringIO()):
-                runner.test(
-                    test_module="sim.bench_core", hdl_toplevel="tb", hdl_toplevel_lang="verilog",
-                    build_dir=self.folder, test_dir=work, plusargs=[f"+dir={work.resolve()}"],
-                    results_xml=str((work / "results.xml").resolve()), log_file=log,
-                    extra_env={"PYTHONPATH": os.pathsep.join([str(_SOURCE.parent), *sys.path])})
-        except (SystemExit, RuntimeError, OSError):
-            raise SimulationError(f"simulator failed, see {log}") from None
+        execute(self.folder, "tb", "sim.bench_core", work, {"CDGATE_RUNS": str(count)}, log)
 
     @staticmethod
     def _watch(work: Path, count: int, ended: threading.Event, progress: Callable[[int], None]) -> None:
@@ -153,8 +143,43 @@ class Simulator:
             progress(done)
 
 
+def execute(folder: Path, toplevel: str, module: str, work: Path, environment: dict[str, str], log: Path) -> None:
+    """Run a built testbench in a process of its own.
+
+    Parameters
+    ----------
+    folder, toplevel
+        Of the build.
+    module
+        The cocotb bench.
+    work
+        Folder to run in, made if missing; the testbench gets it as ``+dir=``.
+    environment
+        Variables for the bench.
+    log
+        File of what the simulator prints.
+
+    Raises
+    ------
+    SimulationError
+        If it cannot be run.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    # Under pytest the runner of cocotb would judge and name the results itself.
+    variables = {"PYTEST_CURRENT_TEST": "", "COCOTB_LOG_LEVEL": "WARNING", **_SWITCHES, **environment}
+    try:
+        with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
+            _Verilator().test(
+                test_module=module, hdl_toplevel=toplevel, hdl_toplevel_lang="verilog",
+                build_dir=folder, test_dir=work, plusargs=[f"+dir={work.resolve()}"],
+                results_xml=str((work / "results.xml").resolve()), log_file=log,
+                extra_env={"PYTHONPATH": os.pathsep.join([str(SOURCE.parent), *sys.path])})
+    except (SystemExit, RuntimeError, OSError):
+        raise SimulationError(f"simulator failed, see {log}") from None
+
+
 def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None) -> Simulator:
-    """Build the testbench around a Verilog file, unless a build of the same text is there.
+    """Build the core's testbench around a Verilog file, unless a build of the same text is there.
 
     Parameters
     ----------
@@ -173,23 +198,50 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
         If it fails.
     """
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
-    configuration = _configuration(description)
+    return Simulator(*build_bench(description["top"], "tb", [_TESTBENCH, verilog], _configuration(description), folder,
+                                  announce))
+
+
+def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration: str, folder: Path = BUILD,
+                announce: Callable[[], None] | None = None) -> tuple[Path, float]:
+    """Build a testbench, unless a build of the same text is there; return its folder and the seconds it took.
+
+    Parameters
+    ----------
+    name
+        First part of the folder's name.
+    toplevel
+        Name of the top module.
+    sources
+        Verilog and SystemVerilog files.
+    configuration
+        Text of tb_config.svh, which they may include.
+    folder, announce
+        As in `build`.
+
+    Raises
+    ------
+    UserError
+        If Verilator is missing.
+    SimulationError
+        If it fails.
+    """
     tools = repr((_OPTIONS, _MAKE_OPTIONS, verilator_version(), sys.version, sys.prefix)).encode()
-    key = _hash(tools, verilog.read_bytes(), _TESTBENCH.read_bytes(), configuration.encode())
-    target = (folder / f"{description['top']}-{key}").resolve()
+    key = _hash(tools, *(path.read_bytes() for path in sources), configuration.encode())
+    target = (folder / f"{name}-{key}").resolve()
     with locked(folder / f"{target.name}.lock"):
         if (target / "complete").exists():
-            return Simulator(target, 0.0)
+            return target, 0.0
         if announce is not None:
             announce()
         start = time.monotonic()
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         (target / "tb_config.svh").write_text(configuration, encoding="utf-8")
-        shutil.copy(verilog, target / "dut.v")
-        _compile(target, (folder / f"verilator-{_hash(tools)}").resolve())
+        _compile(target, toplevel, [Path(shutil.copy(path, target)) for path in sources],
+                 (folder / f"verilator-{_hash(tools)}").resolve())
         (target / "complete").touch()
-        return Simulator(target, time.monotonic() - start)
+        return target, time.monotonic() - start
 
 
 def _hash(*parts: bytes) -> str:
@@ -199,7 +251,7 @@ def _hash(*parts: bytes) -> str:
     return key.hexdigest()[:16]
 
 
-def _compile(target: Path, support: Path) -> None:
+def _compile(target: Path, toplevel: str, sources: Sequence[Path], support: Path) -> None:
     """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
     log = target / "build.log"
     for built in support.glob("*.o"):
@@ -207,7 +259,7 @@ def _compile(target: Path, support: Path) -> None:
     try:
         with _environment({**verilator_env(), **_SWITCHES}), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
-                sources=[_TESTBENCH, target / "dut.v"], includes=[target], hdl_toplevel="tb", build_dir=target,
+                sources=sources, includes=[target], hdl_toplevel=toplevel, build_dir=target,
                 build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"build of the simulator failed, see {log}") from None
