@@ -42,11 +42,16 @@ class Core(wiring.Component):
         waiting in ``mask_o``, and weights that nobody wanted have still to be sent.
     counters : of this pass, or the last one. The pass is counted from the cycle after ``start`` to the one in which
         the last granule of the ofmap is written, or the last logit taken.
+    counting : count all cycles, whether a pass is under way or not; ``start`` does not clear the counters, but the
+        first cycle of ``counting`` does.
+    outside : the cause of the idle cycles then, while no pass is under way.
+    step : the MAC array is given a step.
     load_i : stream of words for the activation banks.
     read_i, read_o : streams of addresses and words read back.
     param_i : stream of parameter words.
     weight_i : stream of weight ring entries, in order of use: slice by slice the base path's, then the conditional
         path's; of each by tap, then by chunk. Lane n's weights in bits ``n * chunk_bits`` and up.
+    weight_free : entries of the ring that are given back in this cycle.
     mask_o : stream of decisions, in gated, channel and forced mode.
     mask_i : stream of decisions to take in forced mode, in the order of ``mask_o``. Only ``fire`` is looked at.
     logit_o : stream of logits.
@@ -60,11 +65,15 @@ class Core(wiring.Component):
             "busy":     Out(1),
             "done":     Out(1),
             "counters": Out(CounterLayout),
+            "counting": In(1),
+            "outside":  In(IdleCause),
+            "step":     Out(1),
             "load_i":   In(stream.Signature(BankWrite(params))),
             "read_i":   In(stream.Signature(BankAddress(params))),
             "read_o":   Out(stream.Signature(unsigned(params.chunk_bits))),
             "param_i":  In(stream.Signature(ParameterWord(params))),
             "weight_i": In(stream.Signature(unsigned(params.entry_bits))),
+            "weight_free": Out(params.ring_addr_bits + 1),
             "mask_i":   In(stream.Signature(MaskRecord(params))),
             "mask_o":   Out(stream.Signature(MaskRecord(params))),
             "logit_o":  Out(stream.Signature(LogitRecord(params))),
@@ -196,12 +205,16 @@ class Core(wiring.Component):
 
         # After the last base job, what is left are conditional jobs that are waiting or still to be decided on.
         ending = walker.done & ~begin & scheduler.empty & (table.idle | (layer.mode == GateMode.BASE))
+        counting = Signal()
+        m.d.sync += counting.eq(self.counting)
         m.d.comb += [
-            counters.clear.eq(self.start & ~self.busy),
-            counters.running.eq(running),
+            self.step.eq(steps.issue),
+            self.weight_free.eq(Mux(table.free_en, table.free_entries, 0)),
+            counters.clear.eq(Mux(self.counting, ~counting, self.start & ~self.busy)),
+            counters.running.eq(running | counting),
             counters.step.eq(steps.issue),
             counters.step_cond.eq(steps.issue_cond),
-            counters.cause.eq(Mux(ending, IdleCause.END, scheduler.stall)),
+            counters.cause.eq(Mux(running, Mux(ending, IdleCause.END, scheduler.stall), self.outside)),
             counters.decided.eq(comparator.decided),
             counters.fired.eq(comparator.fired),
             self.counters.eq(counters.counts),

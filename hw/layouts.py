@@ -101,6 +101,7 @@ def LayerRegisters(params):
         "cond_row_entries":   entries,
         "weight_hold":        1, # weights do not advance with the tap (pooling + classifier)
         # Requantisation.
+        "param_half":         1, # of the parameter memory that holds this layer's
         "residual_enable":    1,
         "residual_signed":    1, # the residual's codes are int8, not uint8
         "residual_scale":     unsigned(16), # R0

@@ -155,7 +155,7 @@ class OutputStage(wiring.Component):
             tag.image.eq(here.image),
             self.residual_addr.eq(here.residual_addr + word),
         ]
-        m.d.sync += self.param_addr.eq(granule)
+        m.d.sync += self.param_addr.eq(Cat(granule, layer.param_half))
         psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
         granule_psums = Signal(psum_lanes)
         m.d.comb += granule_psums.eq(self.psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))

@@ -41,6 +41,8 @@ class HwParams:
         Largest number of rows or columns of a map. A power of two.
     max_images : :class:`int`
         Largest number of images in one pass. A power of two.
+    axi_bits : :class:`int`
+        Width of the data of ``m_axi``, in bits. 32, 64 or 128.
     trace : :class:`bool`
         Whether the engine has the port ``trace_o``, on which ofmap writes can be watched.
 
@@ -59,10 +61,12 @@ class HwParams:
     max_slices: int = 64
     max_map: int = 64
     max_images: int = 8
+    axi_bits: int = 64
     trace: bool = True
 
     def __post_init__(self):
-        for name, allowed in (("in_par", (2, 4, 8, 16)), ("rq_lanes", (1, 2, 4, 8)), ("psum_slots", range(2, 17))):
+        for name, allowed in (("in_par", (2, 4, 8, 16)), ("rq_lanes", (1, 2, 4, 8)), ("psum_slots", range(2, 17)),
+                              ("axi_bits", (32, 64, 128))):
             self._check_int(name)
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
@@ -150,8 +154,19 @@ class HwParams:
 
     @property
     def param_words(self):
-        """Depth of the memory of per-channel parameters, in words of ``rq_lanes`` channels."""
-        return self.max_slices * self.rq_phases
+        """Depth of the memory of per-channel parameters, in words of ``rq_lanes`` channels: two halves, so that a
+        layer's parameters are loaded while the one before is under way."""
+        return 2 * self.max_slices * self.rq_phases
+
+    @property
+    def axi_bytes(self):
+        """Bytes of a beat of ``m_axi``."""
+        return self.axi_bits // 8
+
+    @property
+    def param_record_bytes(self):
+        """Size of a parameter word in memory, in bytes: 16 for each channel."""
+        return 16 * self.rq_lanes
 
     @property
     def param_addr_bits(self):

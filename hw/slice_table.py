@@ -124,7 +124,7 @@ class SliceTable(wiring.Component):
             m.d.sync += [
                 base_first.eq(layer.base_chunk_first),
                 group_slice.eq(0),
-                self.threshold_addr.eq(0),
+                self.threshold_addr.eq(Cat(Const(0, params.param_addr_bits - 1), layer.param_half)),
                 word.eq(0),
             ]
             m.next = "Address"

@@ -71,7 +71,7 @@ def test_requantiser_phases_cover_slice(in_par, rq_lanes):
     assert params.rq_phases * rq_lanes == LANES
     assert params.word_subs * rq_lanes == in_par
     assert 1 << params.sub_bits == params.word_subs
-    assert 1 << params.param_addr_bits == params.param_words == params.max_slices * params.rq_phases
+    assert 1 << params.param_addr_bits == params.param_words == 2 * params.max_slices * params.rq_phases
 
 
 @pytest.mark.parametrize("slots, bits", [(2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (16, 4)])
