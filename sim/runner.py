@@ -54,7 +54,9 @@ class _Verilator(Verilator):
         commands = super()._build_command()
         compile_command = [word for word in commands[0] if word != "--public-flat-rw"]
         make_command = [*commands[1], *(f"{name}={value}" for name, value in _MAKE_OPTIONS.items())]
-        return [compile_command, make_command]
+        # The shared objects must be newer than the makefile that they depend on.
+        shared = sorted(str(path) for path in Path(self.build_dir).glob("verilated*.o"))
+        return [compile_command, *([["touch", *shared]] if shared else []), make_command]
 
 
 def _configuration(description: dict) -> str:
@@ -255,7 +257,7 @@ def _compile(target: Path, toplevel: str, sources: Sequence[Path], support: Path
     """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
     log = target / "build.log"
     for built in support.glob("*.o"):
-        shutil.copyfile(built, target / built.name) # with a new time, so that make takes it
+        shutil.copyfile(built, target / built.name)
     try:
         with _environment({**verilator_env(), **_SWITCHES}), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(

@@ -1,0 +1,14 @@
+"""Memory model and checker of the bus, against an independent master and with every rule broken once."""
+
+from cocotb_tools.runner import get_results
+
+from sim import runner
+
+
+def test_memory_and_checker(root, tmp_path):
+    sources = [root / "sim/axi_memory.sv", root / "sim/axi_checker.sv", root / "tests/sim/axi_bench.sv"]
+    folder, _ = runner.build_bench("axi_bench", "axi_bench", sources, "", root / "build/verilator")
+    log = tmp_path / "log"
+    runner.execute(folder, "axi_bench", "tests.sim.axi_bench", tmp_path, {"CDGATE_WORK": str(tmp_path)}, log)
+    count, failed = get_results(tmp_path / "results.xml")
+    assert count == 8 and not failed, log.read_text()[-5000:]
