@@ -107,7 +107,7 @@ module axi_memory #(
 
     always @(posedge clk) begin
         automatic logic read_wants, write_wants;
-        automatic int unsigned error;
+        automatic int unsigned error, later;
         automatic logic [63:0] due;
         automatic logic [DEPTH_LOG2-1:0] ri, rn, wi, wn, bi; // bursts: answered next, accepted next
         ri = read_first[DEPTH_LOG2-1:0];
@@ -122,7 +122,8 @@ module axi_memory #(
             tokens = tokens + bandwidth;
             if (tokens > bandwidth + BYTES - 1) tokens = bandwidth + BYTES - 1;
         end
-        due = now + 64'(latency) + 64'(lfsr[5] % (extra + 32'd1));
+        later = lfsr[5] % (extra + 1);
+        due = now + 64'(latency) + 64'(later);
 
         // What the cycle that ends here has brought.
         if (arvalid && arready) begin

@@ -13,7 +13,7 @@ from gen.packing import pack, packed_bytes, unpack
 from gen.program import Program
 from hw.layouts import CounterLayout, LayerRegisters, LogitRecord, MaskRecord, OfmapWrite
 
-__all__ = ["STREAMS", "Run", "RunOutput", "read_run", "write_run"]
+__all__ = ["STREAMS", "Run", "RunOutput", "read_records", "read_run", "write_run"]
 
 #: Streams of the core in the order of the testbench.
 STREAMS = ("load", "param", "weight", "mask", "logit", "read", "word", "force")
@@ -125,14 +125,37 @@ def write_run(folder: Path, run: Run, reset: bool) -> None:
     (folder / "control.txt").write_text(" ".join(map(str, numbers)) + "\n", encoding="ascii")
 
 
-def _records(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read lines of a cycle and a payload of ``size`` bytes: cycles, and packed payloads."""
-    cycles, payloads = [], []
-    for line in path.read_text(encoding="ascii").splitlines():
-        cycle, payload = line.split()
-        cycles.append(int(cycle, 16))
-        payloads.append(payload)
-    return np.array(cycles, dtype=np.int64), _packed(payloads, size)
+#: Value of a hexadecimal digit, by its code.
+_DIGITS = np.zeros(256, dtype=np.uint8)
+_DIGITS[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
+
+
+def read_records(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read lines of a cycle and a payload, both in hexadecimal digits, all lines of one length.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        Bytes of a payload.
+
+    Returns
+    -------
+    tuple
+        Cycles (n,) int64, and payloads (n, size) uint8, packed as by `gen.packing.pack`.
+    """
+    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    if not len(raw):
+        return np.zeros(0, dtype=np.int64), np.zeros((0, size), dtype=np.uint8)
+    digits = _DIGITS[raw.reshape(-1, int(np.flatnonzero(raw == ord("\n"))[0]) + 1)]
+    space = int(np.flatnonzero(raw == ord(" "))[0])
+    cycles = np.zeros(len(digits), dtype=np.int64)
+    for column in range(space):
+        cycles = cycles << 4 | digits[:, column]
+    payload = digits[:, space + 1:-1]
+    payload = np.pad(payload, ((0, 0), (2 * size - payload.shape[1], 0)))
+    return cycles, (payload[:, ::2] << 4 | payload[:, 1::2])[:, ::-1]
 
 
 def _packed(payloads: list[str], size: int) -> np.ndarray:
@@ -148,7 +171,7 @@ def read_run(folder: Path, run: Run) -> RunOutput:
     counters = unpack(CounterLayout, _packed([result["counters"]], packed_bytes(CounterLayout)))
     found = {}
     for name, layout in (("masks", MaskRecord(params)), ("logits", LogitRecord(params)), ("trace", OfmapWrite(params))):
-        cycles, packed = _records(folder / f"{name}.txt", packed_bytes(layout))
+        cycles, packed = read_records(folder / f"{name}.txt", packed_bytes(layout))
         found[name] = cycles, unpack(layout, packed)
     words = _packed((folder / "words.txt").read_text(encoding="ascii").split(), params.in_par)
     return RunOutput(
