@@ -156,12 +156,13 @@ class System(wiring.Component):
 
         if params.trace:
             m.d.comb += [
-                self.trace_o.eq(core.trace_o),
+                self.trace_o.valid.eq(core.trace_o.valid),
+                self.trace_o.payload.eq(core.trace_o.payload),
                 self.mask_o.valid.eq(core.mask_o.valid),
                 self.mask_o.payload.eq(core.mask_o.payload),
                 self.pass_o.valid.eq(compute.first_step & control.running),
-                self.pass_o.p.index.eq(compute.index),
-                self.pass_o.p.counters.eq(core.counters),
+                self.pass_o.payload.index.eq(compute.index),
+                self.pass_o.payload.counters.eq(core.counters),
             ]
         return m
 
@@ -184,10 +185,10 @@ class System(wiring.Component):
             control.write.eq(slave.write),
             control.write_addr.eq(slave.write_addr),
             control.write_data.eq(slave.write_data),
-            slave.hit_write.eq(control.write_hit),
+            slave.write_hit.eq(control.write_hit),
             control.read_addr.eq(slave.read_addr),
             slave.read_data.eq(control.read_data),
-            slave.hit_read.eq(control.read_hit),
+            slave.read_hit.eq(control.read_hit),
         ]
 
     def _collect_errors(self, m, control, reader, writer, fetch, tokens, load, weights, compute, store):
