@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from gen.compiler import Program
-from hw.params import LANES
+from gen.geometry import Geometry
+from gen.program import MapPlace
+from hw.params import LANES, HwParams
 from sw_model.accounting import LayerCount
 from sw_model.int_model import Tap
 
 from .files import RunOutput
 
-__all__ = ["Mismatch", "Verdict", "compare"]
+__all__ = ["Mismatch", "PassOutput", "PassView", "Verdict", "broken_writes", "compare", "compare_results"]
 
 #: Modes in which decisions leave the engine.
 DECIDING = ("gated", "channel", "forced")
@@ -99,6 +101,52 @@ class Verdict:
         self.nonzero += other.nonzero
 
 
+class PassView(Protocol):
+    """What a comparison has to know of a pass; see `gen.program.Program`."""
+
+    layer: str
+    params: HwParams
+    geometry: Geometry
+    ofmap: MapPlace | None
+    channels: int
+    signed: bool
+
+
+class PassOutput(Protocol):
+    """What a comparison needs of what a pass left behind; see `sim.files.RunOutput`."""
+
+    mask_cycles: np.ndarray
+    masks: dict[str, Any]
+    logit_cycles: np.ndarray
+    logits: dict[str, Any]
+    trace_cycles: np.ndarray
+    trace: dict[str, Any]
+    words: np.ndarray
+
+
+def compare_results(program: PassView, output: PassOutput, tap: Tap, mode: str, *, first_image: int = 0) -> Verdict:
+    """Compare decisions, and ofmap or logits, of one pass; see `compare`."""
+    verdict = Verdict()
+    place = _Place(program.layer, first_image)
+    # Before the outputs that depend on them.
+    _compare_decisions(verdict, place, output, _expected_decisions(program, tap, mode))
+    if program.ofmap is None:
+        _compare_logits(verdict, place, output, tap.ofmap.numpy())
+    else:
+        _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
+    return verdict
+
+
+def _expected_decisions(program: PassView, tap: Tap, mode: str) -> np.ndarray | None:
+    """Return what must be decided, (N, slices, 8 channels or 1, rows, columns) bool; None if nothing is."""
+    if tap.decision is None or mode not in DECIDING:
+        return None
+    geometry = program.geometry
+    rows = slice(geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
+    return tap.decision[:, :, rows].numpy().reshape(
+        len(tap.decision), geometry.slices, -1, geometry.out_rows, geometry.out_cols)
+
+
 def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *,
             first_image: int = 0) -> Verdict:
     """Compare one pass.
@@ -118,19 +166,8 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
     first_image
         Number of the pass's first image, for messages.
     """
-    verdict = Verdict()
-    place = _Place(program.layer, first_image)
-    rows = slice(program.geometry.out_first_row, program.geometry.out_first_row + program.geometry.out_rows)
-    expected = None
-    if tap.decision is not None and mode in DECIDING: # (N, slices, 8 channels or 1, rows, columns)
-        expected = tap.decision[:, :, rows].numpy().reshape(
-            len(tap.decision), program.geometry.slices, -1, program.geometry.out_rows, program.geometry.out_cols)
-    # Before the outputs that depend on them.
-    _compare_decisions(verdict, place, output, expected)
-    if program.ofmap is None:
-        _compare_logits(verdict, place, output, tap.ofmap.numpy())
-    else:
-        _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
+    verdict = compare_results(program, output, tap, mode, first_image=first_image)
+    expected = _expected_decisions(program, tap, mode)
     fired = 0 if expected is None else int(expected.any(2).sum())
     decisions = 0 if expected is None else expected[:, :, 0].size
     broken = [*_broken_sums(output, count), *_broken_run(program, output)]
@@ -151,7 +188,7 @@ class _Place:
         return Mismatch(what, self.layer, self.first_image + image, row, col, channel, expected, got, cycle)
 
 
-def _compare_ofmap(verdict: Verdict, place: _Place, program: Program, output: RunOutput, ofmap: np.ndarray) -> None:
+def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: PassOutput, ofmap: np.ndarray) -> None:
     geometry, target, params = program.geometry, program.ofmap, program.params
     assert target is not None
     first = geometry.out_first_row
@@ -181,7 +218,7 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: Program, output: Ru
         del verdict.first[KEPT:]
 
 
-def _compare_logits(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray) -> None:
+def _compare_logits(verdict: Verdict, place: _Place, output: PassOutput, expected: np.ndarray) -> None:
     verdict.outputs_checked += expected.size
     came: dict[tuple[int, int], tuple[int, int]] = {}
     logits = output.logits
@@ -200,7 +237,7 @@ def _compare_logits(verdict: Verdict, place: _Place, output: RunOutput, expected
     del verdict.first[KEPT:]
 
 
-def _compare_decisions(verdict: Verdict, place: _Place, output: RunOutput, expected: np.ndarray | None) -> None:
+def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expected: np.ndarray | None) -> None:
     """Compare the records in their order: slice outermost, then image, row, column."""
     records = output.masks
     count = 0 if expected is None else expected[:, :, 0].size
@@ -270,11 +307,11 @@ def _broken_run(program: Program, output: RunOutput) -> Iterator[str]:
     for name in ("weights_left", "words_left", "late_loads_left", "forces_left"):
         if getattr(output, name):
             yield f"{name.replace('_', ' ')} must be 0 at the end, not {getattr(output, name)}"
-    yield from _broken_writes(program, output.trace, output.trace_cycles)
+    yield from broken_writes(program, output.trace, output.trace_cycles)
 
 
-def _broken_writes(program: Program, trace: dict[str, Any], cycles: np.ndarray) -> Iterator[str]:
-    """Every granule of the ofmap must be written exactly once, and nothing else."""
+def broken_writes(program: PassView, trace: dict[str, Any], cycles: np.ndarray) -> Iterator[str]:
+    """Yield what is wrong, if anything: every granule of the ofmap must be written exactly once, and nothing else."""
     params = program.params
     expected: set[int] = set()
     if program.ofmap is not None:

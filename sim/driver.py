@@ -1,7 +1,7 @@
 """Driver of the engine's registers, as a host would have it: plain Python over a bus and a memory of any kind.
 
-In simulations the bus is AXI-Lite and the memory the model behind AXI (`sim.testbench`); on a board both could be mapped
-into the address space of a process.
+In simulations the bus is AXI-Lite and the memory the model behind AXI (`sim.testbench`); on a board both could be
+mapped into the address space of a process.
 """
 
 from __future__ import annotations
