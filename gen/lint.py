@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -30,14 +31,14 @@ def lint(path: Path, top: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Lint the configurations named on the command line, or all."""
-    parser = Parser(prog="gen.lint", description="Run Verilator -Wall on the Verilog of the compute core.")
+    parser = Parser(prog="gen.lint", description="Run Verilator -Wall on the Verilog of the engine.")
     parser.add_argument("config", nargs="*", metavar="CONFIG", help="configuration (default: all)")
     args = parser.parse_args(argv)
 
     def body() -> None:
-        for name in args.config or CONFIGS:
-            path = verilog.write(name)
-            messages = lint(path, verilog.top_name(name))
+        for name, top in itertools.product(args.config or CONFIGS, verilog.TOPS):
+            path = verilog.write(name, top=top)
+            messages = lint(path, verilog.top_name(name, top))
             print(*messages, f"{path}: {len(messages)} messages", sep="\n", flush=True)
             if messages:
                 raise UserError(f"{path} is not clean; the warnings that may be waived are in {WAIVERS.name}")

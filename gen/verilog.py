@@ -27,6 +27,7 @@ from gen.config import CONFIGS, DEFAULT, config
 from gen.tools import package_version
 from hw.core import Core
 from hw.params import HwParams
+from hw.system import System
 
 __all__ = ["BUILD", "TOPS", "describe", "fields", "generate", "main", "ports", "stem", "to_verilog", "top_name",
            "write"]
@@ -97,11 +98,7 @@ def top_name(name: str, top: str = "core") -> str:
 def _component(params: HwParams, top: str) -> wiring.Component:
     if top not in TOPS:
         raise UserError(f"top must be one of {', '.join(TOPS)}, not {top!r}")
-    if top == "system":
-        from hw.system import System
-
-        return System(params)
-    return Core(params)
+    return System(params) if top == "system" else Core(params)
 
 
 def generate(params: HwParams, name: str, top: str = "core") -> str:
@@ -181,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write the files of the configuration named on the command line."""
     parser = Parser(prog="gen.verilog", description="Write the Verilog of the engine, and its description.")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
-    parser.add_argument("--top", metavar="TOP", default="core", help="core or system (default: core)")
+    parser.add_argument("--top", metavar="TOP", help=f"{' or '.join(TOPS)} (default: both)")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     parser.add_argument("--list", action="store_true", help="list the configurations and write nothing")
     args = parser.parse_args(argv)

@@ -14,6 +14,7 @@ from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from gen import lint, verilog
+from gen.cli import UserError
 from gen.config import CONFIGS
 from hw.core import Core
 from hw.layouts import CounterLayout, LayerRegisters, ParameterWord
@@ -48,9 +49,15 @@ class Tiny(wiring.Component):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Verilog and JSON file of every configuration."""
+    """Verilog and JSON file of the core of every configuration."""
     folder = tmp_path_factory.mktemp("verilog")
     return {name: verilog.write(name, folder) for name in CONFIGS}
+
+
+@pytest.fixture(scope="module")
+def built_system(tmp_path_factory):
+    """The same of the whole engine of one configuration."""
+    return verilog.write("small", tmp_path_factory.mktemp("system"), "system")
 
 
 def test_tiny_text():
@@ -98,10 +105,10 @@ def test_fields_tile_the_payload(name):
         assert offset == layout.size
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_description_is_of_the_text(built, name):
-    text = built[name].read_text()
-    description = json.loads(built[name].with_suffix(".json").read_text())
+def check_description(path, name, *some_ports):
+    """Compare the description beside a Verilog file with its text; return the description."""
+    text = path.read_text()
+    description = json.loads(path.with_suffix(".json").read_text())
     assert description["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert description["config"]["name"] == name
     assert description["config"]["in_par"] == CONFIGS[name].in_par
@@ -110,7 +117,28 @@ def test_description_is_of_the_text(built, name):
     found = {port: (direction, int(high or 0) + 1) for direction, high, port
              in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\S+);", module, re.MULTILINE)}
     assert found == {port["name"]: (port["direction"], port["width"]) for port in description["ports"]}
-    assert {"clk", "rst", "start", "busy", "done", "layer", "counters", "weight_i__payload"} <= set(found)
+    assert {"clk", "rst", *some_ports} <= set(found)
+    return description
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_description_is_of_the_text(built, name):
+    check_description(built[name], name, "start", "busy", "done", "layer", "counters", "weight_i__payload")
+
+
+def test_system(built_system):
+    assert built_system.name == "small_system.v"
+    description = check_description(built_system, "small", "interrupt", "m_axi_araddr", "trace_o__valid")
+    assert description["top"] == verilog.top_name("small", "system") == "cdgate_small_system"
+    ports = {port["name"]: port for port in description["ports"]}
+    assert ports["m_axi_wdata"]["width"] == CONFIGS["small"].axi_bits == 32
+    assert {field["name"] for field in ports["pass_o__payload"]["fields"]} >= {"index", "counters.cycles"}
+    assert lint.lint(built_system, description["top"]) == []
+
+
+def test_unknown_top(tmp_path):
+    with pytest.raises(UserError, match="^top must be one of core, system, not 'chip'$"):
+        verilog.write("small", tmp_path, "chip")
 
 
 def test_payloads_have_their_fields(built):
@@ -124,7 +152,7 @@ def test_payloads_have_their_fields(built):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_same_text_whatever_the_hash_seed(built, root, name, tmp_path):
     # The text of `built` was made with this process's own seed.
-    subprocess.run([sys.executable, "-m", "gen.verilog", "--config", name, "-o", str(tmp_path)],
+    subprocess.run([sys.executable, "-m", "gen.verilog", "--config", name, "--top", "core", "-o", str(tmp_path)],
                    cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True)
     for suffix in (".v", ".json"):
         assert (tmp_path / f"{name}{suffix}").read_bytes() == built[name].with_suffix(suffix).read_bytes()
@@ -193,4 +221,5 @@ def test_cli_output_is_a_file(capsys, tmp_path):
 def test_cli_default_folder(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert verilog.main(["--config", "small"]) == 0
-    assert {path.name for path in Path("build/verilog").iterdir()} == {"small.v", "small.json"}
+    assert {path.name for path in Path("build/verilog").iterdir()} == {
+        "small.v", "small.json", "small_system.v", "small_system.json"}
