@@ -1,9 +1,9 @@
 """The instructions of the engine: one description for hardware, packer, disassembler, C header and documentation.
 
-An instruction is 64 bytes in memory, lowest byte first: a header of 8 bytes, then a body at bit 64, either a transfer or
-the registers of a layer. Bits that no field takes are 0. A program is an array of them, in an order in which no
-instruction needs a later one; it is dispatched in this order to four units, each of which runs its own instructions in
-order and side by side with the others. Tokens put instructions of different units in order.
+An instruction is 64 bytes in memory, lowest byte first: a header of 8 bytes, then a body at bit 64, either a transfer
+or the registers of a layer. Bits that no field takes are 0. A program is an array of them, in an order in which no
+instruction needs a later one; it is dispatched in this order to four units, each of which runs its own instructions
+in order and side by side with the others. Tokens put instructions of different units in order.
 """
 
 from amaranth.hdl import signed, unsigned

@@ -99,7 +99,7 @@ def _registers():
         Field("BUSY", 0, 1, "A run is under way."),
         Field("DONE", 1, 1, "The last run ended well."),
         Field("ERROR", 2, 1, "The last run was stopped: see ERROR_CODE."),
-        Field("DRAINING", 3, 1, "After an error or a soft reset bus transactions are still being brought to their end."),
+        Field("DRAINING", 3, 1, "After an error or a soft reset: transactions on the bus are being completed."),
     ))
     yield Register("INTERRUPT", 0x10, "w1c", "Causes of the interrupt that came up.", (
         Field("DONE", 0, 1, "A run ended well."),
@@ -119,8 +119,8 @@ def _registers():
                    init=1 << 26)
     yield Register("ERROR_CODE", 0x2C, "ro", "Why the last run was stopped.")
     yield Register("ERROR_INDEX", 0x30, "ro", "Number of the instruction that it was stopped at.")
-    yield Register("REFUSAL", 0x34, "ro", "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error, "
-                                          "which takes a soft reset.")
+    yield Register("REFUSAL", 0x34, "ro", "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error "
+                                          "(which takes a soft reset).")
     for number, (name, text) in enumerate(COUNTERS):
         address = _COUNTERS_ADDRESS + 8 * number
         yield Register(f"{name.upper()}_LOW", address, "ro", f"Bits 31 to 0 of: {text}.")

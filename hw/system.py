@@ -2,14 +2,14 @@
 
 from amaranth import *
 from amaranth.lib import data, fifo, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from .axi import Axi4, AxiLite, prefixed
 from .axi_lite import AxiLiteSlave
 from .axi_reader import AxiReader
 from .axi_writer import AxiWriter
 from .compute_unit import ComputeUnit
-from .control import COUNTER_BITS, Control
+from .control import Control
 from .core import Core
 from .instruction_fetch import InstructionFetch
 from .instructions import INDEX_BITS, ErrorCode, LayerInstruction, TransferInstruction
@@ -143,6 +143,7 @@ class System(wiring.Component):
             fetch.store_end.eq(control.store_end),
             compute.dispatched.eq(fetch.dispatched),
             control.bus_idle.eq(reader.idle & writer.idle),
+            self.interrupt.eq(control.interrupt),
             reader.drain.eq(control.drain),
             writer.drain.eq(control.drain),
         ]

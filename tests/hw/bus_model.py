@@ -19,7 +19,8 @@ def check_burst(burst, params, seed):
     """Assert that a burst is allowed: its length, and that it stays within a page."""
     address, length = int(burst.address), int(burst.length)
     assert 1 <= length <= MAX_BURST, f"{length} beats (seed {seed})"
-    assert address // PAGE_BYTES == (address + length * params.axi_bytes - 1) // PAGE_BYTES, f"{address:#x} (seed {seed})"
+    last = address + length * params.axi_bytes - 1
+    assert address // PAGE_BYTES == last // PAGE_BYTES, f"{address:#x} (seed {seed})"
 
 
 def reader(port, data, memory, params, *, latency=5, gap=0.0, seed=0, log=None):
