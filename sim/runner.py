@@ -19,6 +19,7 @@ from cocotb_tools.runner import Verilator
 
 from gen.tools import verilator_env, verilator_version
 
+from . import tracing
 from .files import Run, RunOutput, read_run, write_run
 from .lock import locked
 
@@ -99,7 +100,8 @@ class Simulator:
     folder: Path
     build_seconds: float
 
-    def run(self, runs: Sequence[Run], work: Path, progress: Callable[[int], None] | None = None) -> list[RunOutput]:
+    def run(self, runs: Sequence[Run], work: Path, progress: Callable[[int], None] | None = None,
+            plusargs: Sequence[str] = ()) -> list[RunOutput]:
         """Execute runs one after the other in one process of the simulator.
 
         Parameters
@@ -110,6 +112,8 @@ class Simulator:
             Folder for the files of the runs; emptied first.
         progress
             Called now and then with the number of runs that have ended.
+        plusargs
+            Further arguments of the testbench.
 
         Raises
         ------
@@ -125,16 +129,13 @@ class Simulator:
             watcher.start()
         log = (work / "simulator.log").resolve()
         try:
-            self._simulate(work, len(runs), log)
+            execute(self.folder, "tb", "sim.bench_core", work, {"CDGATE_RUNS": str(len(runs))}, log, plusargs)
         finally:
             ended.set()
         missing = [n for n in range(len(runs)) if not (work / str(n) / "result.txt").exists()]
         if missing:
             raise SimulationError(f"simulator ended in run {missing[0]} of {len(runs)}, see {log}")
         return [read_run(work / str(number), run) for number, run in enumerate(runs)]
-
-    def _simulate(self, work: Path, count: int, log: Path) -> None:
-        execute(self.folder, "tb", "sim.bench_core", work, {"CDGATE_RUNS": str(count)}, log)
 
     @staticmethod
     def _watch(work: Path, count: int, ended: threading.Event, progress: Callable[[int], None]) -> None:
@@ -145,7 +146,8 @@ class Simulator:
             progress(done)
 
 
-def execute(folder: Path, toplevel: str, module: str, work: Path, environment: dict[str, str], log: Path) -> None:
+def execute(folder: Path, toplevel: str, module: str, work: Path, environment: dict[str, str], log: Path,
+            plusargs: Sequence[str] = ()) -> None:
     """Run a built testbench in a process of its own.
 
     Parameters
@@ -160,6 +162,8 @@ def execute(folder: Path, toplevel: str, module: str, work: Path, environment: d
         Variables for the bench.
     log
         File of what the simulator prints.
+    plusargs
+        Further arguments of the testbench.
 
     Raises
     ------
@@ -173,14 +177,15 @@ def execute(folder: Path, toplevel: str, module: str, work: Path, environment: d
         with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().test(
                 test_module=module, hdl_toplevel=toplevel, hdl_toplevel_lang="verilog",
-                build_dir=folder, test_dir=work, plusargs=[f"+dir={work.resolve()}"],
+                build_dir=folder, test_dir=work, plusargs=[f"+dir={work.resolve()}", *plusargs],
                 results_xml=str((work / "results.xml").resolve()), log_file=log,
                 extra_env={"PYTHONPATH": os.pathsep.join([str(SOURCE.parent), *sys.path])})
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"simulator failed, see {log}") from None
 
 
-def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None) -> Simulator:
+def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None,
+          waves: bool = False) -> Simulator:
     """Build the core's testbench around a Verilog file, unless a build of the same text is there.
 
     Parameters
@@ -191,6 +196,8 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
         Where builds are kept, each under a hash of all that it depends on.
     announce
         Called before a build, which takes a minute.
+    waves
+        Whether it can record waves, see `sim.tracing`; then it is slower.
 
     Raises
     ------
@@ -201,11 +208,11 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
     """
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
     return Simulator(*build_bench(description["top"], "tb", [_TESTBENCH, verilog], _configuration(description), folder,
-                                  announce))
+                                  announce, waves))
 
 
 def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration: str, folder: Path = BUILD,
-                announce: Callable[[], None] | None = None) -> tuple[Path, float]:
+                announce: Callable[[], None] | None = None, waves: bool = False) -> tuple[Path, float]:
     """Build a testbench, unless a build of the same text is there; return its folder and the seconds it took.
 
     Parameters
@@ -218,7 +225,7 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
         Verilog and SystemVerilog files.
     configuration
         Text of tb_config.svh, which they may include.
-    folder, announce
+    folder, announce, waves
         As in `build`.
 
     Raises
@@ -228,8 +235,12 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
     SimulationError
         If it fails.
     """
-    tools = repr((_OPTIONS, _MAKE_OPTIONS, verilator_version(), sys.version, sys.prefix)).encode()
-    key = _hash(tools, *(path.read_bytes() for path in sources), configuration.encode())
+    options = [*_OPTIONS, *tracing.OPTIONS] if waves else _OPTIONS
+    tools = repr((options, _MAKE_OPTIONS, verilator_version(), sys.version, sys.prefix)).encode()
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
+    if waves:
+        texts = {name: tracing.traceable(text) if name.endswith(".v") else text for name, text in texts.items()}
+    key = _hash(tools, *(text.encode() for text in texts.values()), configuration.encode())
     target = (folder / f"{name}-{key}").resolve()
     with locked(folder / f"{target.name}.lock"):
         if (target / "complete").exists():
@@ -239,8 +250,9 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
         start = time.monotonic()
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        (target / "tb_config.svh").write_text(configuration, encoding="utf-8")
-        _compile(target, toplevel, [Path(shutil.copy(path, target)) for path in sources],
+        for file, text in {"tb_config.svh": configuration, **texts}.items():
+            (target / file).write_text(text, encoding="utf-8")
+        _compile(target, toplevel, [target / file for file in texts], options, waves,
                  (folder / f"verilator-{_hash(tools)}").resolve())
         (target / "complete").touch()
         return target, time.monotonic() - start
@@ -253,16 +265,18 @@ def _hash(*parts: bytes) -> str:
     return key.hexdigest()[:16]
 
 
-def _compile(target: Path, toplevel: str, sources: Sequence[Path], support: Path) -> None:
+def _compile(target: Path, toplevel: str, sources: Sequence[Path], options: Sequence[str], waves: bool,
+             support: Path) -> None:
     """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
     log = target / "build.log"
     for built in support.glob("*.o"):
         shutil.copyfile(built, target / built.name)
     try:
-        with _environment({**verilator_env(), **_SWITCHES}), contextlib.redirect_stdout(io.StringIO()):
+        variables = {**verilator_env(), **_SWITCHES, "WAVES": str(int(waves))}
+        with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
                 sources=sources, includes=[target], hdl_toplevel=toplevel, build_dir=target,
-                build_args=_OPTIONS, timescale=("1ns", "1ns"), log_file=log, always=True)
+                build_args=options, timescale=("1ns", "1ns"), log_file=log, always=True)
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"build of the simulator failed, see {log}") from None
     if not support.exists():

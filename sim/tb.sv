@@ -11,6 +11,7 @@
 //   masks.txt, logits.txt, trace.txt   a line for each record: cycle (10 hexadecimal digits), payload
 //   words.txt    a line for each word read back
 //   result.txt   name and value, a line each; written last
+// Built with WAVES it also writes +waves=PATH, a VCD file, from cycle +waves_from=C of run +waves_run=N on.
 // Every binary record is a whole number of bytes, highest first. Cycle 1 is the cycle after that of `start`.
 `include "tb_config.svh"
 `define BYTES(bits) (((bits) + 7) / 8)
@@ -244,6 +245,19 @@ module tb;
                 || (word_waits && (!word_valid || word_payload != word_was)))
             violations = violations + 1;
     end
+
+`ifdef WAVES
+    string waves_path;
+    int unsigned waves_run, waves_from;
+    initial code = $value$plusargs("waves=%s", waves_path) + $value$plusargs("waves_run=%d", waves_run)
+                   + $value$plusargs("waves_from=%d", waves_from);
+    // They start with the values behind this edge.
+    always @(posedge clk)
+        if (number == waves_run && (start ? 40'd1 : cycle + 40'd1) == 40'(waves_from) && (start || state == RUNNING)) begin
+            $dumpfile(waves_path);
+            $dumpvars(0, tb);
+        end
+`endif
 
     // The run.
     always @(posedge clk) begin
