@@ -20,7 +20,8 @@ TARGET ?= ecp5-85f
 # --name value, only where the variable NAME is given.
 option = $(if $($(1)),--$(2) '$($(1))')
 SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
-	$(call option,BATCH,batch) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+	$(call option,BATCH,batch) $(if $(filter-out 0,$(WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
+	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 
 .PHONY: help
 help: ## this list
@@ -36,6 +37,8 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
 #: IMAGES=1          sim: number of images
 #: BATCH=1           sim: images in one pass
+#: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
+#: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
 #: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)

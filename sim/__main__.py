@@ -21,9 +21,9 @@ from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
 from sw_model.images import ImageError, default_images, load_image
 from sw_model.int_model import IntNetwork
 
-from . import pictures, report, runner
+from . import pictures, report, runner, waves
 from .compare import Verdict
-from .layer import MODES, plan, simulate
+from .layer import MODES, Outcome, execute, plan, sum_up
 from .verilog_cache import cached_verilog
 
 __all__ = ["main"]
@@ -48,6 +48,10 @@ def _parser() -> Parser:
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH",
                         help="checkpoint of the quantised network (default: that of the repository)")
+    parser.add_argument("--waves", action="store_true",
+                        help="record the first pass that differs, else the first one that is not dense, once more")
+    parser.add_argument("--waves-cycles", type=int, default=waves.CYCLES, metavar="N",
+                        help=f"cycles to record, around the first mismatch (default: {waves.CYCLES})")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     return parser
 
@@ -97,9 +101,22 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _waves(outcomes: list[Outcome], verilog: Path, folder: Path, cycles: int) -> list[str]:
+    """Record waves and return what to tell about them."""
+    simulator = runner.build(verilog, announce=lambda: _say(f"building the simulator of {verilog} that writes waves, "
+                                                            "once for each text"), waves=True)
+    window, paths = waves.record(outcomes, simulator, folder, cycles)
+    one = outcomes[window.number].planned
+    what = (f"recorded: cycles {window.first} to {window.last} of layer {one.layer.name}, {one.mode}, "
+            f"image {one.first_image}: {window.reason}")
+    return [what, *(f"waves: {path}" for path in paths)]
+
+
 def _body(args: Any, command: str) -> int:
     if args.mode not in MODES:
         raise UserError(f"mode must be one of {', '.join(MODES)}, not {args.mode!r}")
+    if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
+        raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")
     params = config(args.config)
     try:
         names, images = _images(args)
@@ -115,7 +132,8 @@ def _body(args: Any, command: str) -> int:
     simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     built = time.monotonic()
     work = args.output / args.layer / "runs"
-    results = simulate(passes, simulator, work)
+    outcomes = execute(passes, simulator, work)
+    results = sum_up(outcomes)
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
@@ -138,19 +156,22 @@ def _body(args: Any, command: str) -> int:
         shutil.rmtree(work)
     console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
-    failed, drawn = None, []
+    folder, lines = args.output / args.layer, [f"report: {written[-1]}"]
+    failures: list[str] = [] # told after the result
     try:
-        drawn = pictures.draw(passes, images, names, args.mode, reports[:len(layers)], args.output / args.layer,
-                              args.layer == "all")
-    except UserError as error: # told after the result
-        failed = error
-    console.print(f"report: {written[-1]}", highlight=False)
-    for path in drawn:
-        console.print(f"picture: {path}", highlight=False, soft_wrap=True)
-    console.print(f"bit_exact: {str(not verdict.mismatches).lower()}", highlight=False)
-    if failed is not None:
-        _say(f"sim: {failed}")
-    return 1 if not verdict.holds else 2 if failed is not None else 0
+        drawn = pictures.draw(passes, images, names, args.mode, reports[:len(layers)], folder, args.layer == "all")
+        lines += [f"picture: {picture}" for picture in drawn]
+    except UserError as error:
+        failures.append(str(error))
+    try:
+        lines += _waves(outcomes, path, folder, args.waves_cycles) if args.waves else []
+    except (UserError, runner.SimulationError) as error:
+        failures.append(str(error))
+    for line in (*lines, f"bit_exact: {str(not verdict.mismatches).lower()}"):
+        console.print(line, highlight=False, soft_wrap=True)
+    for failure in failures:
+        _say(f"sim: {failure}")
+    return 1 if not verdict.holds else 2 if failures else 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,10 +18,10 @@ from sw_model.accounting import LayerCount, count_layer, total
 from sw_model.int_model import IntLayer, IntNetwork, Tap
 
 from .compare import Verdict, compare
-from .files import Run
+from .files import Run, RunOutput
 from .runner import Simulator
 
-__all__ = ["MODES", "ModeResult", "Pass", "Progress", "plan", "simulate"]
+__all__ = ["MODES", "ModeResult", "Outcome", "Pass", "Progress", "execute", "plan", "simulate", "sum_up"]
 
 #: Modes of the runs. In channel mode a network that decides by slice gets thresholds of K >> 3 for each channel: that
 #: checks the hardware, no accuracy is claimed. In forced mode the decisions come from masks; the gated network's are
@@ -182,8 +182,17 @@ def _cut(tap: Tap, images: slice) -> Tap:
                tap.ofmap[images])
 
 
-def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[str, dict[str, ModeResult]]:
-    """Run passes and compare them.
+@dataclass(frozen=True)
+class Outcome:
+    """A pass, what came of it, and what its comparison found."""
+
+    planned: Pass
+    output: RunOutput
+    verdict: Verdict
+
+
+def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Outcome]:
+    """Run passes and compare each.
 
     Parameters
     ----------
@@ -194,11 +203,6 @@ def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[s
     work
         Folder for the files of the runs.
 
-    Returns
-    -------
-    dict
-        `ModeResult` by layer and mode, summed over the passes.
-
     Raises
     ------
     sim.runner.SimulationError
@@ -206,10 +210,17 @@ def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[s
     """
     progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
     outputs = simulator.run([one.run for one in passes], work, progress)
+    return [Outcome(one, output, compare(one.run.program, output, one.tap, one.count, one.mode,
+                                         first_image=one.first_image))
+            for one, output in zip(passes, outputs, strict=True)]
+
+
+def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
+    """Return the `ModeResult` of each layer and mode, summed over the passes."""
     results: dict[str, dict[str, ModeResult]] = {}
-    for one, output in zip(passes, outputs, strict=True):
+    for outcome in outcomes:
+        one, counters = outcome.planned, outcome.output.counters
         result = results.setdefault(one.layer.name, {}).setdefault(one.mode, ModeResult())
-        counters = output.counters
         result.cycles += counters["cycles"]
         result.base_steps += counters["base_steps"]
         result.cond_steps += counters["cond_steps"]
@@ -217,5 +228,10 @@ def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[s
         result.fired += counters["fired"]
         result.idle = [a + b for a, b in zip(result.idle, counters["idle"], strict=True)]
         result.count = one.count if result.count is None else total([result.count, one.count], one.layer.name)
-        result.verdict.add(compare(one.run.program, output, one.tap, one.count, one.mode, first_image=one.first_image))
+        result.verdict.add(outcome.verdict)
     return results
+
+
+def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[str, dict[str, ModeResult]]:
+    """Run passes with `execute`, and return their results by layer and mode."""
+    return sum_up(execute(passes, simulator, work))

@@ -13,7 +13,8 @@ def make(root):
     def call(*args, **env):
         kept = {name: value for name, value in os.environ.items()
                 if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "LAYER", "MODE", "IMAGE", "IMAGES",
-                                "BATCH", "CONFIG", "CHECKPOINT", "TARGET", "SEEDS", "ARGS", "PYTHON")}
+                                "BATCH", "WAVES", "WAVES_CYCLES", "CONFIG", "CHECKPOINT", "TARGET", "SEEDS",
+                                "ARGS", "PYTHON")}
         return subprocess.run([shutil.which("make"), "--no-print-directory", *args], cwd=root, env={**kept, **env},
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return call
@@ -41,6 +42,14 @@ def test_sim_passes_what_is_given(make):
     assert re.sub(" +", " ", line) == (
         ".venv/bin/python -m sim --layer 'conv2_2' --mode 'dense' --image 'a b.png' --images '3' --batch '2' "
         "--config 'small' --checkpoint 'x.safetensors'")
+
+
+@pytest.mark.parametrize("given, passed", [
+    (["WAVES=1"], ["--waves"]), (["WAVES=0"], []),
+    (["WAVES=1", "WAVES_CYCLES=50"], ["--waves", "--waves-cycles", "'50'"]),
+])
+def test_sim_records_waves(make, given, passed):
+    assert commands(make("-n", "-o", ".venv/base", "sim", *given))[-1].split()[3:] == passed
 
 
 @pytest.mark.parametrize("target, expected", [

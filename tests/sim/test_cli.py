@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -124,12 +125,14 @@ def test_own_image(run, tmp_path):
     assert status == 0 and report["image_names"] == [str(path)]
 
 
-def test_mismatch_is_reported(run, monkeypatch):
-    def mutant(layer, ifmap, residual, params, mode, **options):
-        program = compile_layer(layer, ifmap, residual, params, mode, **options)
-        return MUTANTS["decision_forced"](program) if mode == "gated" else program
+def wrong_program(layer, ifmap, residual, params, mode, **options):
+    """Compile a layer so that one slice of it always fires in gated mode."""
+    program = compile_layer(layer, ifmap, residual, params, mode, **options)
+    return MUTANTS["decision_forced"](program) if mode == "gated" else program
 
-    monkeypatch.setattr(sim.layer, "compile_layer", mutant)
+
+def test_mismatch_is_reported(run, monkeypatch):
+    monkeypatch.setattr(sim.layer, "compile_layer", wrong_program)
     status, report, printed = run("conv5_2")
     assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
     assert report["bit_exact"] is False and report["laws_hold"] is False
@@ -153,6 +156,32 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
     assert not list((tmp_path / "conv5_2").glob(".mask*"))
 
 
+def test_waves(run, tmp_path):
+    status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
+    assert status == 0 and (tmp_path / "conv5_2/waves/waves.vcd").stat().st_size > 10_000
+    said = printed.out.splitlines()[-5:]
+    assert said[0] == ("recorded: cycles 1 to 50 of layer conv5_2, gated, image 0: the start of a pass in which "
+                       "nothing differs")
+    assert said[1:] == [*(f"waves: {tmp_path}/conv5_2/waves/waves.{suffix}" for suffix in ("vcd", "gtkw", "sucl")),
+                        "bit_exact: true"]
+
+
+def test_waves_of_a_mismatch(run, monkeypatch):
+    monkeypatch.setattr(sim.layer, "compile_layer", wrong_program)
+    status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
+    assert status == 1 and "waves.vcd\n" in printed.out
+    assert re.search(r"recorded: cycles \d+ to \d+ of layer conv5_2, gated, image 0: decision mismatch: ", printed.out)
+
+
+def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
+    (tmp_path / "conv5_2").mkdir()
+    (tmp_path / "conv5_2/waves").touch()
+    status, report, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
+    assert status == 2 and report["bit_exact"] is True and printed.out.rstrip().endswith("bit_exact: true")
+    assert printed.err.splitlines()[-1] == f"sim: waves {tmp_path}/conv5_2/waves cannot be written: Not a directory"
+    assert "waves: " not in printed.out and not (tmp_path / "conv5_2/.waves").exists()
+
+
 @pytest.mark.parametrize("options, text", [
     (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
     (["--mode", "fast"], "mode must be one of gated, dense, base, channel, forced, not 'fast'"),
@@ -165,6 +194,7 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
     (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
     (["--images", "0"], "number of default images must be 1 to 16, not 0"),
     (["--batch", "0"], "batch must be at least 1, not 0"),
+    (["--waves-cycles", "0"], "number of cycles to record must be 1 to 200000, not 0"),
     (["--images", "many"], "argument --images: invalid int value: 'many'"),
     (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
     (["--checkpoint", "pyproject.toml"], "checkpoint pyproject.toml must be a whole safetensors file"),

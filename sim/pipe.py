@@ -1,0 +1,49 @@
+"""Takes a file from a program that must not see that it could not be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["copied"]
+
+
+@contextlib.contextmanager
+def copied(pipe: Path, target: Path) -> Iterator[None]:
+    """Make a named pipe and copy what comes through it into ``target``, until the body and the writer have ended.
+
+    A simulator of Verilator hangs if it cannot write its waves, for instance because the disk is full. Through a pipe
+    it always can.
+
+    Raises
+    ------
+    OSError
+        At the end, if ``target`` could not be written.
+    """
+    failures: list[OSError] = []
+
+    def copy() -> None:
+        with pipe.open("rb") as source:
+            try:
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+            except OSError as error:
+                failures.append(error)
+                while source.read(1 << 16): # so that the writer can go on
+                    pass
+
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=copy, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError): # the reader would wait forever for a writer that never came
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        reader.join()
+        if failures:
+            raise failures[0]
