@@ -70,7 +70,6 @@ class LoadUnit(wiring.Component):
             splitter.i.p.address.eq(instruction.transfer.address),
             splitter.i.p.beats.eq(instruction.beats),
             self.parameters.eq(instruction.opcode == Opcode.LOAD_PARAMETERS.value),
-            self.index.eq(Mux(self.i.valid, self.i.p.index, instruction.index)),
         ]
 
         # Beats go to one of the gearboxes, and words from there to one of the memories.
@@ -107,7 +106,7 @@ class LoadUnit(wiring.Component):
             m.d.sync += [address.eq(address + 1), left.eq(left - wanted)]
 
         # A word that was taken is in its memory two cycles later; no pass reads it earlier than that after its token.
-        with m.FSM(name="load"):
+        with m.FSM(name="load") as load:
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(self.i.valid)
                 m.d.sync += [
@@ -129,4 +128,6 @@ class LoadUnit(wiring.Component):
             with m.State("End"):
                 m.d.comb += [self.busy.eq(1), self.complete.eq(1), self.give.eq(instruction.give)]
                 m.next = "Idle"
+        # The next instruction may wait behind the one under way.
+        m.d.comb += self.index.eq(Mux(load.ongoing("Idle"), self.i.p.index, instruction.index))
         return m

@@ -80,7 +80,6 @@ class StoreUnit(wiring.Component):
             splitter.i.p.address.eq(instruction.transfer.address),
             splitter.i.p.beats.eq(instruction.beats),
             self.logits.eq(instruction.opcode == Opcode.STORE_LOGITS.value),
-            self.index.eq(Mux(self.i.valid, self.i.p.index, instruction.index)),
             self.read.valid.eq(active & (asked != 0)),
             self.read.p.bank.eq(instruction.transfer.bank),
         ]
@@ -118,7 +117,7 @@ class StoreUnit(wiring.Component):
                 m.d.sync += strobes.eq(filled[count[:exact_log2(ratio)]])
 
         m.d.sync += pending.eq(pending + (self.burst.valid & self.burst.ready) - self.response)
-        with m.FSM(name="store"):
+        with m.FSM(name="store") as store:
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(self.i.valid)
                 m.d.sync += [
@@ -145,4 +144,6 @@ class StoreUnit(wiring.Component):
                     m.d.comb += [self.complete.eq(1), self.give.eq(instruction.give)]
                     m.d.sync += active.eq(0)
                     m.next = "Idle"
+        # The next instruction may wait behind the one under way.
+        m.d.comb += self.index.eq(Mux(store.ongoing("Idle"), self.i.p.index, instruction.index))
         return m
