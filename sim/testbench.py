@@ -45,7 +45,7 @@ class Session:
     def __init__(self, call: Callable[[int, int, int, int], int], folder: Path, axi_bytes: int):
         self._call = call
         self._files = 0
-        self._word = axi_bytes
+        self.axi_bytes = axi_bytes
         self.folder = folder
         self.passes = 0 #: Passes seen up to the last `wait`.
 
@@ -97,8 +97,8 @@ class Session:
 
     def memory_read(self, address: int, size: int) -> bytes:
         """Return bytes of the memory, without using the bus."""
-        first = address // self._word * self._word
-        stop = -(-(address + size) // self._word) * self._word
+        first = address // self.axi_bytes * self.axi_bytes
+        stop = -(-(address + size) // self.axi_bytes) * self.axi_bytes
         number, path = self._file()
         self._command("dump", first, stop - first, number)
         data = path.read_bytes()
@@ -107,8 +107,8 @@ class Session:
 
     def memory_write(self, address: int, data: bytes) -> None:
         """Write bytes of the memory, without using the bus."""
-        first = address // self._word * self._word
-        stop = -(-(address + len(data)) // self._word) * self._word
+        first = address // self.axi_bytes * self.axi_bytes
+        stop = -(-(address + len(data)) // self.axi_bytes) * self.axi_bytes
         if stop - first != len(data):
             head = self.memory_read(first, address - first) if address > first else b""
             end = address + len(data)
@@ -116,7 +116,7 @@ class Session:
         if not data:
             return
         number, path = self._file()
-        path.write_bytes(np.frombuffer(data, dtype=np.uint8).reshape(-1, self._word)[:, ::-1].tobytes())
+        path.write_bytes(np.frombuffer(data, dtype=np.uint8).reshape(-1, self.axi_bytes)[:, ::-1].tobytes())
         self._command("load", first, len(data), number)
         path.unlink()
 

@@ -6,6 +6,7 @@ import pytest
 
 from gen.config import config
 from hw.params import HwParams
+from sim import network_runner
 from sim.runner import Simulator, build
 from sim.verilog_cache import cached_verilog
 
@@ -16,7 +17,7 @@ class Engine:
 
     name: str
     params: HwParams
-    simulator: Simulator
+    simulator: Simulator | network_runner.NetworkSimulator
 
 
 def engine_of(name, root):
@@ -41,3 +42,11 @@ def small(request):
 def full(request):
     """The default configuration."""
     return engine_of("full", request.config.rootpath)
+
+
+@pytest.fixture(scope="session")
+def small_system(request):
+    """The whole engine of the small configuration."""
+    root = request.config.rootpath
+    path = cached_verilog("small", root / "build/verilog", top="system")
+    return Engine("small", config("small"), network_runner.build(path, root / "build/verilator"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from gen.compiler import compile_layer
 from gen.packing import pack
-from hw.instructions import (BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer)
+from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer
 from hw.layouts import LayerRegisters
 
 #: Where things lie in memory, in bytes.
