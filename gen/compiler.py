@@ -13,7 +13,8 @@ from .geometry import CompileError, Geometry, measure
 from .patches import patch_map, patch_weight
 from .program import MapPlace, Placement, Program
 
-__all__ = ["MODES", "CompileError", "Placement", "Program", "compile_layer"]
+__all__ = ["MODES", "CompileError", "Placement", "Program", "channel_parameters", "compile_layer", "gate_mode",
+           "layer_registers", "place_map", "weight_entries"]
 
 #: Modes in which a layer can be compiled, and what they mean to the engine. Layers without a gate are always `BASE`.
 MODES: dict[str, Any] = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE,
@@ -66,15 +67,16 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
         codes = patch_map(layer, codes)
     codes = codes[:, :, geometry.in_first_row:geometry.in_first_row + geometry.in_rows]
 
-    source = _place(layer, "ifmap", ifmap_at, geometry.in_rows, geometry.in_cols, geometry.in_words, geometry, params)
+    source = place_map(layer, "ifmap", ifmap_at, geometry.in_rows, geometry.in_cols, geometry.in_words, geometry,
+                       params)
     maps = [(source, codes)]
     target = added = None
     if layer.kind != "fc":
         sizes = (geometry.out_rows, geometry.out_cols, geometry.out_words, geometry, params)
-        target = _place(layer, "ofmap", ofmap_at, *sizes)
+        target = place_map(layer, "ofmap", ofmap_at, *sizes)
         _check_apart(layer, source, target, "ofmap")
         if residual is not None:
-            added = _place(layer, "residual", residual_at, *sizes)
+            added = place_map(layer, "residual", residual_at, *sizes)
             _check_apart(layer, source, added, "residual")
             if added.bank == target.bank and added != target and added.base < target.stop and target.base < added.stop:
                 raise CompileError(f"layer {layer.name}: residual must lie exactly on the ofmap or apart from it")
@@ -83,13 +85,11 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
     words = [place.to_words(values, params.in_par).reshape(-1, params.in_par) for place, values in maps]
     addresses = [place.addresses().reshape(-1) for place, _ in maps]
     banks = [np.full(len(part), place.bank) for part, (place, _) in zip(addresses, maps, strict=True)]
-    gate = MODES[mode] if layer.gated else GateMode.BASE
-    if gate is GateMode.GATED and layer.slice_size == 1:
-        gate = GateMode.CHANNEL
+    gate = gate_mode(layer, mode)
     parameters, count = _parameters(layer, geometry, params)
     return Program(
         layer=layer.name, params=params, geometry=geometry,
-        registers=_registers(layer, geometry, params, gate, source, added, target),
+        registers=layer_registers(layer, geometry, params, gate, source, added, target),
         load_bank=np.concatenate(banks), load_addr=np.concatenate(addresses), load_words=np.concatenate(words),
         parameters=parameters, parameter_count=count,
         masks=_mask_records(layer, geometry, masks) if gate is GateMode.FORCED else None,
@@ -97,8 +97,21 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
         ofmap=target, channels=layer.out_ch, signed=layer.signed)
 
 
-def _place(layer: Any, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry,
-           params: HwParams) -> MapPlace:
+def gate_mode(layer: Any, mode: str) -> Any:
+    """Return the `hw.layouts.GateMode` of a layer in one of `MODES`."""
+    gate = MODES[mode] if layer.gated else GateMode.BASE
+    return GateMode.CHANNEL if gate is GateMode.GATED and layer.slice_size == 1 else gate
+
+
+def place_map(layer: Any, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry,
+              params: HwParams) -> MapPlace:
+    """Place a map of ``rows`` x ``cols`` pixels of ``words`` each, as many images as the pass has.
+
+    Raises
+    ------
+    CompileError
+        If it does not fit the bank.
+    """
     size = rows * cols * words
     step = size if wanted.image_step is None else wanted.image_step
     place = MapPlace(bank=wanted.bank, base=wanted.base, image_step=step, images=geometry.images,
@@ -171,7 +184,8 @@ def _mask_records(layer: Any, geometry: Geometry, masks: Any) -> dict[str, np.nd
     return {"fire": np.packbits(bits.reshape(-1, LANES), axis=1, bitorder="little")[:, 0], **fields}
 
 
-def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
+def channel_parameters(layer: Any, geometry: Geometry) -> dict[str, np.ndarray]:
+    """Return multiplier, offset (with the rounding term) and threshold of every channel, padding included: int64."""
     channels = geometry.slices * LANES
     multiplier, offset = np.zeros(channels, dtype=np.int64), np.zeros(channels, dtype=np.int64)
     multiplier[:layer.out_ch] = np.asarray(layer.M)
@@ -181,17 +195,33 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
     threshold = np.zeros(channels, dtype=np.int64)
     if layer.K is not None:
         threshold[:layer.out_ch] = np.repeat(np.asarray(layer.K), layer.slice_size)
+    return {"multiplier": multiplier, "offset": offset, "threshold": threshold}
+
+
+def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
     count = geometry.slices * params.rq_phases
-    shape = (count, params.rq_lanes)
+    words = {name: values.reshape(count, params.rq_lanes)
+             for name, values in channel_parameters(layer, geometry).items()}
     return {
-        "scales": {"multiplier": multiplier.reshape(shape), "offset": offset.reshape(shape)},
-        "thresholds": threshold.reshape(shape),
+        "scales": {"multiplier": words["multiplier"], "offset": words["offset"]},
+        "thresholds": words["threshold"],
         "address": np.arange(count),
     }, count
 
 
-def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, source: MapPlace,
-               added: MapPlace | None, target: MapPlace | None) -> dict[str, int]:
+def layer_registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, source: MapPlace,
+                    added: MapPlace | None, target: MapPlace | None) -> dict[str, int]:
+    """Return the values of `hw.layouts.LayerRegisters` for one pass, by the fields' names.
+
+    Parameters
+    ----------
+    layer, geometry, params
+        The layer, its sizes in this pass, the engine.
+    gate
+        From `gate_mode`.
+    source, added, target
+        Where ifmap, residual (if any) and ofmap (if any) lie.
+    """
     space = 1 << params.bank_addr_bits
     g = geometry
     col_step, row_step = g.in_words, g.in_cols * g.in_words
@@ -242,6 +272,7 @@ def _registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, sour
         "base_row_entries": held_rows * g.group_chunks,
         "cond_row_entries": held_rows * conditional,
         "weight_hold": int(g.hold),
+        "param_half": 0,
         "residual_enable": int(added is not None),
         "residual_signed": int(layer.residual_signed),
         "residual_scale": layer.R0,
