@@ -6,13 +6,14 @@ mapped into the address space of a process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hw.instructions import ErrorCode
 from hw.registers import COUNTERS, IDENTITY, register
 
-__all__ = ["Bus", "Driver", "DriverError", "EngineError", "Memory", "RefusedError", "WaitError"]
+__all__ = ["Bus", "Driver", "DriverError", "EngineError", "LoadedNetwork", "Memory", "RefusedError", "WaitError"]
 
 
 class Bus(Protocol):
@@ -33,6 +34,34 @@ class Memory(Protocol):
 
     def write(self, address: int, data: bytes) -> None:
         """Write some bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedNetwork:
+    """A compiled network as a host needs it: numbers and bytes.
+
+    Attributes
+    ----------
+    regions
+        What it takes in memory: (address, bytes), the program among them.
+    program
+        Byte address of its first instruction.
+    instructions
+        Number of instructions.
+    window
+        First byte that it may write, and the byte after the last.
+    images
+        Where the images go: address and size in bytes.
+    logits
+        Where the logits are then: address and size in bytes.
+    """
+
+    regions: tuple[tuple[int, bytes], ...]
+    program: int
+    instructions: int
+    window: tuple[int, int]
+    images: tuple[int, int]
+    logits: tuple[int, int]
 
 
 class DriverError(RuntimeError):
@@ -136,29 +165,35 @@ class Driver:
         return {name: self.read(f"{name.upper()}_LOW") | self.read(f"{name.upper()}_HIGH") << 32
                 for name, _ in COUNTERS}
 
-    def load_regions(self, regions: Iterable[tuple[int, bytes]]) -> None:
-        """Write (address, bytes) into memory."""
-        for address, data in regions:
-            self.memory.write(address, data)
-
-    def prepare(self, address: int, length: int, window: tuple[int, int], watchdog: int | None = None) -> None:
-        """Say which program is to run.
+    def load_network(self, network: LoadedNetwork, watchdog: int | None = None) -> None:
+        """Write a network into memory, and make its program the one that is started.
 
         Parameters
         ----------
-        address, length
-            Byte address of its first instruction, and number of instructions.
-        window
-            First byte that it may write, and the byte after the last.
+        network
+            The network.
         watchdog
             Cycles without a completed instruction after which a run is stopped; None leaves it as it is.
         """
-        self.write("PROGRAM_ADDRESS", address)
-        self.write("PROGRAM_LENGTH", length)
-        self.write("STORE_BASE", window[0])
-        self.write("STORE_END", window[1])
+        for address, data in network.regions:
+            self.memory.write(address, data)
+        self.write("PROGRAM_ADDRESS", network.program)
+        self.write("PROGRAM_LENGTH", network.instructions)
+        self.write("STORE_BASE", network.window[0])
+        self.write("STORE_END", network.window[1])
         if watchdog is not None:
             self.write("WATCHDOG", watchdog)
+
+    def load_images(self, network: LoadedNetwork, images: bytes) -> None:
+        """Write images, laid out as the network's compiler does, to where the network reads them."""
+        address, size = network.images
+        if len(images) != size:
+            raise DriverError(f"images must be {size} bytes, not {len(images)}")
+        self.memory.write(address, images)
+
+    def logits(self, network: LoadedNetwork) -> bytes:
+        """Return the logits of the last run as they are in memory."""
+        return self.memory.read(*network.logits)
 
     def start(self) -> None:
         """Start the program.

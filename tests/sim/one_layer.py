@@ -8,6 +8,7 @@ from gen.compiler import compile_layer
 from gen.packing import pack
 from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer
 from hw.layouts import LayerRegisters
+from sim.driver import LoadedNetwork
 
 #: Where things lie in memory, in bytes.
 PROGRAM, IFMAP, RESIDUAL, PARAMETERS, WEIGHTS, OFMAP, LOGITS, END = (n << 16 for n in range(8))
@@ -29,16 +30,18 @@ def instruction(opcode, *, take=(), give=(), layer=None, params=None, **transfer
 
 @dataclass
 class OneLayer:
-    """A program and its memory; duck of what `sim.driver` loads."""
+    """A program and its memory."""
 
     instructions: list
     regions: list        # (address, bytes)
     expected: bytes      # what must come to lie at OFMAP, or at LOGITS
     address: int
-    window: tuple = (OFMAP, END)
 
-    def image(self):
-        return [(PROGRAM, b"".join(self.instructions)), *self.regions]
+    def loaded(self):
+        """The same for `sim.driver`."""
+        program = (PROGRAM, b"".join(self.instructions))
+        return LoadedNetwork(regions=(program, *self.regions), program=PROGRAM, instructions=len(self.instructions),
+                             window=(OFMAP, END), images=(IFMAP, 0), logits=(LOGITS, END - LOGITS))
 
 
 def one_layer(case, params, mode="gated"):

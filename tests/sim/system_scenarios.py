@@ -21,9 +21,7 @@ class Bench:
     def load(self, program, **changes):
         """Write a program and its data into empty memory, and tell the engine where it is."""
         self.session.memory_write(0, bytes(END))
-        self.driver.load_regions(program.image())
-        self.driver.prepare(PROGRAM, len(program.instructions), program.window,
-                            **{"watchdog": 1 << 26, **changes})
+        self.driver.load_network(program.loaded(), **{"watchdog": 1 << 26, **changes})
         self.before = self.session.memory_read(0, END)
 
     def check_memory(self, program, exact, what):

@@ -6,7 +6,7 @@ import pytest
 
 from hw.instructions import ErrorCode
 from hw.registers import COUNTERS, IDENTITY, REGISTERS, register
-from sim.driver import Driver, DriverError, EngineError, RefusedError, WaitError
+from sim.driver import Driver, DriverError, EngineError, LoadedNetwork, RefusedError, WaitError
 
 BITS = {part.name: 1 << part.offset for part in register("STATUS").fields}
 
@@ -93,16 +93,24 @@ def test_registers_by_name():
                                               "RING_LOG2": 10}
 
 
+NETWORK = LoadedNetwork(regions=((4, b"abc"), (9, b"d")), program=0x40, instructions=7, window=(0x1000, 0x2000),
+                        images=(20, 3), logits=(19, 5))
+
+
 def test_memory():
     driver = driver_of(FakeEngine())
-    driver.load_regions([(4, b"abc"), (9, b"d")])
+    driver.load_network(NETWORK)
     assert bytes(driver.memory[4:10]) == b"abc\0\0d"
+    driver.load_images(NETWORK, b"xyz")
+    assert driver.logits(NETWORK) == b"\0xyz\0"
+    with pytest.raises(DriverError, match="^images must be 3 bytes, not 2$"):
+        driver.load_images(NETWORK, b"xy")
 
 
 def test_run():
     engine = FakeEngine()
     driver = driver_of(engine)
-    driver.prepare(0x40, 7, (0x1000, 0x2000), watchdog=500)
+    driver.load_network(NETWORK, watchdog=500)
     driver.start()
     assert engine.log == [
         ("PROGRAM_ADDRESS", 0x40), ("PROGRAM_LENGTH", 7), ("STORE_BASE", 0x1000), ("STORE_END", 0x2000),
