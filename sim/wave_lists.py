@@ -45,14 +45,14 @@ class Group:
 
 #: What is listed, in the order in which a pixel passes through the engine.
 GROUPS = (
-    Group("Pass", "when: the cycles that reports and mismatches name", (
+    Group("Pass", "cycles as in reports and mismatches", (
         Signal("cycle", "cycle of the pass", "unsigned"),
         Signal("clk", "clock"),
         Signal("start", "the pass starts"),
         Signal("busy", "a pass is under way"),
         Signal("dut.comparator.layer$mode", "what decides", GateMode),
     )),
-    Group("Scheduler", "which job comes next: a fired slot's conditional path first, else the next pixel's base path", (
+    Group("Scheduler", "which job is next: fired slots first, then pixels", (
         Signal("dut.scheduler.pixel__valid", "a pixel is due"),
         Signal("dut.scheduler.pixel__payload$image", "its image", "unsigned"),
         Signal("dut.scheduler.pixel__payload$row", "its row", "unsigned"),
@@ -66,9 +66,9 @@ GROUPS = (
         Signal("dut.scheduler.cond_slot", "which slot", "unsigned"),
         Signal("dut.scheduler.cond_ready", "weights of conditional jobs are in"),
         Signal("dut.scheduler.take_cond", "conditional job taken"),
-        Signal("dut.scheduler.stall", "why no job could be taken, when last none could", IdleCause),
+        Signal("dut.scheduler.stall", "why no job was taken, when last none was", IdleCause),
     )),
-    Group("Steps", "what the multipliers are given: a step of a job in each cycle", (
+    Group("Steps", "what the multipliers are given in each cycle", (
         Signal("dut.steps.i__valid", "a job is offered"),
         Signal("dut.steps.i__ready", "it is taken, if offered"),
         Signal("dut.steps.active", "a step is issued"),
@@ -78,15 +78,15 @@ GROUPS = (
         Signal("dut.steps.ifmap_addr", "address of the chunk of the ifmap"),
         Signal("dut.steps.weight_addr", "address of the weights in the ring"),
     )),
-    Group("Decision", "does the slice fire: saliency > threshold, at the end of a base job", (
+    Group("Decision", "a slice fires if its saliency > its threshold", (
         Signal("dut.comparator.s1_control$valid", "end of a job"),
-        Signal("dut.comparator.s1_control$cond", "of a conditional job, which decides nothing"),
+        Signal("dut.comparator.s1_control$cond", "of a conditional job: no decision"),
         Signal("dut.comparator.s1_control$slot", "of this slot", "unsigned"),
         Signal("dut.comparator.s1_saliency", "saliency: the slice's sum", "signed"),
         Signal("dut.comparator.s1_threshold", "threshold of the slice", "signed"),
         Signal("dut.comparator.fires", "decision, a bit for each channel", "binary"),
         Signal("dut.comparator.end$valid", "outcome of the job"),
-        Signal("dut.comparator.end$fire", "its conditional job is due; else the psums are complete"),
+        Signal("dut.comparator.end$fire", "conditional job due; else psums complete"),
         Signal("dut.comparator.end$slot", "of this slot", "unsigned"),
         Signal("dut.comparator.mask__valid", "a decision leaves the engine"),
         Signal("dut.comparator.mask__payload$fire", "what was decided", "binary"),
@@ -95,14 +95,14 @@ GROUPS = (
         Signal("dut.comparator.mask__payload$col", "this column", "unsigned"),
         Signal("dut.comparator.mask__payload$slice", "this slice", "unsigned"),
     )),
-    Group("Requantiser", "from complete psums to codes: (psum * multiplier + offset + residual) >> shift, clamped", (
+    Group("Requantiser", "from complete psums to codes, in 9 cycles", (
         Signal("dut.output.psum_read", "a complete slot is read"),
         Signal("dut.output.psum_slot", "this slot", "unsigned"),
         Signal("dut.output.requantise_*.psum", "psum", "signed"),
         Signal("dut.output.requantise_*.multiplier", "multiplier", "signed"),
         Signal("dut.output.requantise_*.offset", "offset, with the rounding term", "signed"),
         Signal("dut.output.requantise_*.residual", "code of the residual, a cycle later", "signed"),
-        Signal("dut.output.requantise_*.s5_total", "sum before the shift, 5 cycles later", "signed"),
+        Signal("dut.output.requantise_*.s5_total", "sum to shift, 5 cycles later", "signed"),
         Signal("dut.output.requantise_*.s8_shifted", "after the shift, 8 cycles later", "signed"),
         Signal("dut.output.requantise_*.code", "code, 9 cycles later"),
         Signal("dut.output.write_en", "codes are written to the ofmap"),
@@ -164,7 +164,8 @@ def gtkwave_list(dump: str, ranges: Mapping[str, str], start: int, marker: int) 
     start, marker
         Times of the left edge and of the marker.
     """
-    lines = [f'[dumpfile] "{dump}"', f"[timestart] {start}", f"*3.000000 {marker}" + 26 * " -1", "[treeopen] tb."]
+    lines = [f'[dumpfile] "{dump}"', f"[timestart] {start}", "[size] 1600 1000", f"*-3.000000 {marker}" + 26 * " -1",
+             "[treeopen] tb.", "[signals_width] 450", "[sst_expanded] 0"]
     words: list[str] = []
     for group in GROUPS:
         lines += [f"@{_GROUP:x}", f"-{group.title}", f"@{_COMMENT:x}", f"-{group.meaning}"]

@@ -194,7 +194,7 @@ def _write(outcomes: Sequence[Outcome], window: Window, simulator: Simulator, wo
     shutil.rmtree(runs)
     ranges, time = read_header(waves), _start_time(waves)
     marker = time + _PERIOD * (window.marked - window.first)
-    lists = {"gtkw": wave_lists.gtkwave_list(waves.name, ranges, max(time, marker - 20 * _PERIOD), marker),
+    lists = {"gtkw": wave_lists.gtkwave_list(waves.name, ranges, max(time, marker - 15 * _PERIOD), marker),
              "sucl": wave_lists.surfer_list(ranges, marker)}
     for suffix, text in lists.items():
         waves.with_suffix(f".{suffix}").write_text(text, encoding="utf-8")

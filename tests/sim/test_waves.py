@@ -113,7 +113,7 @@ def test_lists_in_words(good):
     for title in ("Scheduler", "Decision", "Requantiser"):
         assert all(f"\n@{flags}\n-{title}\n" in gtkw for flags in ("800200", "1000200"))
         assert f"divider_add {title}\n" in sucl
-    assert ("@2022\n^2 .surfer/mappings/IdleCause.txt\n+{why no job could be taken, when last none could} "
+    assert ("@2022\n^2 .surfer/mappings/IdleCause.txt\n+{why no job was taken, when last none was} "
             "tb.dut.scheduler.stall[2:0]\n") in gtkw
     number = [line for line in sucl.splitlines() if re.match("(divider|variable)_add", line)].index(
         "variable_add tb.dut.scheduler.stall")
