@@ -5,16 +5,16 @@ evaluated with a frozen encoder, they are replaced by the plain mean over clean 
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sw_model.augment import to_float
-from sw_model.data import step_generator
+from sw_model.data import Images, step_generator
 from sw_model.resnet import ResNet
 
 
 @torch.no_grad()
 def reestimate(
-    model: ResNet, images: Tensor, branch: int = 1, batches: int = 50, batch_size: int = 256, seed: int = 0
+    model: ResNet, images: Images, branch: int = 1, batches: int = 50, batch_size: int = 256, seed: int = 0
 ) -> None:
     """Replace all running statistics by the averages over clean images; the model is left in eval mode.
 
@@ -45,7 +45,7 @@ def reestimate(
     per_pass = len(images) // batch_size
     for i in range(batches):
         start = i % per_pass * batch_size
-        model(to_float(images[order[start : start + batch_size]]), branch)
+        model(to_float(images[order[start : start + batch_size]].to(model.mean.device)), branch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -1,101 +1,51 @@
-"""CIFAR-10 as arrays, and batches that are functions of (seed, step)."""
+"""The data sets by name or folder, and batches that are functions of (seed, step)."""
 
-import io
-import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
-JPEG_ARCHIVE = "cifar10-jpeg.tar.xz"
-JPEG_LABELS = "cifar10-original-part.npz"
-CACHE = Path("runs/cache")
+from .cifar import ARCHIVES, CACHE, JPEG_ARCHIVE, load_archive, load_jpegs
+from .dataset import DataError, DataSet, Images
+from .digits import load_digits
+from .image_folder import load_image_folder
+
+__all__ = ["DIGITS", "DataError", "DataSet", "Images", "batch_indices", "load_data", "step_generator"]
+
+#: Name of the data set that needs no folder.
+DIGITS = "digits"
 
 
-class DataError(Exception):
-    """The images are not where they were looked for; the message says which files are needed."""
-
-
-def load_cifar10(folder: str | Path, cache: Path = CACHE) -> Arrays:
-    """Load CIFAR-10 in its original order.
+def load_data(source: str | Path, cache: Path = CACHE) -> DataSet:
+    """Load the data set that a name or a folder stands for.
 
     Args:
-        folder: Either the folder with the JPEG copy (`cifar10-jpeg.tar.xz`, `cifar10-original-part.npz`) or
-            `cifar-10-batches-py` itself or its parent.
-        cache: Where the decoded JPEG copy is kept as one .npz file, because decoding takes 15 s.
-
-    Returns:
-        x_train (50000, 32, 32, 3) uint8 RGB, y_train (50000,) int64, x_test (10000, 32, 32, 3), y_test (10000,).
+        source: "digits"; or a folder with CIFAR-10 or CIFAR-100 (the published archive, packed or unpacked, or the
+            unpacked folder itself), with the JPEG copy of CIFAR-10, or with `train/<class>/` and `val/<class>/`.
+        cache: Where decoded images are kept.
 
     Raises:
-        DataError: Neither form of the data set is in the folder.
+        DataError: Nothing usable is there, or more than one data set is.
     """
-    folder = Path(folder)
-    for batches in (folder, folder / "cifar-10-batches-py"):
-        if (batches / "data_batch_1").is_file():
-            return _load_batches(batches)
-    if (folder / JPEG_ARCHIVE).is_file() and (folder / JPEG_LABELS).is_file():
-        return _load_jpegs(folder, cache)
+    if str(source) == DIGITS:
+        return load_digits()
+    folder = Path(source)
+    found = [(archive, place) for archive in ARCHIVES if (place := archive.find(folder)) is not None]
+    if len(found) > 1:
+        places = " or ".join(str(place) for _, place in found)
+        raise DataError(f"data must be one data set, but {folder} holds {len(found)}; name {places}")
+    if found:
+        return load_archive(*found[0])
+    if (folder / JPEG_ARCHIVE).is_file():
+        return load_jpegs(folder, cache)
+    if (folder / "train").is_dir() and (folder / "val").is_dir():
+        return load_image_folder(folder)
+    sources = "; ".join(f"for {archive.name} {archive.source}" for archive in ARCHIVES)
     raise DataError(
-        f"data folder must hold {JPEG_ARCHIVE} and {JPEG_LABELS}, or cifar-10-batches-py "
-        f"(cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpacked); not found in {folder}"
+        f"data must be {DIGITS!r} or a folder with CIFAR-10, CIFAR-100, {JPEG_ARCHIVE}, or train and val folders of "
+        f"images; nothing of that is in {folder}; {sources}"
     )
-
-
-def data_set_name(folder: str | Path) -> str:
-    """What a report calls the images of the folder: the JPEG copy is lossy and is no plain "CIFAR-10"."""
-    return "CIFAR-10, JPEG copy" if (Path(folder) / JPEG_ARCHIVE).is_file() else "CIFAR-10"
-
-
-def _load_batches(folder: Path) -> Arrays:
-    """Read the pickled batches of the original distribution."""
-    images, labels = [], []
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        try:
-            with (folder / name).open("rb") as file:
-                batch = pickle.load(file, encoding="bytes")
-        except FileNotFoundError:
-            raise DataError(f"data folder must hold {name}, which is missing from {folder}") from None
-        images.append(np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        labels.append(np.asarray(batch[b"labels"], np.int64))
-    x_train = np.ascontiguousarray(np.concatenate(images[:-1]))
-    return x_train, np.concatenate(labels[:-1]), np.ascontiguousarray(images[-1]), labels[-1]
-
-
-def _load_jpegs(folder: Path, cache: Path) -> Arrays:
-    """Decode the JPEG copy, whose k-th file of a class is the class's k-th image in the original order."""
-    stored = cache / "cifar10-jpeg.npz"
-    if stored.is_file():
-        with np.load(stored) as z:
-            return z["x_train"], z["y_train"], z["x_test"], z["y_test"]
-    with np.load(folder / JPEG_LABELS) as z:
-        labels = {"train": z["y_train_all"].astype(np.int64), "test": z["y_test_all"].astype(np.int64)}
-        names = [str(n) for n in z["names"]]
-    where = {}
-    for split, classes in labels.items():
-        count = [0] * len(names)
-        for i, c in enumerate(classes):
-            where[f"cifar10-jpeg/{split}/{names[c]}/{count[c]:04d}.jpg"] = (split, i)
-            count[c] += 1
-    images = {split: np.empty((len(y), 32, 32, 3), np.uint8) for split, y in labels.items()}
-    with tarfile.open(folder / JPEG_ARCHIVE) as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.name in where else None
-            if file is not None:
-                split, i = where.pop(member.name)
-                images[split][i] = np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"))
-    if where:
-        raise DataError(f"{JPEG_ARCHIVE} must hold all 60,000 images; {len(where)} are missing, e.g. {min(where)}")
-    cache.mkdir(parents=True, exist_ok=True)
-    part = stored.with_suffix(".part.npz")
-    np.savez(part, x_train=images["train"], y_train=labels["train"], x_test=images["test"], y_test=labels["test"])
-    part.replace(stored)
-    return images["train"], labels["train"], images["test"], labels["test"]
 
 
 def step_generator(seed: int, step: int, stream: int = 0) -> torch.Generator:

@@ -46,6 +46,9 @@ class DGCConv2d(nn.Module):
         ValueError: The density is outside (0, 1], or the heads do not divide the output channels.
     """
 
+    #: Weight of `penalty` in the loss, as in the authors' code.
+    PENALTY_WEIGHT = 1e-5
+
     def __init__(
         self,
         in_channels: int,

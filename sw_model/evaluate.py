@@ -1,4 +1,4 @@
-"""Accuracy and gating of a quantised network: `python -m sw_model.evaluate --data FOLDER`.
+"""Accuracy and gating of a quantised network: `python -m sw_model.evaluate --data digits|FOLDER`.
 
 Three accuracies of the same checkpoint are given: gated, base-only (no decision fires) and all-fire. The last two are
 no baselines, since the network was trained with its gates. Sparsities are counted on all images evaluated; whether the
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from . import accounting
 from .checkpoint import DEFAULT_CHECKPOINT, load
-from .data import DataError, load_cifar10
+from .data import DIGITS, DataError, DataSet, load_data
 from .images import default_images
 from .int_accuracy import Gating
 from .int_model import IntNetwork
@@ -87,20 +87,19 @@ def gating_table(figures: dict[str, Any]) -> Table:
     return table
 
 
-def held_out(folder: Path, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the test images and labels of a data folder, or the first ones of them."""
-    _, _, images, labels = load_cifar10(folder)
-    count = len(images) if limit is None else limit
-    if not 1 <= count <= len(images):
-        raise ValueError(f"limit must be 1 to {len(images)}, not {limit}")
-    return images[:count], labels[:count]
+def held_out(data: DataSet, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test images and labels of a data set, or the first ones of them."""
+    count = len(data.test) if limit is None else limit
+    if not 1 <= count <= len(data.test):
+        raise ValueError(f"limit must be 1 to {len(data.test)}, not {limit}")
+    return data.test[:count].numpy(), data.test_labels[:count].numpy()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate a checkpoint; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sw_model.evaluate", description="Evaluate a quantised network.")
     parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="safetensors file")
-    parser.add_argument("--data", type=Path, required=True, help="folder with CIFAR-10, see sw_model/data.py")
+    parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="file that the figures are written to")
@@ -109,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.workers < 1:
             raise ValueError(f"--workers must be at least 1, not {args.workers}")
         net = load(args.checkpoint)
-        images, labels = held_out(args.data, args.limit)
+        images, labels = held_out(load_data(args.data), args.limit)
         results = evaluate_all(Task(net, None, images, labels), args.workers)
         figures = as_json(net, results["gated"].gating)
         figures["accuracy"] = {

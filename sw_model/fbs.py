@@ -39,6 +39,9 @@ class FBSConv2d(nn.Module):
         ValueError: The density is outside (0, 1].
     """
 
+    #: Weight of `penalty` in the loss, as in a published PyTorch version.
+    PENALTY_WEIGHT = 1e-8
+
     def __init__(
         self,
         in_channels: int,

@@ -1,8 +1,10 @@
 """Losses of the contrastive phase and of the thresholds."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,13 +23,42 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
         temperature: t > 0.
 
     Returns:
-        Scalar, float32.
+        Scalar, at least float32.
     """
     n = len(z1)
-    z = F.normalize(torch.cat([z1, z2]).float(), dim=1)
+    z = torch.cat([z1, z2])
+    z = F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
     logits = (z @ z.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), float("-inf"))
     partner = torch.arange(2 * n, device=z.device).roll(n)
     return F.cross_entropy(logits, partner)
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenation over the processes. torch's own, with gradients, is deprecated in favour of a private module."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        parts = [torch.empty_like(z) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, z.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather_batch(z: Tensor) -> Tensor:
+    """Concatenate what all processes hold, (n, D) each, in the order of their ranks; alone, z itself.
+
+    Gradients flow back to every process's own part, summed over the processes. A loss of the joint batch that every
+    process computes so has, after the averaging of data-parallel training, the gradients of one process alone.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return z
+    gathered: Tensor = _AllGather.apply(z)
+    return gathered
 
 
 def threshold_penalty(thresholds: Iterable[Tensor], target: float, weight: float = 1e-2) -> Tensor:
@@ -36,7 +67,4 @@ def threshold_penalty(thresholds: Iterable[Tensor], target: float, weight: float
     The form is CGNet's. Its weight of 1e-4 suits long runs; 1e-2 settles within 200 steps. Where the normalised
     saliency is about Gaussian, the sparsity is Phi(target): 0.72 for 0.57.
     """
-    total = torch.zeros(())
-    for tau in thresholds:
-        total = total + (tau - target).square().sum()
-    return weight * total
+    return weight * torch.stack([(tau - target).square().sum() for tau in thresholds]).sum()

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,17 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from . import checkpoint, evaluate
-from .data import DataError, data_set_name, load_cifar10
+from .data import DIGITS, DataError, load_data
 from .gating import GatedConv2d
 from .int_builder import RealLayer, build_network
 from .int_model import IMAGE, IntNetwork
+from .machine import hardware
 from .parallel import FLOAT, Task, evaluate_all
 from .resnet import ResNet
 from .topology import resnet_plan
 
-__all__ = ["CLASSES", "main", "quantize", "real_layers", "restore_model"]
+__all__ = ["main", "quantize", "real_layers", "restore_model"]
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 #: Images that the activation scales are chosen on, the first of the training set.
 CALIBRATION_IMAGES = 512
 
@@ -109,7 +107,11 @@ def _weight_names(model: ResNet) -> dict[str, str]:
 
 @torch.no_grad()
 def quantize(
-    model: ResNet, calibration_images: Any, branch: int = 1, progress: Callable[[str], None] | None = None
+    model: ResNet,
+    calibration_images: Any,
+    branch: int = 1,
+    classes: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> IntNetwork:
     """Quantise a network to int8; its running statistics are taken as they are.
 
@@ -117,20 +119,20 @@ def quantize(
         model: The float network.
         calibration_images: (N, H, W, 3), uint8: clean training images, at least 512 for a network in earnest.
         branch: Whose base path gates, 1 or 2.
+        classes: Their names; numbers if not given.
         progress: Called with every layer's name.
 
     Returns:
         The integer network, with all that `restore_model` needs.
     """
     weights = _weight_names(model)
-    classes = CLASSES if model.fc.out_features == len(CLASSES) else range(model.fc.out_features)
     meta = {
         "network": dict(model.hparams),
         "width": model.hparams["width"],
         "groups": model.hparams["groups"],
         "gate_mode": model.hparams["gate_mode"],
         "branch": branch,
-        "classes": [str(name) for name in classes],
+        "classes": [str(name) for name in (classes or range(model.fc.out_features))],
         "mean": model.mean.flatten().tolist(),
         "std": model.std.flatten().tolist(),
         "weight_names": weights,
@@ -152,16 +154,6 @@ def restore_model(net: IntNetwork) -> ResNet:
     model = ResNet(**net.meta["network"])
     model.load_state_dict(state)
     return model.eval()
-
-
-def _hardware() -> str:
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -190,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     """Quantise a training checkpoint and evaluate it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sw_model.quantize", description="Quantise a trained network.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/last.ckpt")
-    parser.add_argument("--data", type=Path, required=True, help="folder with CIFAR-10, see sw_model/data.py")
+    parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
     parser.add_argument("--out", type=Path, default=checkpoint.DEFAULT_CHECKPOINT, help="safetensors file to write")
     parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
@@ -217,17 +209,17 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
     from .training import load_model
 
     start = time.monotonic()
-    model = load_model(args.checkpoint)
-    test_images, test_labels = evaluate.held_out(args.data, args.limit)
-    train_images = torch.from_numpy(load_cifar10(args.data)[0])
     torch.set_num_threads(args.workers)
+    model = load_model(args.checkpoint)
+    data = load_data(args.data)
+    test_images, test_labels = evaluate.held_out(data, args.limit)
     # Branch 1 last: the ordinary BatchNorms keep its statistics.
     for branch, batches in ((2, args.batches2), (1, args.batches)):
         if branch == 1 or model.gated_convs():
             print(f"BatchNorm statistics of branch {branch} over {batches} batches of 256", file=sys.stderr)
-            reestimate(model, train_images, branch, batches)
-    net = quantize(model, train_images[:CALIBRATION_IMAGES])
-    net.meta.update(training=_facts(args.checkpoint), data=data_set_name(args.data))
+            reestimate(model, data.train, branch, batches)
+    net = quantize(model, data.train[:CALIBRATION_IMAGES], classes=data.classes)
+    net.meta.update(training=_facts(args.checkpoint), data=data.name, image_size=data.size)
     checkpoint.save(args.out, net)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
     net = checkpoint.load(args.out)  # what is evaluated is what was written
@@ -239,7 +231,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
         "training": net.meta["training"],
         "batch_norm": {"batches": args.batches, "batches_branch2": args.batches2, "batch_size": 256},
         "calibration_images": CALIBRATION_IMAGES,
-        "hardware": _hardware(),
+        "hardware": hardware(),
         **_evaluate(Task(net, model, test_images, test_labels), args.workers),
         "wall_seconds": round(time.monotonic() - start, 1),
     }

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sw_model.dataset import CIFAR_MEAN, CIFAR_STD
 from sw_model.dgc import DGCConv2d
 from sw_model.fbs import FBSConv2d
 from sw_model.gating import BRANCHES, MODES, GatedConv2d
 
-MEAN = (0.4914, 0.4822, 0.4465)  # of the CIFAR-10 training images, RGB, in [0, 1]
-STD = (0.2470, 0.2435, 0.2616)
 #: Depth: channels of the first stage, blocks of each stage.
 STAGES = {10: (64, (1, 1, 1, 1)), 18: (64, (2, 2, 2, 2)), 20: (16, (3, 3, 3)), 34: (64, (3, 4, 6, 3))}
 STEMS = ("small", "large")
@@ -110,7 +109,8 @@ class ResNet(nn.Module):
         stem: "small" for images of about 32x32, "large" (7x7, max-pooling) for about 224x224.
 
     Attributes:
-        mean, std: Normalisation of the colours, (3, 1, 1); done here so that it can be folded into the stem.
+        mean, std: Normalisation of the colours, (3, 1, 1), CIFAR-10's until replaced; done here so that it can be
+            folded into the stem.
         hparams: The arguments, by name.
 
     Raises:
@@ -147,8 +147,8 @@ class ResNet(nn.Module):
         )  # fmt: skip
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(CIFAR_MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(CIFAR_STD).view(3, 1, 1))
         gate = Gate(groups=groups, slice_size=slice_size, mode=gate_mode, overlap=overlap, density=density)
         self.stage_channels = tuple(int(first * width) << i for i in range(len(self.stage_blocks)))
         ch = self.stage_channels[0]

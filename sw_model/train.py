@@ -1,44 +1,53 @@
-"""Train the gated network: contrastive phase, supervised phase, linear decay of the learning rate.
+"""Train a network: contrastive phase, supervised phase, linear decay of the learning rate, then quantisation.
 
-    python -m sw_model.train --run runs/full
+    python -m sw_model.train                                        # digits, which need no download
+    python -m sw_model.train --data FOLDER --run runs/full          # CIFAR or a folder of images
 
 The same command continues a run that was killed. The supervised phase has a constant learning rate and may be ended at
-any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay phase then takes the rate to zero.
+any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay phase then takes the rate to zero. Options
+that are not given have values that suit the data set.
 """
 
 import argparse
 import datetime
 import json
-import logging
-import math
-import platform
 import shlex
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-import lightning as L
 import torch
 
-from sw_model.data import DataError, data_set_name, load_cifar10
-from sw_model.gating import MODES
+from sw_model import quantize
+from sw_model.data import DIGITS, DataError, DataSet, load_data
+from sw_model.engine import PHASES, Phase, Settings, phase_facts, train_phase
+from sw_model.machine import hardware
+from sw_model.methods import METHODS
 from sw_model.resnet import ResNet
-from sw_model.schedule import linear_decay, warmup_constant
-from sw_model.training import (
-    Checkpointer,
-    ContrastiveModule,
-    PhaseModule,
-    Progress,
-    SupervisedModule,
-    TrainingData,
-    load_model,
-)
+from sw_model.training import load_model
 
-PHASES = ("contrastive", "supervised", "decay")
-WARMUP_STEPS = 50
 LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options
+
+#: Defaults: (of 32x32 images, of digits); those of folders of images follow from their size.
+DEFAULTS: dict[str, tuple[Any, Any]] = {
+    "run": (Path("runs/full"), Path("runs/digits")),
+    "width": (1.0, 0.5),
+    "quantize": (False, True),
+    "contrastive_epochs": (1, 8),
+    "contrastive_size": (24, 16),
+    "contrastive_batch": (128, 128),
+    "contrastive_lr": (0.06, 0.06),
+    "contrastive_target": (0.57, 0.57),
+    "supervised_epochs": (3, 12),
+    "supervised_size": (24, 16),
+    "supervised_batch": (64, 64),
+    "supervised_lr": (0.06, 0.06),
+    "supervised_target": (0.2, 0.57),
+    "decay_epochs": (1, 4),
+    "decay_size": (32, 16),
+    "decay_batch": (64, 64),
+}
 
 
 class UsageError(Exception):
@@ -53,37 +62,42 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
+def default(name: str) -> str:
+    """Text of an option's defaults, for its help."""
+    usual, digits = DEFAULTS[name]
+    return f"default: {usual}" + (f", of digits {digits}" if digits != usual else "")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = Parser(
         prog="python -m sw_model.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--run", type=Path, default=Path("runs/full"), help="folder of checkpoints and logs (default: %(default)s)")
-    add("--data", type=Path, default=Path("data"), help="folder with CIFAR-10 (default: %(default)s)")
-    add("--seed", type=int, default=1)
+    add("--data", default=DIGITS, help="digits, or a folder, see sw_model/data.py (default: %(default)s)")
+    add("--run", type=Path, help=f"folder of checkpoints and logs ({default('run')})")
+    add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
+    add("--quantize", action=argparse.BooleanOptionalAction, help=f"quantise and evaluate ({default('quantize')})")
     network = parser.add_argument_group("network")
-    network.add_argument("--width", type=float, default=1.0, help="multiplier of the channel counts")
-    network.add_argument("--groups", type=int, default=4, help="gating groups G")
-    network.add_argument("--slice-size", type=int, default=8, help="output channels that share a decision")
-    network.add_argument("--gate-mode", default="slice", help=f"one of {', '.join(MODES)}")
-    defaults = (
-        ("contrastive", 1, 24, 128, 0.06, 0.57),
-        ("supervised", 3, 24, 64, 0.06, 0.2),
-        ("decay", 1, 32, 64, None, None),
+    network.add_argument("--method", default="scdg", help=f"one of {', '.join(METHODS)} (default: %(default)s)")
+    network.add_argument("--width", type=float, help=f"multiplier of the channel counts ({default('width')})")
+    network.add_argument("--depth", type=int, default=18, help="of the ResNet: 10, 18, 20 or 34 (default: %(default)s)")
+    network.add_argument("--groups", type=int, default=4, help="gating groups G (default: %(default)s)")
+    network.add_argument(
+        "--slice-size", type=int, default=8, help="output channels that share a decision in SCDG (default: %(default)s)"
     )
-    for phase, epochs, size, batch, lr, target in defaults:
+    network.add_argument("--density", type=float, help="share of channels kept, in FBS (default: 0.62) and DGC (0.47)")
+    for phase in PHASES:
         group = parser.add_argument_group(f"{phase} phase")
-        group.add_argument(f"--{phase}-epochs", type=float, default=epochs, help="default: %(default)s")
-        group.add_argument(f"--{phase}-size", type=int, default=size, help="height of the crops (default: %(default)s)")
-        group.add_argument(f"--{phase}-batch", type=int, default=batch, help="images in a batch (default: %(default)s)")
-        if lr is not None:
-            group.add_argument(
-                f"--{phase}-lr", type=float, default=lr, help="peak learning rate (default: %(default)s)"
-            )
-            group.add_argument(
-                f"--{phase}-target", type=float, default=target, help="T of the thresholds (default: %(default)s)"
-            )
+        for name, kind, text in (
+            ("epochs", float, "passes over the images, need not be whole"),
+            ("size", int, "height of the crops"),
+            ("batch", int, "images in a batch"),
+            ("lr", float, "peak learning rate"),
+            ("target", float, "T of the thresholds"),
+        ):
+            if f"{phase}_{name}" in DEFAULTS:
+                group.add_argument(f"--{phase}-{name}", type=kind, help=f"{text} ({default(f'{phase}_{name}')})")
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
     add("--steps", type=int, help="at most this many steps of each phase, for a trial")
@@ -91,7 +105,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--decay-from", type=Path, metavar="CKPT", help="only the decay phase, from this training checkpoint")
     add("--save-every", type=float, default=300, metavar="S", help="seconds between saves (default: %(default)s)")
     add("--compile", action="store_true", help="compile the network: minutes to start, then a quarter faster")
+    add("--accelerator", default="cpu", help="cpu, gpu or auto (default: %(default)s)")
+    add("--devices", type=int, default=1, help="devices trained on together by DDP (default: %(default)s)")
+    add("--threads", type=int, default=1, help="threads of this process on the CPU (default: %(default)s)")
     return parser
+
+
+def fill(args: argparse.Namespace) -> None:
+    """Give the options that were left out the values that suit the data set."""
+    for name, values in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, values[args.data == DIGITS])
 
 
 def check(args: argparse.Namespace) -> None:
@@ -100,22 +124,35 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UsageError: Names the option and what is allowed.
     """
+    if args.method not in METHODS:
+        raise UsageError(f"--method must be one of {', '.join(METHODS)}, not {args.method!r}")
     for phase in PHASES:
         if not getattr(args, f"{phase}_epochs") >= 0:
             raise UsageError(f"--{phase}-epochs must be at least 0, not {getattr(args, f'{phase}_epochs')}")
-        if not 8 <= getattr(args, f"{phase}_size") <= 32:
-            raise UsageError(f"--{phase}-size must be between 8 and 32, not {getattr(args, f'{phase}_size')}")
         if getattr(args, f"{phase}_batch") < 2:
             raise UsageError(f"--{phase}-batch must be at least 2, not {getattr(args, f'{phase}_batch')}")
-    if args.steps is not None and args.steps < 1:
-        raise UsageError(f"--steps must be at least 1, not {args.steps}")
-    if args.seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {args.seed}")
+    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    if args.accelerator not in ("cpu", "gpu", "auto"):
+        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
     if args.decay_at is not None:
         try:
             datetime.time.fromisoformat(args.decay_at)
         except ValueError:
             raise UsageError(f"--decay-at must be a time HH:MM, not {args.decay_at!r}") from None
+
+
+def check_sizes(args: argparse.Namespace, data: DataSet) -> None:
+    """Refuse crops that the images do not allow."""
+    for phase in PHASES:
+        size = getattr(args, f"{phase}_size")
+        if not 8 <= size <= data.size:
+            raise UsageError(f"--{phase}-size must be between 8 and {data.size}, not {size}")
+        batch = getattr(args, f"{phase}_batch")
+        if batch > len(data.train):
+            raise UsageError(f"--{phase}-batch must be at most {len(data.train)}, not {batch}")
 
 
 def deadline(clock: str, started: float) -> float:
@@ -125,94 +162,51 @@ def deadline(clock: str, started: float) -> float:
     return moment if moment > started else moment + 86400
 
 
-def phase_facts(path: Path) -> dict[str, Any]:
-    """Facts of a phase's checkpoint; empty if there is none."""
-    if not path.is_file():
-        return {}
-    facts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["facts"]
-    return facts
-
-
-def make_module(args: argparse.Namespace, phase: str, model: ResNet, total: int) -> PhaseModule:
-    """The Lightning module of one phase."""
-    lr, target = peak(args, phase)
-    kind = ContrastiveModule if phase == "contrastive" else SupervisedModule
-
-    def factor(step: int) -> float:
-        return linear_decay(step, total) if phase == "decay" else warmup_constant(step, WARMUP_STEPS)
-
-    return kind(model, lr, factor, target=target, compiled=args.compile)
-
-
-def peak(args: argparse.Namespace, phase: str) -> tuple[float, float]:
-    """Peak learning rate and target T of a phase; the decay goes on with those of the supervised phase."""
-    if phase == "contrastive":
-        return args.contrastive_lr, args.contrastive_target
-    return args.supervised_lr, args.supervised_target
-
-
-def train_phase(args: argparse.Namespace, phase: str, model: ResNet, data: tuple[torch.Tensor, torch.Tensor]) -> bool:
-    """Train one phase, or what is left of it; the network of its checkpoint ends up in `model`.
-
-    Returns:
-        Whether the phase is complete (False: it was interrupted).
-    """
-    path = args.run / f"{phase}.ckpt"
-    facts = phase_facts(path)
-    size, batch_size = getattr(args, f"{phase}_size"), getattr(args, f"{phase}_batch")
-    total = math.ceil(getattr(args, f"{phase}_epochs") * len(data[0]) / batch_size)
-    total = min(total, args.steps or total)
-    if total == 0:
-        return True
-    if facts.get("complete"):
-        model.load_state_dict(load_model(path).state_dict())
-        print(f"{phase}: complete after {facts['steps']} steps", flush=True)
-        return True
-    started = facts.get("started", time.time())
-    module = make_module(args, phase, model.train(), total)
-    module.facts.update(started=started, phase=phase, size=size, batch_size=batch_size, total_steps=total)
-
-    def stop() -> bool:
-        if phase != "supervised":
-            return False
-        late = args.decay_at is not None and time.time() >= args.stop_time
-        return late or (args.run / "decay-now").exists()
-
-    trainer = L.Trainer(
-        accelerator="cpu",
-        devices=1,
-        precision="bf16-mixed",
-        max_steps=total,
-        max_epochs=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[
-            Progress(phase, args.run / "log.jsonl", total, batch_size, show=lambda s: print(s, flush=True)),
-            Checkpointer(path, total, args.save_every, stop),
-        ],
+def make_phase(args: argparse.Namespace, name: str) -> Phase:
+    """What the options say about a phase; the decay goes on with rate and target of the supervised phase."""
+    like = "supervised" if name == "decay" else name
+    return Phase(
+        name=name,
+        epochs=getattr(args, f"{name}_epochs"),
+        size=getattr(args, f"{name}_size"),
+        batch_size=getattr(args, f"{name}_batch"),
+        lr=getattr(args, f"{like}_lr"),
+        target=getattr(args, f"{like}_target"),
+        schedule="linear" if name == "decay" else "constant",
     )
-    batches = TrainingData(*data, phase, size, batch_size, args.seed)
-    trainer.fit(module, batches, ckpt_path=str(path) if facts else None, weights_only=True)
-    return bool(module.facts.get("complete"))
 
 
-def write_summary(args: argparse.Namespace, command: str) -> None:
+def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
+    """The network that the options and the data set ask for, untrained or from a checkpoint."""
+    try:
+        if args.decay_from is not None:
+            return load_model(args.decay_from)
+        model = ResNet(
+            args.width, args.depth, args.groups, args.slice_size, num_classes=len(data.classes), density=args.density,
+            stem=data.stem, **METHODS[args.method].network,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    model.mean.copy_(torch.tensor(data.mean).view(3, 1, 1))
+    model.std.copy_(torch.tensor(data.std).view(3, 1, 1))
+    return model
+
+
+def write_summary(args: argparse.Namespace, data: DataSet, command: str) -> None:
     """Write `summary.json`: what was run, phase by phase."""
     phases: dict[str, Any] = {}
-    for phase in PHASES:
-        facts = phase_facts(args.run / f"{phase}.ckpt")
+    for name in PHASES:
+        facts = phase_facts(args.run / f"{name}.ckpt")
         if facts:
             images = facts["steps"] * facts["batch_size"]
-            lr, target = peak(args, phase)
-            phases[phase] = {
+            phase = make_phase(args, name)
+            phases[name] = {
                 "steps": facts["steps"],
-                "epochs": round(images / 50_000, 3),
+                "epochs": round(images / len(data.train), 3),
                 "batch_size": facts["batch_size"],
                 "image_size": facts["size"],
-                "peak_lr": lr,
-                "target": target,
+                "peak_lr": phase.lr,
+                "target": phase.target,
                 "wall_seconds": round(facts["seconds"], 1),
                 "images_per_second": round(images / facts["seconds"], 1),
                 "sparsity": facts["sparsity"],
@@ -222,54 +216,61 @@ def write_summary(args: argparse.Namespace, command: str) -> None:
         "command": command,
         "launches": [json.loads(line) for line in (args.run / LAUNCHES).read_text().splitlines()],
         "seed": args.seed,
-        "data_set": data_set_name(args.data),
-        "network": dict(width=args.width, groups=args.groups, slice_size=args.slice_size, gate_mode=args.gate_mode),
+        "data_set": data.name,
+        "network": dict(method=args.method, width=args.width, depth=args.depth, groups=args.groups,
+                        slice_size=args.slice_size),
         "regulariser": 1e-2,
         "weight_decay": 5e-4,
         "optimiser": "SGD, Nesterov momentum 0.9",
         "precision": "bf16 autocast",
         "phases": phases,
         "wall_seconds": round(sum(p["wall_seconds"] for p in phases.values()), 1),
-        "hardware": f"{processor()}, {torch.get_num_threads()} thread",
+        "hardware": hardware(),
         "torch": torch.__version__,
-    }
+    }  # fmt: skip
     part = args.run / "summary.part"
     part.write_text(json.dumps(summary, indent=1) + "\n")
     part.replace(args.run / "summary.json")
 
 
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
 def train(args: argparse.Namespace, command: str) -> int:
-    """Run all phases that are not complete; returns the exit status."""
+    """Run all phases that are not complete, and quantise; returns the exit status."""
+    data = load_data(args.data)
+    check_sizes(args, data)
     torch.manual_seed(args.seed)
-    try:
-        if args.decay_from is not None:
-            model = load_model(args.decay_from)
-        else:
-            model = ResNet(args.width, 18, args.groups, args.slice_size, args.gate_mode)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    x_train, y_train, _, _ = load_cifar10(args.data)
+    model = make_model(args, data)
     args.run.mkdir(parents=True, exist_ok=True)
     with (args.run / LAUNCHES).open("a") as file:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         file.write(json.dumps({"time": now, "command": command}) + "\n")
     if args.decay_at is not None:
         args.stop_time = start_time(args)
-    data = torch.from_numpy(x_train), torch.from_numpy(y_train)
-    for phase in PHASES if args.decay_from is None else PHASES[-1:]:
-        if not train_phase(args, phase, model, data):
+
+    def stop() -> bool:
+        late = args.decay_at is not None and time.time() >= args.stop_time
+        return late or (args.run / "decay-now").exists()
+
+    settings = Settings(
+        run=args.run, seed=args.seed, steps=args.steps, save_every=args.save_every, compiled=args.compile,
+        accelerator=args.accelerator, devices=args.devices,
+    )  # fmt: skip
+    for name in PHASES if args.decay_from is None else PHASES[-1:]:
+        never = name != "supervised"
+        if not train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop):
             return 130
-        write_summary(args, command)
-    return 0
+        write_summary(args, data, command)
+    return finish(args) if args.quantize else 0
+
+
+def finish(args: argparse.Namespace) -> int:
+    """Quantise and evaluate the network of the last phase that was trained; returns the exit status."""
+    last = next(path for name in reversed(PHASES) if (path := args.run / f"{name}.ckpt").exists())
+    out, results = args.run / "network.safetensors", args.run / "results.json"
+    status = quantize.main(["--checkpoint", str(last), "--data", str(args.data), "--out", str(out),
+                            "--results", str(results), "--workers", str(args.threads)])  # fmt: skip
+    if not status:
+        print(f"network: {out}\nresults: {results}", flush=True)
+    return status
 
 
 def start_time(args: argparse.Namespace) -> float:
@@ -282,13 +283,12 @@ def start_time(args: argparse.Namespace) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning.*")
     try:
         args = build_parser().parse_args(argv)
+        fill(args)
         check(args)
-        return train(args, shlex.join(["python", "-m", "sw_model.train", *(argv or sys.argv[1:])]))
+        torch.set_num_threads(args.threads)
+        return train(args, shlex.join(["python", "-m", "sw_model.train", *(sys.argv[1:] if argv is None else argv)]))
     except (DataError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,6 @@
-"""Lightning modules of the three phases, their data, and checkpoints that survive a kill."""
+"""Lightning modules of contrastive and supervised training, the same for every method."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +8,18 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics.functional.classification import multiclass_accuracy
 
-from sw_model.augment import contrastive_view, crop_flip
-from sw_model.data import batch_indices, step_generator
-from sw_model.losses import nt_xent, threshold_penalty
+from sw_model.batches import Batch
+from sw_model.dgc import DGCConv2d
+from sw_model.losses import gather_batch, nt_xent, threshold_penalty
 from sw_model.resnet import ResNet
 
-Batch = tuple[Tensor, Tensor]
+__all__ = ["ContrastiveModule", "PhaseModule", "SupervisedModule", "load_model"]
+
+#: With a wanted sparsity, T is adjusted every so many steps, by so much per unit of sparsity and step. The thresholds
+#: follow T within about 80 steps and the sparsity has a slope of 0.34 in T, so this is close to critical damping.
+ADJUST_EVERY, ADJUST_RATE = 10, 0.005
 
 
 class PhaseModule(L.LightningModule):
@@ -29,8 +31,16 @@ class PhaseModule(L.LightningModule):
         lr_factor: Factor of the peak rate at a step.
         weight_decay: Of convolution and linear weights; thresholds, biases and BatchNorm have none.
         target: T of the thresholds.
+        sparsity: Output-weighted sparsity of the training batches to which T is adjusted; None leaves T as it is.
         compiled: Whether the encoder is compiled (slow to start, a quarter faster).
+
+    Attributes:
+        facts: What is kept in the checkpoint about the phase: T, and what the callbacks add.
+        latest: Figures of the last step, for the log.
     """
+
+    #: Whether DGC prunes more and more channels in this phase; it prunes all it shall in the other.
+    ramp = False
 
     def __init__(
         self,
@@ -39,16 +49,17 @@ class PhaseModule(L.LightningModule):
         lr_factor: Callable[[int], float],
         weight_decay: float = 5e-4,
         target: float = 0.57,
+        sparsity: float | None = None,
         compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.peak_lr, self.lr_factor = lr, lr_factor
-        self.weight_decay, self.target = weight_decay, target
+        self.weight_decay, self.sparsity = weight_decay, sparsity
         self.encode: Callable[[Tensor, int], Tensor] = model.features
         if compiled:
             self.encode = torch.compile(model.features, dynamic=False)
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {"target": target}
         self.latest: dict[str, float] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -61,15 +72,33 @@ class PhaseModule(L.LightningModule):
         return torch.optim.SGD(groups, lr=self.peak_lr, momentum=0.9, nesterov=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the step's learning rate."""
+        """Set the step's learning rate, and how far DGC's ramp has come."""
+        step = self.trainer.global_step
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.peak_lr * self.lr_factor(self.trainer.global_step)
+            group["lr"] = self.peak_lr * self.lr_factor(step)
+        for conv in self.model.channel_convs().values():
+            if isinstance(conv, DGCConv2d):
+                conv.progress = step / self.trainer.max_steps if self.ramp else 1.0
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move T towards the one that gives the wanted sparsity; before the step ends, so that a save has it."""
+        step = self.trainer.global_step
+        # The thresholds cannot follow any more when the learning rate has come close to zero.
+        followed = step % ADJUST_EVERY == 0 and self.lr_factor(step) > 0.1
+        if self.sparsity is not None and followed and self.model.gated_convs():
+            # All processes must agree on T.
+            found = self.trainer.strategy.reduce(torch.tensor(self.model.sparsity()["output"]), reduce_op="mean")
+            self.facts["target"] += ADJUST_EVERY * ADJUST_RATE * (self.sparsity - float(found))
 
     def regularised(self, loss: Tensor) -> Tensor:
-        """The task's loss plus the pull of the thresholds."""
-        taus = [conv.tau for conv in self.model.gated_convs().values()]
+        """The task's loss plus the method's own: the pull of the thresholds, or the size of the saliencies."""
         self.latest["loss"] = loss.detach().item()
-        return loss + threshold_penalty(taus, self.target) if taus else loss
+        taus = [conv.tau for conv in self.model.gated_convs().values()]
+        if taus:
+            loss = loss + threshold_penalty(taus, self.facts["target"])
+        for conv in self.model.channel_convs().values():
+            loss = loss + conv.PENALTY_WEIGHT * conv.penalty
+        return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the facts of the run."""
@@ -77,15 +106,20 @@ class PhaseModule(L.LightningModule):
         checkpoint["facts"] = dict(self.facts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue to count the phase's time where it was saved."""
-        self.facts = dict(checkpoint["facts"])
+        """Continue with the phase's time, and with T where it is adjusted, as they were saved."""
+        target = self.facts["target"]
+        self.facts.update(checkpoint["facts"])
+        if self.sparsity is None:
+            self.facts["target"] = target
 
 
 class ContrastiveModule(PhaseModule):
     """CDG's contrastive phase: SimCLR whose view 1 is gated through branch 1 and view 2 through branch 2.
 
-    The encoder runs once per view, so that BatchNorm sees one view at a time.
+    The encoder runs once per view, so that BatchNorm sees one view at a time. Negatives come from all processes.
     """
+
+    ramp = True
 
     def __init__(self, model: ResNet, *args: Any, temperature: float = 0.5, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
@@ -96,8 +130,8 @@ class ContrastiveModule(PhaseModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """NT-Xent of the two views of a batch."""
-        z = [self.projector(self.encode(view, branch)) for branch, view in enumerate(batch, start=1)]
+        """NT-Xent of the two views of the joint batch."""
+        z = [gather_batch(self.projector(self.encode(view, branch))) for branch, view in enumerate(batch, start=1)]
         return self.regularised(nt_xent(z[0], z[1], self.temperature))
 
 
@@ -112,146 +146,9 @@ class SupervisedModule(PhaseModule):
         """Cross entropy with label smoothing."""
         images, labels = batch
         logits = self.model.fc(self.encode(images, 1)).float()
-        self.latest["accuracy"] = (logits.argmax(1) == labels).float().mean().item()
+        top1 = multiclass_accuracy(logits.detach(), labels, num_classes=logits.shape[1], average="micro")
+        self.latest["accuracy"] = top1.item()
         return self.regularised(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing))
-
-
-class StepBatches(IterableDataset[Batch]):
-    """Batches of the steps `start()`, `start() + 1`, ...; each a function of (seed, step)."""
-
-    def __init__(self, make: Callable[[int], Batch], start: Callable[[], int]) -> None:
-        self.make, self.start = make, start
-
-    def __iter__(self) -> Iterator[Batch]:
-        step = self.start()
-        while True:
-            yield self.make(step)
-            step += 1
-
-
-class TrainingData(L.LightningDataModule):
-    """Augmented training batches of one phase, continuing at the trainer's global step.
-
-    Args:
-        images: (N, 32, 32, 3) uint8.
-        labels: (N,) int64.
-        phase: "contrastive" gives (view 1, view 2), any other phase (images, labels).
-        size: Height and width of the crops.
-        batch_size: Images in a batch.
-        seed: Of order and augmentation; phases with the same seed differ.
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, phase: str, size: int, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.images, self.labels, self.phase = images, labels, phase
-        self.size, self.batch_size = size, batch_size
-        self.seed = seed * 16 + ("contrastive", "supervised", "decay").index(phase)
-
-    def batch(self, step: int) -> Batch:
-        """The batch of one step."""
-        chosen = batch_indices(self.seed, step, self.batch_size, len(self.images))
-        images, generator = self.images[chosen], step_generator(self.seed, step)
-        if self.phase == "contrastive":
-            return contrastive_view(images, self.size, generator), contrastive_view(images, self.size, generator)
-        pad = 2 if self.size == images.shape[1] else 0
-        return crop_flip(images, self.size, pad, generator), self.labels[chosen]
-
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Endless batches from the global step on; the trainer's `max_steps` ends them."""
-        trainer = self.trainer
-        assert trainer is not None
-        return DataLoader(StepBatches(self.batch, lambda: trainer.global_step), batch_size=None)
-
-
-class Checkpointer(L.Callback):
-    """Saves model, optimiser and step every few minutes and at the phase's end, never leaving half a file.
-
-    Also ends the phase early when `stop` says so; a phase that ended, early or not, is marked complete.
-
-    Args:
-        path: The phase's checkpoint file.
-        total_steps: Steps of the phase.
-        every_seconds: Time between two saves.
-        stop: Asked after every step.
-    """
-
-    def __init__(
-        self, path: Path, total_steps: int, every_seconds: float = 300, stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        self.path, self.total_steps, self.every, self.stop = path, total_steps, every_seconds, stop
-        self.saved = time.monotonic()
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Save when it is time."""
-        assert isinstance(pl_module, PhaseModule)
-        now = time.monotonic()
-        facts = pl_module.facts
-        facts["steps"] = trainer.global_step
-        facts["complete"] = trainer.global_step >= self.total_steps or self.stop()
-        if facts["complete"] or now - self.saved >= self.every:
-            facts["seconds"] = facts.get("seconds", 0.0) + now - self.saved
-            self.saved = now
-            facts["sparsity"] = pl_module.model.sparsity()
-            part = self.path.with_suffix(".part")
-            trainer.save_checkpoint(part)
-            part.replace(self.path)
-        if facts["complete"]:
-            trainer.should_stop = True
-
-
-class Progress(L.Callback):
-    """A line with loss, sparsity, images per second and time left; the same figures as JSON lines in a file.
-
-    Args:
-        phase: Name of the phase.
-        log: File the figures are appended to.
-        total_steps: Steps of the phase.
-        batch_size: Images in a batch.
-        every_steps: Steps between two lines.
-        show: Prints the line.
-    """
-
-    def __init__(
-        self,
-        phase: str,
-        log: Path,
-        total_steps: int,
-        batch_size: int,
-        every_steps: int = 10,
-        show: Callable[[str], None] = print,
-    ) -> None:
-        self.phase, self.log_file, self.total, self.batch = phase, log, total_steps, batch_size
-        self.every, self.show = every_steps, show
-        self.mark: tuple[float, int] | None = None
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Report every few steps; the first step is left out of the rate, because it compiles."""
-        assert isinstance(pl_module, PhaseModule)
-        now, step = time.monotonic(), trainer.global_step
-        if self.mark is None:
-            self.mark = (now, step)
-        elif step % self.every == 0 or step >= self.total:
-            rate = (step - self.mark[1]) / (now - self.mark[0])
-            self.mark = (now, step)
-            left = (self.total - step) / rate
-            sparsity = pl_module.model.sparsity()
-            taus = [conv.tau.detach() for conv in pl_module.model.gated_convs().values()]
-            row = {
-                "phase": self.phase,
-                "step": step,
-                "lr": trainer.optimizers[0].param_groups[0]["lr"],
-                **pl_module.latest,
-                "sparsity": sparsity,
-                "tau": torch.cat(taus).mean().item() if taus else None,
-                "images_per_second": rate * self.batch,
-            }
-            with self.log_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            figures = " ".join(f"{k} {v:.3f}" for k, v in pl_module.latest.items())
-            self.show(
-                f"{self.phase} {step}/{self.total} {figures} sparsity {sparsity['output']:.3f} "
-                f"(MAC {sparsity['mac']:.3f}) {rate * self.batch:.1f} img/s, {left / 60:.1f} min left"
-            )
 
 
 def load_model(path: str | Path) -> ResNet:

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from sw_model import accounting, checkpoint, evaluate, int_accuracy, parallel
+from sw_model import data as data_module
+from sw_model.dataset import DataSet
 from sw_model.images import default_images
 from sw_model.int_model import random_network
 from sw_model.resnet import ResNet
@@ -69,19 +71,19 @@ def test_chunk_size(net):
     assert int_accuracy.chunk_size(random_network(width=0.25, blocks=1, groups=2)) == 8
 
 
-def write_data(folder):
-    """A data folder in the original's format, of six photographs."""
-    import pickle
+@pytest.fixture
+def data(monkeypatch):
+    """Six photographs in place of every data set that exists."""
+    photos, labels = torch.from_numpy(PHOTOS), torch.arange(6)
+    six = DataSet(
+        name="six", classes=("a", "b"), train=photos, train_labels=labels, test=photos, test_labels=labels
+    )
+    monkeypatch.setattr(evaluate, "load_data", lambda source: six if source == "six" else data_module.load_data(source))
 
-    flat = PHOTOS.transpose(0, 3, 1, 2).reshape(6, -1)
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        (folder / name).write_bytes(pickle.dumps({b"data": flat, b"labels": [0, 1, 2, 3, 4, 5]}))
 
-
-def test_main(net, tmp_path, capsys):
-    write_data(tmp_path)
+def test_main(net, data, tmp_path, capsys):
     checkpoint.save(tmp_path / "net.safetensors", net)
-    options = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", str(tmp_path)]
+    options = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", "six"]
     assert evaluate.main([*options, "--limit", "3", "--json", str(tmp_path / "out.json")]) == 0
     assert "top-1 on 3 images: gated" in capsys.readouterr().out
     top1 = json.loads((tmp_path / "out.json").read_text())["accuracy"]
@@ -96,13 +98,12 @@ def test_main(net, tmp_path, capsys):
         (["--workers", "0"], "--workers must be at least 1, not 0"),
         (["--limit", "0"], "limit must be 1 to 6, not 0"),
         (["--limit", "7"], "limit must be 1 to 6, not 7"),
-        (["--data", "nowhere"], "data folder must hold"),
+        (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
     ],
 )
-def test_main_refuses_bad_input(net, tmp_path, capsys, options, message):
-    write_data(tmp_path)
+def test_main_refuses_bad_input(net, data, tmp_path, capsys, options, message):
     checkpoint.save(tmp_path / "net.safetensors", net)
-    good = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", str(tmp_path)]
+    good = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", "six"]
     assert evaluate.main([*good, *options]) == 2
     output = capsys.readouterr()
     assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1

@@ -4,7 +4,6 @@ import copy
 import functools
 import json
 import math
-import pickle
 import sys
 import types
 from fractions import Fraction
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from sw_model import bn_stats, checkpoint, int_ops, parallel, quantize
+from sw_model.dataset import DataSet
 from sw_model.images import PHOTOGRAPHS, default_images
 from sw_model.int_builder import integer_thresholds, quantize_weight, requantizer_parameters
 from sw_model.int_model import MODES
@@ -202,16 +202,36 @@ def test_other_gate_modes(gate_mode):
     assert torch.equal(logits["dense"], logits["gated"]) == (gate_mode == "dense")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "branch", "message"),
+    [
+        ({"gate_mode": "dgc"}, 1, "must be dense or gated by slice or channel and have the small stem, not dgc and sm"),
+        ({"stem": "large"}, 1, "must be dense or gated by slice or channel and have the small stem, not slice and la"),
+        ({"overlap": 50}, 2, "branch to quantise must be 1 where the overlap is 50"),
+    ],
+)
+def test_networks_that_the_engine_lacks(arguments, branch, message):
+    with pytest.raises(ValueError, match=message):
+        quantize.real_layers(ResNet(width=0.5, depth=10, **arguments).eval(), branch)
+
+
+def test_other_depths():
+    for depth, last in ((20, "conv4_6"), (34, "conv5_6")):
+        layers = quantize.real_layers(ResNet(width=0.5, depth=depth, slice_size=1).eval())
+        assert [layer.name for layer in layers][-2:] == [last, "fc"]
+
+
 def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys):
     """The whole way on a data folder of photographs, without the packages of training."""
-    flat = PHOTOS.transpose(0, 3, 1, 2).reshape(16, -1)
-    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        (tmp_path / name).write_bytes(pickle.dumps({b"data": flat, b"labels": [i % 10 for i in range(16)]}))
+    photos, labels = torch.from_numpy(PHOTOS), torch.arange(16) % 10
+    data = DataSet(name="photographs", classes=tuple("abcdefghij"), train=photos, train_labels=labels, test=photos,
+                   test_labels=labels)
+    monkeypatch.setattr(quantize, "load_data", lambda source: data)
     source = tmp_path / "last.ckpt"
     torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)
     training = types.SimpleNamespace(load_model=lambda path: copy.deepcopy(model))
     monkeypatch.setitem(sys.modules, "sw_model.training", training)
-    monkeypatch.setattr(bn_stats, "reestimate", functools.partial(bn_stats.reestimate, batch_size=32))
+    monkeypatch.setattr(bn_stats, "reestimate", functools.partial(bn_stats.reestimate, batch_size=16))
 
     out, results = tmp_path / "out.safetensors", tmp_path / "results" / "out.json"
     options = ["--checkpoint", str(source), "--data", str(tmp_path), "--out", str(out), "--results", str(results)]
@@ -220,7 +240,8 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
 
     figures, net = json.loads(results.read_text()), checkpoint.load(out)
     assert figures["training"] == net.meta["training"] == {"seed": 1, "path": "x"}
-    assert figures["data"] == "CIFAR-10" and figures["accuracy"]["images"] == 16
+    assert net.meta["classes"] == list("abcdefghij") and net.meta["image_size"] == 32
+    assert figures["data"] == "photographs" and figures["accuracy"]["images"] == 16
     correct = (net.run(PHOTOS).classes() == torch.arange(16) % 10).double().mean()
     assert figures["accuracy"]["int8"] == float(correct)
     restored = quantize.restore_model(net)

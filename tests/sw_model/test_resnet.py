@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sw_model.resnet import MEAN, STD, ResNet
+from sw_model.dataset import CIFAR_MEAN, CIFAR_STD
+from sw_model.resnet import ResNet
 
 
 def test_layers_are_named_in_execution_order():
@@ -34,7 +35,7 @@ def test_output_shape_and_normalisation(branch):
     seen = []
     model.conv1.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     model(x)
-    expected = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    expected = (x - torch.tensor(CIFAR_MEAN).view(3, 1, 1)) / torch.tensor(CIFAR_STD).view(3, 1, 1)
     assert torch.allclose(seen[0], expected)
 
 

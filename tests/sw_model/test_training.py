@@ -1,15 +1,16 @@
-"""The training command on a small network: resuming, stopping early, and bad input."""
+"""The training command: resuming, stopping early, and bad input."""
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
-from sw_model import train
-from sw_model.training import Progress, load_model
+from sw_model import engine, train
+from sw_model.callbacks import Progress
+from sw_model.dataset import DataSet
+from sw_model.training import load_model
 
-TINY = ["--width", "0.5", "--steps", "3", "--save-every", "0"]
+TINY = ["--data", "sixteen", "--width", "0.5", "--steps", "3", "--save-every", "0"]
 for phase in train.PHASES:
     TINY += [f"--{phase}-size", "8", f"--{phase}-batch", "4"]
 
@@ -28,10 +29,14 @@ class KilledAt(Progress):
 
 @pytest.fixture
 def data(monkeypatch, tmp_path):
-    """Sixteen random images in place of CIFAR-10; the working folder is empty."""
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 16)
-    monkeypatch.setattr(train, "load_cifar10", lambda folder: (x, y, x, y))
+    """Sixteen random images in place of every data set that exists; the working folder is empty."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (16, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (16,), generator=generator)
+    sixteen = DataSet(name="sixteen", classes=tuple("abcdefghij"), train=images, train_labels=labels, test=images,
+                      test_labels=labels)
+    load = train.load_data
+    monkeypatch.setattr(train, "load_data", lambda source: sixteen if source == "sixteen" else load(source))
     monkeypatch.chdir(tmp_path)
 
 
@@ -46,7 +51,7 @@ def state(path):
 def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
     assert run("--run", "unbroken") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(train, "Progress", KilledAt)
+        patch.setattr(engine, "Progress", KilledAt)
         with pytest.raises(Killed):
             run("--run", "broken")
     assert state(tmp_path / "broken" / "supervised.ckpt")["global_step"] == 2
@@ -60,7 +65,7 @@ def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
     assert [p["steps"] for p in summary["phases"].values()] == [3, 3, 3]
     assert summary["phases"]["decay"]["complete"] and summary["network"]["width"] == 0.5
     rows = [json.loads(line) for line in (tmp_path / "unbroken" / "log.jsonl").read_text().splitlines()]
-    assert [row["phase"] for row in rows] == list(train.PHASES)
+    assert [row["phase"] for row in rows if "loss" in row] == list(train.PHASES)
     assert run("--run", "broken") == 0  # complete: nothing is trained again
 
     model = load_model(tmp_path / "unbroken" / "decay.ckpt")
@@ -80,8 +85,9 @@ def test_supervised_phase_ends_on_request_and_decay_starts_from_any_checkpoint(d
 
 def test_thresholds_and_norms_have_no_weight_decay(data):
     args = train.build_parser().parse_args(TINY)
+    train.fill(args)
     model = train.ResNet(width=0.5)
-    optimiser = train.make_module(args, "supervised", model, 3).configure_optimizers()
+    optimiser = engine.make_module(train.make_phase(args, "supervised"), model, 3).configure_optimizers()
     plain = {id(p) for group in optimiser.param_groups if not group["weight_decay"] for p in group["params"]}
     decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
     assert {id(c.tau) for c in model.gated_convs().values()} < plain
@@ -98,28 +104,51 @@ def test_deadline_is_the_next_time_the_clock_shows():
     ("arguments", "message"),
     [
         (["--width", "0.3"], "width must be positive and make 64 * width a whole number, not 0.3"),
-        (["--gate-mode", "pixel"], "gate mode must be one of slice, channel, dense, not 'pixel'"),
+        (["--method", "x"], f"--method must be one of {', '.join(train.METHODS)}, not 'x'"),
+        (["--groups", "3"], "gating groups must be at least 2 and divide 64 and 64 channels, not 3"),
+        (["--slice-size", "3"], "slice size must divide the 16 channels of an output group, not 3"),
         (["--decay-epochs", "-1"], "--decay-epochs must be at least 0, not -1.0"),
         (["--decay-size", "64"], "--decay-size must be between 8 and 32, not 64"),
         (["--decay-batch", "1"], "--decay-batch must be at least 2, not 1"),
+        (["--decay-batch", "32"], "--decay-batch must be at most 16, not 32"),
         (["--steps", "0"], "--steps must be at least 1, not 0"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
+        (["--devices", "0"], "--devices must be at least 1, not 0"),
+        (["--accelerator", "abacus"], "--accelerator must be cpu, gpu or auto, not 'abacus'"),
         (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
         (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
         (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
         (["--decay-from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(data, capsys, arguments, message):
-    assert train.main(arguments) == 2
+def test_bad_input_is_one_line_and_status_2(data, capsys, tmp_path, arguments, message):
+    sizes = [word for phase in train.PHASES for word in (f"--{phase}-batch", "8")]
+    assert train.main(["--data", "sixteen", *sizes, *arguments]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_data_is_one_line_and_status_2(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert train.main(["--width", "0.5", "--data", "nowhere"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: data folder must hold") and error.count("\n") == 1
+    assert error.startswith("error: data must be 'digits' or a folder") and error.count("\n") == 1
+
+
+def test_defaults_suit_the_data_set(data):
+    digits, other = (train.build_parser().parse_args(["--data", name]) for name in ("digits", "sixteen"))
+    train.fill(digits)
+    train.fill(other)
+    assert (digits.width, digits.contrastive_size, digits.quantize) == (0.5, 16, True)
+    assert (other.width, other.contrastive_size, other.quantize) == (1.0, 24, False)
+
+
+@pytest.mark.parametrize("method", ["dense", "cdg50", "fbs", "dgc"])
+def test_every_method_trains(data, tmp_path, method):
+    assert run("--run", "r", "--method", method, "--steps", "1", "--depth", "10") == 0
+    model = load_model(tmp_path / "r" / "decay.ckpt")
+    assert model.hparams | train.METHODS[method].network == model.hparams
+    assert model.fc.weight.isfinite().all()
 
 
 def test_load_model_wrong(tmp_path):

@@ -1,0 +1,20 @@
+"""What a results file says about the machine."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+__all__ = ["hardware"]
+
+
+def hardware() -> str:
+    """Processor, cores, threads in use, and the accelerator if there is one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    text = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{text}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else text
