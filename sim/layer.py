@@ -165,7 +165,7 @@ def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str],
     for mode in modes:
         variant, whole, compiled = _variant(layer, gated, mode, masks)
         for first in range(0, len(gated.ifmap), batch):
-            tap = _cut(whole, slice(first, first + batch))
+            tap = cut_tap(whole, slice(first, first + batch))
             program = compile_layer(variant, tap.ifmap, tap.residual, params, compiled,
                                     masks=tap.decision if compiled == "forced" else None)
             decision = tap.decision if layer.gated else None
@@ -174,7 +174,8 @@ def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str],
             yield Pass(variant, mode, first, run, tap, count)
 
 
-def _cut(tap: Tap, images: slice) -> Tap:
+def cut_tap(tap: Tap, images: slice) -> Tap:
+    """Return a tap of some of its images."""
     def part(value: torch.Tensor | None) -> torch.Tensor | None:
         return None if value is None else value[images]
 

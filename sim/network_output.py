@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gen.packing import packed_bytes, unpack
+from gen.program import MapPlace
 from hw.layouts import IdleCause, MaskRecord, OfmapWrite
 from hw.params import HwParams
 from hw.system import PassRecord
@@ -88,21 +89,29 @@ class RunTrace:
             rows.append(row)
         return [*rows, final]
 
-    def cut(self, number: int, counters: dict[str, int], words: np.ndarray) -> PassTrace:
-        """Return the records of one pass, whose counters and ofmap are given."""
+    def cut(self, number: int, counters: dict[str, int], ofmap: MapPlace | None) -> PassTrace:
+        """Return the records of one pass, of which the counters are given, and where its ofmap lies."""
         begin = self.pass_cycles[number]
         more = number + 1 < len(self.pass_cycles)
         end = self.pass_cycles[number + 1] if more else np.iinfo(np.int64).max
         writes, decisions = (slice(*np.searchsorted(cycles, [begin, end])) for cycles in
                              (self.trace_cycles, self.mask_cycles))
         none = np.zeros(0, dtype=np.int64)
+        trace = unpack(OfmapWrite(self.params), self.trace_words[writes])
         return PassTrace(
-            index=int(self.passes["index"][number]), counters=counters, words=words,
-            trace_cycles=self.trace_cycles[writes],
-            trace=unpack(OfmapWrite(self.params), self.trace_words[writes]),
+            index=int(self.passes["index"][number]), counters=counters, words=self._words(trace, ofmap),
+            trace_cycles=self.trace_cycles[writes], trace=trace,
             mask_cycles=self.mask_cycles[decisions],
             masks=unpack(MaskRecord(self.params), self.mask_words[decisions]),
             logit_cycles=none, logits={"logits": none.reshape(0, self.params.rq_lanes), "slice": none, "image": none})
+
+    def _words(self, trace: dict[str, Any], ofmap: MapPlace | None) -> np.ndarray:
+        """Put the granules that were written together; 0 where none was."""
+        params = self.params
+        bank = np.zeros((params.bank_words, params.word_subs, params.rq_lanes), dtype=np.uint8)
+        bank[trace["addr"], trace["sub"]] = trace["codes"]
+        addresses = np.zeros(0, dtype=np.int64) if ofmap is None else ofmap.addresses().reshape(-1)
+        return bank[addresses].reshape(-1, params.in_par)
 
 
 def read_trace(path: Path, params: HwParams) -> RunTrace:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from hw.registers import ADDRESS_BITS
 
 from . import runner
 
-__all__ = ["MEMORY_LOG2", "NetworkSimulator", "build"]
+__all__ = ["MEMORY_LOG2", "NetworkSimulator", "RunningScenario", "build"]
 
 #: Binary logarithm of the simulated memory's bytes.
 MEMORY_LOG2 = 25
@@ -60,20 +63,65 @@ class NetworkSimulator:
         Exception
             What the scenario raises.
         """
+        job = self._write_job(function, arguments, work)
+        _execute(self.folder, job)
+        return _result(job)
+
+    def start(self, function: Callable[..., Any], arguments: tuple[Any, ...], work: Path) -> RunningScenario:
+        """Start a scenario beside what this process does; otherwise as `run`."""
+        job = self._write_job(function, arguments, work)
+        with (job.parent / "runner.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sim.network_runner", str(self.folder), str(job)], cwd=runner.SOURCE.parent,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(runner.SOURCE.parent), *sys.path])})
+        return RunningScenario(process, job)
+
+    def _write_job(self, function: Callable[..., Any], arguments: tuple[Any, ...], work: Path) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        work = work.resolve()
-        job, log = work / "job", work / "simulator.log"
+        job = work.resolve() / "job"
         job.write_bytes(pickle.dumps((function, arguments, self.axi_bytes)))
-        runner.execute(self.folder, "tb_network", "sim.bench_network", work, {"CDGATE_JOB": str(job)}, log)
-        result = job.with_suffix(".result")
-        if not result.exists():
-            raise runner.SimulationError(f"simulator ended early, see {log}")
-        value, error, text = pickle.loads(result.read_bytes())
-        if error is not None:
-            error.add_note(text)
-            raise error
-        return value
+        return job
+
+
+@dataclass(frozen=True)
+class RunningScenario:
+    """A scenario that runs in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    job: Path
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.poll() is not None
+
+    def result(self) -> Any:
+        """Wait for the end and return what the scenario returned; errors as of `NetworkSimulator.run`."""
+        self.process.wait()
+        return _result(self.job)
+
+    def stop(self) -> None:
+        """End the process, if it has not ended."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def _execute(folder: Path, job: Path) -> None:
+    runner.execute(folder, "tb_network", "sim.bench_network", job.parent, {"CDGATE_JOB": str(job)},
+                   job.parent / "simulator.log")
+
+
+def _result(job: Path) -> Any:
+    result = job.with_suffix(".result")
+    if not result.exists():
+        raise runner.SimulationError(f"simulator failed, see {job.parent / 'simulator.log'}")
+    value, error, text = pickle.loads(result.read_bytes())
+    if error is not None:
+        error.add_note(text)
+        raise error
+    return value
 
 
 def _configuration(description: dict[str, Any], memory_log2: int) -> str:
@@ -94,3 +142,7 @@ def build(verilog: Path, folder: Path = runner.BUILD, announce: Callable[[], Non
     target, seconds = runner.build_bench(description["top"], "tb_network", [*_SOURCES, verilog],
                                          _configuration(description, MEMORY_LOG2), folder, announce)
     return NetworkSimulator(target, seconds, description["config"]["axi_bits"] // 8)
+
+
+if __name__ == "__main__":
+    _execute(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -23,7 +23,8 @@ from .layer import Pass
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["cycles_chart", "draw", "fired_share", "mask_picture", "mask_sheet", "relative_saliency"]
+__all__ = ["BASE", "CONDITIONAL", "IDLE", "STYLE", "cycles_chart", "draw", "fired_share", "mask_picture", "mask_sheet",
+           "new_figure", "relative_saliency", "save"]
 
 #: Images of a pass that are shown; the others are in the histogram alone.
 SHOWN = 3
@@ -34,7 +35,8 @@ BASE, CONDITIONAL, IDLE = "#00224e", "#9b9476", "#fee838"
 #: Thresholds at the ends of int32 are no thresholds: always and never.
 _ALWAYS, _NEVER = -(2**31), 2**31 - 1
 
-_STYLE = {
+#: Settings of matplotlib for all pictures.
+STYLE = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
     "legend.fontsize": 8, "hatch.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
     "savefig.dpi": 150,
@@ -75,7 +77,8 @@ def relative_saliency(layer: IntLayer, tap: Tap) -> np.ndarray:
     return ((rows - threshold[:, None]) / spread[:, None])[real].reshape(-1)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, of a size in inches."""
     # Imported late, as it takes a while, and without pyplot: nothing here may look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -127,7 +130,7 @@ def mask_picture(layer: IntLayer, tap: Tap, images: np.ndarray, names: Sequence[
     """
     shown = min(len(images), SHOWN)
     share, unit = fired_share(tap), _decisions(tap, layer)
-    figure = _figure(9.2, 3.2 + 2.1 * (shown - 1))
+    figure = new_figure(9.2, 3.2 + 2.1 * (shown - 1))
     grid = figure.add_gridspec(shown, 3, width_ratios=(1, 1, 1.75))
     masks = []
     for n in range(shown):
@@ -180,7 +183,7 @@ def mask_sheet(taps: Sequence[tuple[IntLayer, Tap]], image: np.ndarray, name: st
     """
     across = 4
     down = -(-len(taps) // across)
-    figure = _figure(10.5, 0.9 + 1.95 * down)
+    figure = new_figure(10.5, 0.9 + 1.95 * down)
     grid = figure.add_gridspec(down, across + 1, width_ratios=(1.25, *[1] * across))
     _show_image(figure.add_subplot(grid[0, 0]), image, Path(name).name[-24:])
     masks = []
@@ -213,7 +216,7 @@ def cycles_chart(reports: Sequence[Mapping[str, Any]], mode: str) -> Figure:
     from matplotlib.patches import Patch
 
     images = reports[0]["images"]
-    figure = _figure(max(5.0, 2.5 + 0.42 * len(reports)), 4.2)
+    figure = new_figure(max(5.0, 2.5 + 0.42 * len(reports)), 4.2)
     axes = figure.add_subplot()
     runs = ["dense"] if mode == "dense" else ["dense", mode]
     places = np.arange(len(reports))
@@ -252,7 +255,8 @@ def cycles_chart(reports: Sequence[Mapping[str, Any]], mode: str) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all, and return its path; `UserError` if it cannot be written."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     temporary = None
@@ -320,11 +324,11 @@ def draw(passes: Sequence[Pass], images: np.ndarray, names: Sequence[str], mode:
     elif not checked:
         note = f"golden model; nothing is decided in {mode} mode"
     written = []
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         if whole:
             if joined:
-                written.append(_save(mask_sheet(joined, images[0], names[0], mode, note), folder / "masks.png"))
-            written.append(_save(cycles_chart(reports, mode), folder / "cycles.png"))
+                written.append(save(mask_sheet(joined, images[0], names[0], mode, note), folder / "masks.png"))
+            written.append(save(cycles_chart(reports, mode), folder / "cycles.png"))
         else:
-            written += [_save(mask_picture(*one, images, names, mode, note), folder / "mask.png") for one in joined]
+            written += [save(mask_picture(*one, images, names, mode, note), folder / "mask.png") for one in joined]
     return written

