@@ -58,16 +58,20 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,SEEDS,seeds)
 
 .PHONY: bench
-bench: tools .venv/base ## time Verilog generation, simulation and golden model; asserts nothing
+bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing
 	$(PY) -m sim.benchmark
 
 .PHONY: train
-train: .venv/base .venv/train ## train a checkpoint
-#: ARGS="..."        train, quantize, evaluate, test, test-slow: further arguments of the program
+train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said
+#: ARGS="..."        train, table, quantize, evaluate, test, test-slow: further arguments of the program
 	$(PY) -m sw_model.train $(ARGS)
 
+.PHONY: table
+table: .venv/base ## collect results/*.json in docs/results.md, beside the numbers of the paper
+	$(PY) -m sw_model.table $(ARGS)
+
 .PHONY: quantize
-quantize: .venv/base ## quantise a trained checkpoint to int8
+quantize: .venv/base .venv/train ## quantise a trained checkpoint to int8
 	$(PY) -m sw_model.quantize $(call option,CHECKPOINT,checkpoint) $(ARGS)
 
 .PHONY: evaluate

@@ -1,8 +1,9 @@
-"""How fast the tools are on this machine: ``python -m sim.benchmark`` times generation, simulation and golden model.
+"""How fast the tools are on this machine: ``python -m sim.benchmark`` times generation, simulation and both models.
 
 Nothing is asserted: the numbers are for comparing versions and machines. Per configuration the seconds for generating
 the Verilog (nothing is taken from a cache) and the clock cycles simulated a second; for the golden model the images a
-second of a random ResNet-18 of full width, on one thread.
+second of a random ResNet-18 of full width, on one thread; for training the images a second of dense, SCDG and CGNet
+networks, forward and backward on one thread, what gating costs, and the share of the time that convolutions take.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from gen.tools import package_version, verilator_version
 from hw.params import HwParams
 from sw_model.images import default_images
 from sw_model.int_model import IntNetwork, random_network
+from sw_model.methods import METHODS
+from sw_model.throughput import training_speed
 
 from . import runner
 from .cases import random_case
@@ -103,7 +106,7 @@ def golden_speed(network: IntNetwork, images: int) -> dict[str, float]:
     return {"images": images, "seconds": seconds, "images_per_second": images / seconds}
 
 
-def benchmark(names: list[str], cycles: int, width: float, images: int,
+def benchmark(names: list[str], cycles: int, width: float, images: int, seconds: float,
               say: Callable[[str], None] = _say) -> dict[str, Any]:
     """Measure configurations and the golden model; return the report.
 
@@ -114,7 +117,9 @@ def benchmark(names: list[str], cycles: int, width: float, images: int,
     cycles
         Least number of cycles to simulate of each.
     width, images
-        Of the golden model's network, 1 for the full one, and how many photographs it is given.
+        Of the networks, 1 for the full one, and how many photographs the golden model is given.
+    seconds
+        Least time for which the training of each method is timed.
     say
         Told what is going on.
     """
@@ -132,8 +137,11 @@ def benchmark(names: list[str], cycles: int, width: float, images: int,
     # The narrowest network has too few channels for four groups.
     network = random_network(width=width, seed=0, groups=4 if width >= 0.5 else 2)
     say("golden model: running")
+    golden = golden_speed(network, images)
+    say("training: timing")
     return {
-        "schema": 1, "configs": rows, "golden_model": {"width": width, **golden_speed(network, images)},
+        "schema": 1, "configs": rows, "golden_model": {"width": width, **golden},
+        "training": training_speed(width, seconds),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
         "tools": {"python": platform.python_version(), "verilator": verilator_version(),
                   "amaranth": package_version("amaranth"), "torch": package_version("torch")},
@@ -153,17 +161,30 @@ def show(report: dict[str, Any], console: Console) -> None:
     golden = report["golden_model"]
     console.print(f"golden model, gated, width {golden['width']:g}: {golden['images_per_second']:.2f} images/s "
                   "on one thread", highlight=False)
+    training = report["training"]
+    title = f"training on one thread, width {training['width']:g}, {training['size']}x{training['size']} images"
+    table = Table(title=title, title_justify="left")
+    for heading in ("method", "images/s", "cost, dense = 1", "in convolutions", "other work"):
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for method, row in training["methods"].items():
+        share = row["convolution_share"]
+        table.add_row(METHODS[method].title, f"{row['images_per_second']:.1f}", f"{row['cost']:.2f}",
+                      f"{100 * share:.0f} %", f"{100 - 100 * share:.0f} %")
+    console.print(table)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what the command line says, print a table and write the report."""
-    parser = Parser(prog="sim.benchmark", description="Time Verilog generation, simulation and golden model.")
+    parser = Parser(prog="sim.benchmark", description="Time Verilog generation, simulation, golden model "
+                    "and training.")
     parser.add_argument("config", nargs="*", metavar="CONFIG", help="configuration (default: all)")
     parser.add_argument("--cycles", type=int, default=500_000, metavar="N",
                         help="least number of cycles to simulate of each (default: 500000)")
     parser.add_argument("--images", type=int, default=8, metavar="N", help="of the golden model, 1 to 16 (default: 8)")
     parser.add_argument("--width", type=float, default=1.0, metavar="W",
-                        help="width of the golden model's network, 1 for ResNet-18 (default: 1)")
+                        help="width of the networks, 1 for ResNet-18 (default: 1)")
+    parser.add_argument("--train-seconds", type=float, default=10, metavar="S",
+                        help="least time for which each method's training is timed (default: 10)")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="FILE", help=f"report (default: {BUILD})")
     args = parser.parse_args(argv)
 
@@ -175,8 +196,10 @@ def main(argv: list[str] | None = None) -> int:
                 raise UserError(f"{name} must be 1 to {high}, not {getattr(args, name)}")
         if args.width not in (0.25, 0.5, 1.0):
             raise UserError(f"width must be one of 0.25, 0.5, 1, not {args.width:g}")
+        if not args.train_seconds > 0:
+            raise UserError(f"train-seconds must be positive, not {args.train_seconds:g}")
         try:
-            report = benchmark(args.config or list(CONFIGS), args.cycles, args.width, args.images)
+            report = benchmark(args.config or list(CONFIGS), args.cycles, args.width, args.images, args.train_seconds)
         except runner.SimulationError as error:
             _say(f"{parser.prog}: {error}")
             return 1

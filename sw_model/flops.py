@@ -92,12 +92,14 @@ def count_work(model: ResNet, size: int, fire_rates: Mapping[str, float]) -> lis
             # Predictor, pooling of its input, and the product with the gain.
             decision = conv.in_channels * conv.out_channels + in_area * conv.in_channels + area * conv.kept
             work.append(LayerWork(name=name, macs=macs, executed=macs * kept * density, decision=decision))
-            # Only the second convolution of a block and the first of all read what one layer alone wrote.
-            kept = density if name == "conv1" or name.endswith(("_1", "_3", "_5", "_7", "_9", "_11")) else 1.0
+            # The stem's output and that of a block's first convolution are read as they are; a residual sum is dense.
+            alone = name == "conv1" or (name.startswith("conv") and int(name.split("_")[1]) % 2 == 1)
+            kept = density if alone else 1.0
         elif isinstance(conv, DGCConv2d):
             in_area = area * conv.stride**2
             decision = 2 * HEADS * conv.in_channels * conv.hidden + in_area * conv.in_channels
-            work.append(LayerWork(name=name, macs=macs, executed=macs * conv.kept / conv.in_channels, decision=decision))
+            executed = macs * conv.kept / conv.in_channels
+            work.append(LayerWork(name=name, macs=macs, executed=executed, decision=decision))
         else:
             work.append(LayerWork(name=name, macs=macs, executed=macs))
     fc = model.fc.weight.numel()

@@ -1,0 +1,241 @@
+"""Train and judge one row of the poster's tables: `python -m sw_model.compare --row cdg0 --data FOLDER`.
+
+A row is pre-trained contrastively, judged by linear evaluation and kNN through both branches, and, where the poster
+does, fine-tuned with labels and judged again. T of the thresholds is adjusted on the training batches until the
+output-weighted sparsity is as wanted. The same command continues a row that was killed. `make table` turns the results
+files into tables beside the poster's numbers.
+
+All rows have the same scale and budget by default: quarter width, 8 contrastive epochs of 24x24 crops, 3 epochs of
+fine-tuning at 32x32, evaluation at 32x32. On digits, which have 16x16 pixels, crops are 16x16.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sw_model import flops
+from sw_model.data import DIGITS, DataError, DataSet, load_data
+from sw_model.engine import Phase, Settings, phase_facts, train_phase
+from sw_model.machine import hardware
+from sw_model.methods import METHODS
+from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
+from sw_model.resnet import STAGES, ResNet
+from sw_model.train import Parser, UsageError
+
+__all__ = ["FINE_TUNED", "ROWS", "main"]
+
+#: Rows in the order in which they are trained. CGNet is not among them: it is cdg100, listed twice by the tables.
+ROWS = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc", "cdg50", "cdg75")
+#: Rows that the poster gives a fine-tuned accuracy for, and the dense baseline.
+FINE_TUNED = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc")
+#: Middle of the band of sparsities, 0.68 to 0.75, in which rows are comparable.
+SPARSITY = 0.715
+BRANCHES = (1, 2)
+CURVE_POINTS = 200
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(
+        prog="python -m sw_model.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--row", required=True, help=f"one of {', '.join(ROWS)}")
+    add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
+    add("--run", type=Path, help="folder of checkpoints and log (default: runs/table/ROW-SEED)")
+    add("--results", type=Path, default=Path("results"), help="folder of the results file (default: %(default)s)")
+    add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
+    add("--width", type=float, default=0.25, help="multiplier of the channel counts (default: %(default)s)")
+    add("--depth", type=int, default=18, help="of the ResNet: 10, 18, 20 or 34 (default: %(default)s)")
+    add("--groups", type=int, default=4, help="gating groups G (default: %(default)s)")
+    add("--epochs", type=float, default=8, help="contrastive epochs (default: %(default)s)")
+    add("--tune-epochs", type=float, default=3, help="epochs of fine-tuning (default: %(default)s)")
+    add("--size", type=int, help="height of the contrastive crops (default: three quarters, 24 of 32, but at least 16)")
+    add("--batch", type=int, default=128, help="images in a contrastive batch (default: %(default)s)")
+    add("--lr", type=float, default=0.12, help="peak rate, contrastive (default: %(default)s)")
+    add("--tune-lr", type=float, default=0.03, help="peak rate, fine-tuning (default: %(default)s)")
+    add("--sparsity", type=float, default=SPARSITY, help="wanted, output-weighted (default: %(default)s)")
+    add("--steps", type=int, help="at most this many steps of each phase: a trial, whose results stay in its folder")
+    add("--bn-batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics (default: %(default)s)")
+    add("--threads", type=int, default=1, help="threads of this process on the CPU (default: %(default)s)")
+    add("--accelerator", default="cpu", help="cpu, gpu or auto (default: %(default)s)")
+    add("--devices", type=int, default=1, help="devices trained on together by DDP (default: %(default)s)")
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse values that would fail later.
+
+    Raises:
+        UsageError: Names the option and what is allowed.
+    """
+    if args.row not in ROWS:
+        raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
+    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1), ("batch", 2), ("bn_batches", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
+        if not getattr(args, name) > 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(args, name)}")
+    if not 0 < args.sparsity < 1:
+        raise UsageError(f"--sparsity must be between 0 and 1, not {args.sparsity}")
+
+
+def phases(args: argparse.Namespace, data: DataSet) -> tuple[Phase, Phase]:
+    """The contrastive phase and the fine-tuning."""
+    size = args.size or max(16, data.size * 3 // 4)
+    if not 8 <= size <= data.size:
+        raise UsageError(f"--size must be between 8 and {data.size}, not {size}")
+    contrastive = Phase(
+        name="contrastive", epochs=args.epochs, size=size, batch_size=args.batch, lr=args.lr, schedule="cosine",
+        target=0.57, sparsity=args.sparsity,
+    )  # fmt: skip
+    tuning = replace(
+        contrastive, name="supervised", epochs=args.tune_epochs, size=data.size, batch_size=64, lr=args.tune_lr,
+        schedule="linear",
+    )  # fmt: skip
+    return contrastive, tuning
+
+
+def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
+    """The row's network, untrained; slices are of 8 channels, or as many as the narrowest output group has."""
+    torch.manual_seed(args.seed)
+    try:
+        slice_size = min(8, int(STAGES[args.depth][0] * args.width) // args.groups) if args.depth in STAGES else 8
+        model = ResNet(
+            args.width, args.depth, args.groups, max(1, slice_size), num_classes=len(data.classes), stem=data.stem,
+            **METHODS[args.row].network,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    model.mean.copy_(torch.tensor(data.mean).view(3, 1, 1))
+    model.std.copy_(torch.tensor(data.std).view(3, 1, 1))
+    return model
+
+
+class Evaluations:
+    """Evaluations of a run, kept in a file so that none is made twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def __call__(self, name: str, protocol: Any, model: ResNet, data: DataSet, branch: int, batches: int) -> Any:
+        """The result of a protocol through a branch, with the work that its fire rates make."""
+        key = f"{name}, branch {branch}"
+        if key not in self.known:
+            print(f"{key}: evaluating", flush=True)
+            result = protocol(model, data, branch, batches)
+            result |= flops.figures(model, data.size, result.pop("fire_rates"))
+            self.known[key] = result
+            write_json(self.path, self.known)
+        known = self.known[key]
+        scores = ", ".join(f"{k} {100 * known[k]:.2f} %" for k in ("linear", "knn", "top1") if k in known)
+        gates = f", sparsity {known['sparsity']['output']:.3f}" if known["sparsity"] else ""
+        print(f"{key}: {scores}{gates}", flush=True)
+        return known
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def curve(log: Path) -> list[dict[str, Any]]:
+    """Loss, sparsity and kNN accuracy over the steps, thinned for a figure; a step that was repeated counts once."""
+    rows: dict[tuple[str, int, bool], dict[str, Any]] = {}
+    for line in log.read_text().splitlines() if log.is_file() else ():
+        row = json.loads(line)
+        point = {"phase": row["phase"], "step": row["step"]}
+        point |= {key: round(row[key], 4) for key in ("loss", "knn") if key in row}
+        if row.get("tau") is not None:
+            point["sparsity"] = round(row["sparsity"]["output"], 4)
+        rows[row["phase"], row["step"], "knn" in row] = point
+    points = list(rows.values())
+    stride = -(-len(points) // CURVE_POINTS)
+    return [point for i, point in enumerate(points) if i % stride == 0 or "knn" in point]
+
+
+def keep_options(args: argparse.Namespace, path: Path) -> None:
+    """Note what a run was started with, so that its results cannot come from two different sets of options.
+
+    Raises:
+        UsageError: The run in this folder was started with other options.
+    """
+    machine = ("run", "results", "threads", "accelerator", "devices")
+    options = {name: value for name, value in vars(args).items() if name not in machine}
+    if not path.is_file():
+        write_json(path, options)
+        return
+    known = json.loads(path.read_text())
+    other = sorted(name for name in options if known.get(name) != options[name])
+    if other:
+        raise UsageError(f"{path.parent} must go on with its own {' and '.join(other)}, not others; name another --run")
+
+
+def run_row(args: argparse.Namespace, command: str) -> int:
+    """Train and judge a row; returns the exit status."""
+    data = load_data(args.data)
+    contrastive, tuning = phases(args, data)
+    model = make_model(args, data)
+    start = time.monotonic()
+    run = args.run or Path(f"runs/table/{args.row}-{args.seed}")
+    keep_options(args, run / "options.json")
+    settings = Settings(
+        run=run, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices
+    )  # fmt: skip
+    evaluate, seconds = Evaluations(run / "evaluations.json"), {}
+    if not train_phase(contrastive, model, data, settings):
+        return 130
+    facts = phase_facts(run / "contrastive.ckpt")
+    seconds["contrastive"] = facts["seconds"]
+    branches = {b: evaluate("linear evaluation", linear_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
+    tuned = None
+    if args.row in FINE_TUNED:
+        tuning = replace(tuning, target=facts["target"])
+        if not train_phase(tuning, model, data, settings):
+            return 130
+        seconds["fine_tuning"] = phase_facts(run / "supervised.ckpt")["seconds"]
+        tuned = {b: evaluate("fine-tuned", fine_tuned_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
+    out = run / "result.json" if args.steps else args.results / f"{args.row}_seed{args.seed}.json"
+    write_json(out, {
+        "experiment": "comparison", "row": args.row, "title": METHODS[args.row].title, "command": command,
+        "seed": args.seed, "data": data.name, "images": {"train": len(data.train), "test": len(data.test)},
+        "image_size": data.size, "network": model.hparams,
+        "contrastive": {"epochs": args.epochs, "size": contrastive.size, "batch": args.batch, "lr": args.lr},
+        "fine_tuning": {"epochs": args.tune_epochs, "size": tuning.size, "batch": 64, "lr": args.tune_lr},
+        "trial_steps": args.steps, "target": facts["target"], "batch_norm_batches": args.bn_batches,
+        "linear": branches, "fine_tuned": tuned, "curve": curve(run / "log.jsonl"),
+        "wall_seconds": {**seconds, "this_launch": time.monotonic() - start}, "hardware": hardware(),
+        "torch": torch.__version__,
+    })  # fmt: skip
+    print(f"results: {out}", flush=True)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
+    try:
+        args = build_parser().parse_args(argv)
+        check(args)
+        torch.set_num_threads(args.threads)
+        command = ["python", "-m", "sw_model.compare", *(sys.argv[1:] if argv is None else argv)]
+        return run_row(args, shlex.join(command))
+    except (DataError, UsageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Tables and figures of what was trained: `python -m sw_model.table` writes docs/results.md from results/*.json.
+
+Only rows with a results file have numbers of their own. A number is the mean over a row's seeds; the spread is the
+greatest less the smallest.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sw_model import figures
+from sw_model.poster import ABLATION, METHOD_ROWS, STRUCTURED
+
+__all__ = ["Results", "main", "markdown"]
+
+Figure = Callable[[dict[str, Any]], float | None]
+NOT_RUN = "not run"
+
+INTRODUCTION = """\
+Made by `make table` from `results/*.json`; how rows are trained is in [training.md](training.md). Percentages; ± is
+half the spread between seeds."""
+NOTHING = """\
+No row of the comparison has been trained yet; `python -m sw_model.compare --row ROW --data FOLDER` trains one. The
+poster's numbers stand alone below."""
+NOT_THE_POSTERS = """\
+The poster trained longer and at its own width: differences between rows can be compared with its differences, values
+cannot."""
+OVERLAPS = """\
+Four gating groups, linear evaluation. 100 % is CGNet_SimCLR. The poster does not name the data set of this table; by
+its values it is CIFAR-10."""
+COUNTING = """\
+CGNet_SimCLR and CDG at 100 % overlap are the same computation: trained once, listed twice. FLOP reduction: for CDG and
+CGNet the poster's formula on the gated layers' output-weighted sparsity, deciding not counted; for FBS all convolutions
+at density in x density out (the first of a block reads a dense sum) with predictors, pooling and gains; for DGC
+convolutions at the share of channels that a head keeps, with the heads' generators and pooling. Batch normalisation and
+ReLU are counted nowhere."""
+SLICES = """\
+One decision for a slice of output channels at a pixel; slices have 8 channels, at quarter width 4. The index reduction
+is the number of output activations to a bit of the mask."""
+
+
+class Results:
+    """The results files of a folder.
+
+    Args:
+        folder: Holds JSON files; those of comparison rows have "experiment": "comparison".
+
+    Attributes:
+        rows: By row, the results of its seeds.
+        shipped: Results of the quantised network that the repository ships, or None.
+
+    Raises:
+        ValueError: A file is not JSON.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.shipped: dict[str, Any] | None = None
+        for path in sorted(folder.glob("*.json")):
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                raise ValueError(f"results file {path} must be JSON") from None
+            if not isinstance(content, dict):
+                continue
+            if content.get("experiment") == "comparison":
+                self.rows.setdefault(content["row"], []).append(content)
+            elif "int8" in content.get("accuracy", {}):
+                self.shipped = content
+
+    def cell(self, row: str, figure: Figure, scale: float = 100, digits: int = 2) -> str:
+        """Mean over the seeds of a row, with the spread if there are several."""
+        values = [value for run in self.rows.get(row, []) if (value := figure(run)) is not None]
+        if not values:
+            return NOT_RUN if row not in self.rows else "-"
+        mean = f"{scale * sum(values) / len(values):.{digits}f}"
+        return mean if len(values) == 1 else f"{mean} ± {scale * (max(values) - min(values)) / 2:.{digits}f}"
+
+
+def linear(branch: int) -> Figure:
+    """Top-1 of the linear evaluation through a branch."""
+    return lambda run: run["linear"][str(branch)]["linear"]
+
+
+def knn(run: dict[str, Any]) -> float:
+    """Top-1 of the kNN classifier through branch 1."""
+    return float(run["linear"]["1"]["knn"])
+
+
+def fine_tuned(run: dict[str, Any]) -> float | None:
+    """Top-1 after fine-tuning, through branch 1."""
+    return run["fine_tuned"]["1"]["top1"] if run["fine_tuned"] else None
+
+
+def sparsity(kind: str, part: str = "linear") -> Figure:
+    """Output- or MAC-weighted sparsity on the test images, through branch 1."""
+    return lambda run: ((run[part] or {}).get("1", {}).get("sparsity") or {}).get(kind)
+
+
+def reduction(kind: str, part: str = "linear") -> Figure:
+    """FLOP reduction of one kind, through branch 1."""
+    return lambda run: (run[part] or {}).get("1", {}).get("reduction", {}).get(kind)
+
+
+def main_reduction(run: dict[str, Any]) -> float | None:
+    """FLOP reduction as each method's paper counts: the poster's formula for gates, predictors included elsewhere."""
+    ratios: dict[str, float | None] = run["linear"]["1"]["reduction"]
+    return ratios["poster"] or ratios["with_decisions"]
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return [*lines, *("| " + " | ".join(line) + " |" for line in body), ""]
+
+
+def _scale(results: Results) -> list[str]:
+    """Say what was run and what was not."""
+    if not results.rows:
+        return [NOTHING, ""]
+    runs = [run for seeds in results.rows.values() for run in seeds]
+    scales = sorted({_run_scale(run) for run in runs})
+    lines = [f"Scale of the rows: {'; '.join(scales)}. {NOT_THE_POSTERS}"]
+    if len(scales) > 1:
+        lines.append("The rows differ in scale or budget and must not be compared with each other.")
+    wanted = {row.row for row in ABLATION} | {row.row for row in METHOD_ROWS} | {"scdg"}
+    missing = sorted(wanted - set(results.rows))
+    if missing:
+        lines.append(f"Not trained yet: {', '.join(missing)}.")
+    seeds = {row: len(found) for row, found in results.rows.items()}
+    lines.append("Seeds: " + ", ".join(f"{row} {count}" for row, count in sorted(seeds.items())) + ".")
+    return [*lines, ""]
+
+
+def _run_scale(run: dict[str, Any]) -> str:
+    first, second = run["contrastive"], run["fine_tuning"]
+    return (
+        f"{run['data']}, width {run['network']['width']:g}, {first['epochs']:g} contrastive epochs of "
+        f"{first['size']}x{first['size']} crops, {second['epochs']:g} epochs of fine-tuning at "
+        f"{second['size']}x{second['size']}, evaluation at {run['image_size']}x{run['image_size']}"
+    )
+
+
+def _order(results: Results) -> list[str]:
+    """Say between which rows the seeds' spread allows an order."""
+    several = {row: [linear(1)(run) or 0.0 for run in runs] for row, runs in results.rows.items() if len(runs) > 1}
+    if len(several) < 2:
+        return ["No order of the methods is claimed: fewer than two rows have been trained with two seeds.", ""]
+    spread = max(max(values) - min(values) for values in several.values())
+    means = {row: sum(values) / len(values) for row, values in several.items()}
+    pairs = [
+        f"{a} above {b} by {100 * (means[a] - means[b]):.2f}"
+        for a in means
+        for b in means
+        if means[a] - means[b] > 3 * spread
+    ]
+    text = (
+        f"Greatest spread between two seeds of a row: {100 * spread:.2f} points of linear evaluation. Orders beyond "
+        f"three times that: {'; '.join(pairs) or 'none'}."
+    )
+    return [text, ""]
+
+
+def _ablation(results: Results) -> list[str]:
+    head = ("overlap", "linear, branch 1", "branch 2", "poster", "kNN", "sparsity, output", "poster", "MAC",
+            "reduction by formula", "MAC-true, whole network")  # fmt: skip
+    body = [
+        [row.overlap, results.cell(row.row, linear(1)), results.cell(row.row, linear(2)), f"{row.accuracy:.2f}",
+         results.cell(row.row, knn), results.cell(row.row, sparsity("output")),
+         "-" if row.sparsity is None else f"{row.sparsity:.2f}", results.cell(row.row, sparsity("mac")),
+         results.cell(row.row, reduction("poster"), 1), results.cell(row.row, reduction("network"), 1)]
+        for row in ABLATION
+    ]  # fmt: skip
+    return ["## Overlap of the two branches (the poster's table 1)", "", OVERLAPS, "", *_table(head, body)]
+
+
+def _methods(results: Results) -> list[str]:
+    head = ("method", "linear", "poster", "fine-tuned", "poster", "FLOP reduction", "poster",
+            "MAC-true, whole network", "deciding included")  # fmt: skip
+    body = [
+        [row.method, results.cell(row.row, linear(1)), f"{row.linear:.2f}", results.cell(row.row, fine_tuned),
+         f"{row.fine_tuned:.2f}", results.cell(row.row, main_reduction, 1), f"{row.reduction:.2f}",
+         results.cell(row.row, reduction("network"), 1), results.cell(row.row, reduction("with_decisions"), 1)]
+        for row in METHOD_ROWS
+    ]  # fmt: skip
+    return ["## Methods on SimCLR (the poster's table 2)", "", COUNTING, "", *_table(head, body)]
+
+
+def _structured(results: Results) -> list[str]:
+    head = ("data", "SCDG fine-tuned", "poster", "dense fine-tuned", "poster", "sparsity, output", "poster",
+            "reduction by formula", "poster", "index reduction", "poster")  # fmt: skip
+    body = []
+    for row in STRUCTURED:
+        # The rows' own data set may be a copy of the poster's, as "CIFAR-10, JPEG copy".
+        own = any(run["data"].split(",")[0] == row.data for run in results.rows.get("scdg", []))
+        name, dense = ("scdg", "dense") if own else ("", "")
+        body.append([
+            row.data, results.cell(name, fine_tuned), f"{row.accuracy:.2f}", results.cell(dense, fine_tuned),
+            f"{row.accuracy - row.drop:.2f}", results.cell(name, sparsity("output", "fine_tuned")),
+            f"{row.sparsity:.2f}", results.cell(name, reduction("poster", "fine_tuned"), 1), f"{row.reduction:.2f}",
+            results.cell(name, lambda run: run["linear"]["1"]["index_reduction"], 1, 0), "8",
+        ])  # fmt: skip
+    lines = ["## SCDG (the poster's table 3)", "", SLICES, "", *_table(head, body)]
+    return lines if results.shipped is None else [*lines, _shipped(results.shipped), ""]
+
+
+def _shipped(shipped: dict[str, Any]) -> str:
+    top1, gates, less = (shipped[key] for key in ("accuracy", "sparsity", "flop_reduction"))
+    return (
+        f"The network that the repository ships (full width, quantised to int8, {shipped['data']}): top-1 "
+        f"{100 * top1['int8']:.2f} %, float32 {100 * top1['float32']:.2f} %; sparsity {100 * gates['output']:.1f} % "
+        f"output-weighted, {100 * gates['mac']:.1f} % MAC-weighted; FLOP reduction by the formula "
+        f"{less['output_weighted']:.2f}, MAC-true {less['mac_weighted']:.2f} in the gated layers and "
+        f"{less['whole_network']:.2f} in the whole network. It had another training than the rows and is none of them."
+    )
+
+
+def markdown(results: Results, drawn: Sequence[tuple[str, str]]) -> str:
+    """The text of docs/results.md.
+
+    Args:
+        results: What was found.
+        drawn: File name (relative to docs/) and caption of every figure.
+    """
+    lines = ["# Results", "", INTRODUCTION, "", *_scale(results)]
+    lines += [*_ablation(results), *_methods(results), *_order(results), *_structured(results)]
+    if drawn:
+        lines += ["## Figures", ""]
+        for file, caption in drawn:
+            lines += [f"![{caption}]({file})", "", f"*{caption}.*", ""]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write tables and figures; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sw_model.table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder (default: %(default)s)")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder written to (default: %(default)s)")
+    args = parser.parse_args(argv)
+    try:
+        if not args.results.is_dir():
+            raise ValueError(f"results folder {args.results} must exist")
+        results = Results(args.results)
+        print(f"{sum(map(len, results.rows.values()))} results of {len(results.rows)} rows", flush=True)
+        drawn = figures.draw(results.rows, results.shipped, args.docs)
+        text = markdown(results, drawn)
+        part = args.docs / "results.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(args.docs / "results.md")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.docs / 'results.md'}, {len(drawn)} figures")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
