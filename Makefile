@@ -22,6 +22,8 @@ option = $(if $($(1)),--$(2) '$($(1))')
 SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
 	$(call option,BATCH,batch) $(if $(filter-out 0,$(WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
 	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
+	$(call option,DATA,data) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 
 .PHONY: help
 help: ## this list
@@ -35,16 +37,24 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: MODE=gated        sim: gated, dense, base, channel or forced
 #: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
-#: IMAGES=1          sim: number of images
+#: IMAGES=1          sim, network: number of images; 8 are the default of network
 #: BATCH=1           sim: images in one pass
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
-#: CHECKPOINT=path   sim, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
+#: CHECKPOINT=path   sim, network, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
+#: CONFIG=full       sim, network, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)
 
+.PHONY: network
+network: tools .venv/base ## simulate the whole network with its memory, dense and gated side by side, compare everything
+#: BANDWIDTH=8       network: bytes a cycle that the memory reads and writes together
+#: LATENCY=40        network: cycles from an address to the first data or response
+#: RUNS=both         network: both, that is gated and dense, or gated
+#: DATA=path         network: folder of CIFAR-10, whose test images are taken instead of photographs
+	$(PY) -m sim.network $(NETWORK_OPTIONS)
+
 .PHONY: verilog
-verilog: .venv/base ## write build/verilog/CONFIG.v and .json
+verilog: .venv/base ## write build/verilog/CONFIG.v of the core, CONFIG_system.v of the whole engine, and a .json of each
 	$(PY) -m gen.verilog $(call option,CONFIG,config)
 
 .PHONY: configs
