@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ def random_network(
     slice_size: int = 8,
     sparsity: float = 0.7,
     classes: int = 10,
-    blocks: int = 2,
+    blocks: int | Sequence[int] = 2,
     images: Any = None,
+    plan: Sequence[Mapping[str, Any]] | None = None,
 ) -> IntNetwork:
     """Build an untrained ResNet-18 with lively maps, for bring-up and fast tests.
 
@@ -40,8 +42,10 @@ def random_network(
         slice_size: 8, or 1 for decisions per channel.
         sparsity: Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
         classes: Number of classes.
-        blocks: Blocks per stage, 2 in ResNet-18.
+        blocks: Blocks per stage, 2 in ResNet-18; or of each stage, (3, 4, 6, 3) in ResNet-34.
         images: (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.images`.
+        plan: Convolutions as `sw_model.topology.resnet_plan` lists them, for another network than a ResNet; width and
+            blocks are of no effect then.
 
     Returns:
         The network.
@@ -54,7 +58,7 @@ def random_network(
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
     layers = []
-    for conv in resnet_plan(width, blocks):
+    for conv in resnet_plan(width, blocks) if plan is None else plan:
         out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]
         sign = torch.where(torch.rand(out_ch, generator=rng) < 0.1, -1.0, 1.0).to(torch.float64)
         slices = out_ch // slice_size
