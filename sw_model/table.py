@@ -1,6 +1,6 @@
 """Tables and figures of what was trained: `python -m sw_model.table` writes docs/results.md from results/*.json.
 
-Only rows with a results file have numbers of their own. A number is the mean over a row's seeds; the spread is the
+Only rows with a results file are listed. A number is the mean over a row's seeds; the spread is the
 greatest less the smallest.
 """
 
@@ -17,14 +17,13 @@ from sw_model.poster import ABLATION, METHOD_ROWS, STRUCTURED
 __all__ = ["Results", "main", "markdown"]
 
 Figure = Callable[[dict[str, Any]], float | None]
-NOT_RUN = "not run"
 
 INTRODUCTION = """\
 Made by `make table` from `results/*.json`; how rows are trained is in [training.md](training.md). Percentages; ± is
 half the spread between seeds."""
 NOTHING = """\
-No row of the comparison has been trained yet; `python -m sw_model.compare --row ROW --data FOLDER` trains one. The
-poster's numbers stand alone below."""
+No row of the comparison has been trained yet; `python -m sw_model.compare --row ROW --data FOLDER` trains one, and
+its tables appear here."""
 NOT_THE_POSTERS = """\
 The poster trained longer and at its own width: differences between rows can be compared with its differences, values
 cannot."""
@@ -75,7 +74,7 @@ class Results:
         """Mean over the seeds of a row, with the spread if there are several."""
         values = [value for run in self.rows.get(row, []) if (value := figure(run)) is not None]
         if not values:
-            return NOT_RUN if row not in self.rows else "-"
+            return "-"
         mean = f"{scale * sum(values) / len(values):.{digits}f}"
         return mean if len(values) == 1 else f"{mean} ± {scale * (max(values) - min(values)) / 2:.{digits}f}"
 
@@ -111,9 +110,12 @@ def main_reduction(run: dict[str, Any]) -> float | None:
     return ratios["poster"] or ratios["with_decisions"]
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def _section(title: str, text: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A table under its title; nothing if the table has no rows."""
+    if not body:
+        return []
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return [*lines, *("| " + " | ".join(line) + " |" for line in body), ""]
+    return [f"## {title}", "", text, "", *lines, *("| " + " | ".join(line) + " |" for line in body), ""]
 
 
 def _scale(results: Results) -> list[str]:
@@ -146,6 +148,8 @@ def _run_scale(run: dict[str, Any]) -> str:
 def _order(results: Results) -> list[str]:
     """Say between which rows the seeds' spread allows an order."""
     several = {row: [linear(1)(run) or 0.0 for run in runs] for row, runs in results.rows.items() if len(runs) > 1}
+    if not results.rows:
+        return []
     if len(several) < 2:
         return ["No order of the methods is claimed: fewer than two rows have been trained with two seeds.", ""]
     spread = max(max(values) - min(values) for values in several.values())
@@ -171,9 +175,9 @@ def _ablation(results: Results) -> list[str]:
          results.cell(row.row, knn), results.cell(row.row, sparsity("output")),
          "-" if row.sparsity is None else f"{row.sparsity:.2f}", results.cell(row.row, sparsity("mac")),
          results.cell(row.row, reduction("poster"), 1), results.cell(row.row, reduction("network"), 1)]
-        for row in ABLATION
+        for row in ABLATION if row.row in results.rows
     ]  # fmt: skip
-    return ["## Overlap of the two branches (the poster's table 1)", "", OVERLAPS, "", *_table(head, body)]
+    return _section("Overlap of the two branches (the poster's table 1)", OVERLAPS, head, body)
 
 
 def _methods(results: Results) -> list[str]:
@@ -183,9 +187,9 @@ def _methods(results: Results) -> list[str]:
         [row.method, results.cell(row.row, linear(1)), f"{row.linear:.2f}", results.cell(row.row, fine_tuned),
          f"{row.fine_tuned:.2f}", results.cell(row.row, main_reduction, 1), f"{row.reduction:.2f}",
          results.cell(row.row, reduction("network"), 1), results.cell(row.row, reduction("with_decisions"), 1)]
-        for row in METHOD_ROWS
+        for row in METHOD_ROWS if row.row in results.rows
     ]  # fmt: skip
-    return ["## Methods on SimCLR (the poster's table 2)", "", COUNTING, "", *_table(head, body)]
+    return _section("Methods on SimCLR (the poster's table 2)", COUNTING, head, body)
 
 
 def _structured(results: Results) -> list[str]:
@@ -194,26 +198,28 @@ def _structured(results: Results) -> list[str]:
     body = []
     for row in STRUCTURED:
         # The rows' own data set may be a copy of the poster's, as "CIFAR-10, JPEG copy".
-        own = any(run["data"].split(",")[0] == row.data for run in results.rows.get("scdg", []))
-        name, dense = ("scdg", "dense") if own else ("", "")
+        if not any(run["data"].split(",")[0] == row.data for run in results.rows.get("scdg", [])):
+            continue
         body.append([
-            row.data, results.cell(name, fine_tuned), f"{row.accuracy:.2f}", results.cell(dense, fine_tuned),
-            f"{row.accuracy - row.drop:.2f}", results.cell(name, sparsity("output", "fine_tuned")),
-            f"{row.sparsity:.2f}", results.cell(name, reduction("poster", "fine_tuned"), 1), f"{row.reduction:.2f}",
-            results.cell(name, lambda run: run["linear"]["1"]["index_reduction"], 1, 0), "8",
+            row.data, results.cell("scdg", fine_tuned), f"{row.accuracy:.2f}", results.cell("dense", fine_tuned),
+            f"{row.accuracy - row.drop:.2f}", results.cell("scdg", sparsity("output", "fine_tuned")),
+            f"{row.sparsity:.2f}", results.cell("scdg", reduction("poster", "fine_tuned"), 1), f"{row.reduction:.2f}",
+            results.cell("scdg", lambda run: run["linear"]["1"]["index_reduction"], 1, 0), "8",
         ])  # fmt: skip
-    lines = ["## SCDG (the poster's table 3)", "", SLICES, "", *_table(head, body)]
-    return lines if results.shipped is None else [*lines, _shipped(results.shipped), ""]
+    lines = _section("SCDG (the poster's table 3)", SLICES, head, body)
+    if results.shipped is not None:
+        lines += ["## The network that the repository ships", "", _shipped(results.shipped), ""]
+    return lines
 
 
 def _shipped(shipped: dict[str, Any]) -> str:
     top1, gates, less = (shipped[key] for key in ("accuracy", "sparsity", "flop_reduction"))
     return (
-        f"The network that the repository ships (full width, quantised to int8, {shipped['data']}): top-1 "
-        f"{100 * top1['int8']:.2f} %, float32 {100 * top1['float32']:.2f} %; sparsity {100 * gates['output']:.1f} % "
-        f"output-weighted, {100 * gates['mac']:.1f} % MAC-weighted; FLOP reduction by the formula "
-        f"{less['output_weighted']:.2f}, MAC-true {less['mac_weighted']:.2f} in the gated layers and "
-        f"{less['whole_network']:.2f} in the whole network. It had another training than the rows and is none of them."
+        f"SCDG, width {shipped['width']:g}, quantised to int8, {shipped['data']}: top-1 {100 * top1['int8']:.2f} %, "
+        f"float32 {100 * top1['float32']:.2f} %.\nSparsity {100 * gates['output']:.1f} % output-weighted, "
+        f"{100 * gates['mac']:.1f} % MAC-weighted; FLOP reduction by the formula {less['output_weighted']:.2f}, "
+        f"MAC-true {less['mac_weighted']:.2f} in the gated layers and {less['whole_network']:.2f} in the whole network."
+        "\nIt had another training than the rows of the comparison and is none of them."
     )
 
 
