@@ -98,6 +98,7 @@ def run_networks(session: Session, jobs: Sequence[NetworkJob], settings: Mapping
         driver.start()
         driver.wait(job.cycle_limit, progress, _INTERVAL)
         counters = driver.counters()
+        progress()
         done += counters["cycles"]
         session.wait(64) # nothing may come any more
         session.close_traces()
