@@ -231,7 +231,10 @@ class _Model:
             return
         base, cond = self._entries()
         steps = self.steps[self.number]
-        work = int(steps.base[self.slice] + steps.conditional[self.slice])
+        # The requantiser takes some cycles a pixel, which can be more than its steps.
+        geometry = self.program.passes[self.number].geometry
+        pixels = geometry.images * geometry.out_rows * geometry.out_cols
+        work = max(int(steps.base[self.slice] + steps.conditional[self.slice]), pixels * self.program.params.rq_phases)
         need = self.opened + base + (cond if steps.conditional[self.slice] else 0)
         if self.loaded + 1e-6 < need:
             return

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from gen.cli import Parser, UserError, run
 from gen.config import DEFAULT, config
+from gen.cycle_model import Prediction, predict, slice_steps
 from gen.network import NetworkProgram, compile_network
 from hw.params import HwParams
 from sw_model.accounting import LayerCount, count_network
@@ -46,17 +47,13 @@ RUNS = {"both": ("gated", "dense"), "gated": ("gated",)}
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network compiled in one mode, what is run, and what must come of it."""
+    """A network compiled in one mode, what is run, what must come of it, and how long it should take."""
 
     program: NetworkProgram
     job: NetworkJob
     golden: Result
     counts: Mapping[str, LayerCount]
-
-    @property
-    def expected_cycles(self) -> int:
-        """Steps: what a run takes at least."""
-        return sum(count.base + count.conditional for count in self.counts.values())
+    prediction: Prediction
 
 
 def loaded(program: NetworkProgram) -> LoadedNetwork:
@@ -84,7 +81,7 @@ def plan(network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, b
     mode
         "gated", "dense" or "base".
     bandwidth, latency
-        Of the memory: for the number of cycles after which a run is given up.
+        Of the memory: for the prediction of the cycles.
 
     Raises
     ------
@@ -102,13 +99,11 @@ def plan(network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, b
     golden = network.run(images, mode)
     counts = {count.name: count for count in count_network(
         network, len(images), params.in_par, golden if mode != "dense" else None, size)}
-    steps = sum(count.base + count.conditional for count in counts.values())
-    moved = traffic(program)[""]
-    beats = sum(moved.values()) // params.axi_bytes
-    limit = 200_000 + 4 * steps + 4 * sum(moved.values()) // (bandwidth or params.axi_bytes) + latency * beats // 8
+    decisions = {name: tap.decision.numpy() for name, tap in golden.taps.items() if tap.decision is not None}
+    prediction = predict(program, slice_steps(program, decisions if mode != "dense" else None), bandwidth, latency)
     job = NetworkJob(network=loaded(program), images=program.pack_images(images), size=program.image.size,
-                     cycle_limit=limit)
-    return Plan(program, job, golden, counts)
+                     cycle_limit=200_000 + 4 * prediction.cycles)
+    return Plan(program, job, golden, counts, prediction)
 
 
 def simulate(simulator: network_runner.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
@@ -137,9 +132,8 @@ def _progress(plans: Mapping[str, Plan], work: Path, seconds: float) -> str:
         except (OSError, ValueError):
             cycles, passes = 0, 0
         done += cycles
-        expected += max(one.expected_cycles, cycles)
-        share = cycles / one.expected_cycles
-        parts.append(f"{mode}: pass {passes} of {len(one.program.passes)}, {share:.0%} of the cycles at least")
+        expected += max(one.prediction.cycles, cycles)
+        parts.append(f"{mode}: pass {passes} of {len(one.program.passes)}, {cycles / one.prediction.cycles:.0%}")
     left = f", about {seconds * (expected - done) / done:.0f} s left" if done else ""
     return f"{'; '.join(parts)}; {done / seconds / 1000:.0f} thousand cycles/s{left}"
 
@@ -231,8 +225,9 @@ def _body(args: Any, command: str) -> int:
     }
     gated = [layer.name for layer in network.layers if layer.gated]
     predictions = _predictions(network, names, labels, results["gated"], plans["gated"].golden)
-    summed = network_report(results, {mode: traffic(one.program) for mode, one in plans.items()}, params, gated,
-                            settings, facts, predictions)
+    summed = network_report(results, {mode: traffic(one.program) for mode, one in plans.items()},
+                            {mode: one.prediction.layers() for mode, one in plans.items()}, params, gated, settings,
+                            facts, predictions)
     written = report.write_report(summed, args.output)
     verdict = Verdict()
     for result in results.values():

@@ -30,7 +30,8 @@ def _memory(traffic: Mapping[str, int], steps: int, cycles: int, bandwidth: int)
 
 
 def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, Mapping[str, Mapping[str, int]]],
-                   params: HwParams, gated: Sequence[str], settings: Mapping[str, int], facts: Mapping[str, Any],
+                   predicted: Mapping[str, Mapping[str, int]], params: HwParams, gated: Sequence[str],
+                   settings: Mapping[str, int], facts: Mapping[str, Any],
                    predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the report.
 
@@ -40,6 +41,8 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
         By mode: "gated", and maybe "dense".
     traffic
         By mode what `sim.network_traffic.traffic` returned.
+    predicted
+        By mode and layer the cycles that the cycle model expects.
     params
         The engine.
     gated
@@ -60,6 +63,7 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
             mode: _memory(traffic[mode][name], result.base_steps + result.cond_steps, result.cycles,
                           settings["bandwidth"])
             for mode, result in by_layer[name].items()}
+        report["predicted_cycles"] = {mode: predicted[mode][name] for mode in results}
         layers.append(report)
     summed = combine(list(by_layer.values()))
     for mode, result in results.items():
@@ -70,6 +74,7 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
                       if key in ("cycles", "steps", "efficiency", "speedup", "sparsity")}
                for name, runs in groups.items()}
     report |= {
+        "predicted_cycles": {mode: sum(predicted[mode].values()) for mode in results},
         "layers": layers,
         "predictions": list(predictions),
         "logits_checked": sum(result.logits_checked for result in results.values()),
@@ -160,8 +165,11 @@ def _print_sums(report: Mapping[str, Any], console: Console) -> None:
         bus = memory[mode]
         weights = (bus["weights_read"] + bus["parameters_read"]) / images / 1e6
         maps = (bus["maps_read"] + bus["maps_written"]) / images / 1e6
+        cycles, predicted = report["runs"][mode]["cycles"], report["predicted_cycles"][mode]
+        rate = report["nominal_macs_per_mac_and_cycle"][mode]
         say(f"{mode}: {weights:.2f} MB of weights and parameters and {maps:.2f} MB of maps an image; "
-            f"{report['nominal_macs_per_mac_and_cycle'][mode]:.3f} nominal MACs per MAC unit and cycle")
+            f"{rate:.3f} nominal MACs per MAC unit and cycle; the cycle model "
+            f"is {(predicted - cycles) / max(1, cycles):+.2%} off")
     for one in report["predictions"]:
         label = "" if one["label"] is None else f", is {one['label']}"
         say(f"{one['image']}: {one['class']}{label}")

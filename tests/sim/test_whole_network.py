@@ -78,6 +78,10 @@ def test_report(run, tmp_path):
         assert sum(layer["weights_read"] for layer in layers) == bus["weights_read"]
         assert report["bus"][mode]["violations"] == {} and report["bus"][mode]["unknown_reads"] == 0
         assert report["bus"][mode]["most_reads"] <= 8
+    for mode in ("dense", "gated"): # the cycle model
+        assert abs(report["predicted_cycles"][mode] / report["runs"][mode]["cycles"] - 1) < 0.01
+        for layer in report["layers"]:
+            assert abs(layer["predicted_cycles"][mode] / layer["runs"][mode]["cycles"] - 1) < 0.02, layer["layer"]
     assert [one["image"] for one in report["predictions"]] == ["cat", "astronaut"]
     assert all(one["class"] == one["reference"] and one["label"] is None for one in report["predictions"])
     assert report["nominal_macs_per_mac_and_cycle"]["gated"] > report["nominal_macs_per_mac_and_cycle"]["dense"] > 0.5
