@@ -73,6 +73,7 @@ class Checkpointer(L.Callback):
             trainer.save_checkpoint(part)
             if trainer.is_global_zero:
                 part.replace(self.path)
+            trainer.strategy.barrier()
         if facts["complete"]:
             trainer.should_stop = True
 
@@ -135,6 +136,11 @@ class Progress(L.Callback):
             )
 
 
+def _spread(size: int, count: int) -> torch.Tensor:
+    """At most `count` indices spread over all `size` images, which may be in the order of their classes."""
+    return torch.linspace(0, size - 1, min(size, count)).round().long()
+
+
 class KnnMonitor(L.Callback):
     """Accuracy of a kNN classifier on the encoder's features through branch 1, every few steps.
 
@@ -160,7 +166,8 @@ class KnnMonitor(L.Callback):
         assert isinstance(pl_module, PhaseModule)
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return
-        data, train, test = self.data, slice(self.TRAIN), slice(self.TEST)
+        data = self.data
+        train, test = _spread(len(data.train), self.TRAIN), _spread(len(data.test), self.TEST)
         model = prepared(pl_module.model, data, 1, self.BATCHES)
         bank, queries = extract(model, data.train[train]), extract(model, data.test[test])
         votes = knn_logits(bank.values, data.train_labels[train], queries.values, len(data.classes))

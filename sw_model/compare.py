@@ -22,7 +22,7 @@ import torch
 
 from sw_model import flops
 from sw_model.data import DIGITS, DataError, DataSet, load_data
-from sw_model.engine import Phase, Settings, phase_facts, train_phase
+from sw_model.engine import Phase, Settings, first_process, phase_facts, train_phase
 from sw_model.machine import hardware
 from sw_model.methods import METHODS
 from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
@@ -191,7 +191,9 @@ def run_row(args: argparse.Namespace, command: str) -> int:
     model = make_model(args, data)
     start = time.monotonic()
     run = args.run or Path(f"runs/table/{args.row}-{args.seed}")
-    keep_options(args, run / "options.json")
+    run.mkdir(parents=True, exist_ok=True)
+    if first_process():
+        keep_options(args, run / "options.json")
     settings = Settings(
         run=run, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices
     )  # fmt: skip
@@ -199,11 +201,14 @@ def run_row(args: argparse.Namespace, command: str) -> int:
     if not train_phase(contrastive, model, data, settings):
         return 130
     facts = phase_facts(run / "contrastive.ckpt")
+    tunes, tuning = args.row in FINE_TUNED, replace(tuning, target=facts["target"])
+    if not first_process():
+        # Only the first process judges; the others wait for it in the fine-tuning.
+        return 0 if not tunes or train_phase(tuning, model, data, settings) else 130
     seconds["contrastive"] = facts["seconds"]
     branches = {b: evaluate("linear evaluation", linear_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
     tuned = None
-    if args.row in FINE_TUNED:
-        tuning = replace(tuning, target=facts["target"])
+    if tunes:
         if not train_phase(tuning, model, data, settings):
             return 130
         seconds["fine_tuning"] = phase_facts(run / "supervised.ckpt")["seconds"]

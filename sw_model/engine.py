@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from sw_model.batches import TrainingData
 from sw_model.callbacks import Checkpointer, KnnMonitor, Progress, json_lines
@@ -20,7 +21,7 @@ from sw_model.resnet import ResNet
 from sw_model.schedule import linear_decay, warmup_constant, warmup_cosine
 from sw_model.training import ContrastiveModule, PhaseModule, SupervisedModule, load_model
 
-__all__ = ["PHASES", "Phase", "Settings", "phase_facts", "train_phase"]
+__all__ = ["PHASES", "Phase", "Settings", "first_process", "phase_facts", "train_phase"]
 
 #: Phases by name, in order; their place is a part of the seed.
 PHASES = ("contrastive", "supervised", "decay")
@@ -88,6 +89,11 @@ class Settings:
     devices: int = 1
     precision: Any = "bf16-mixed"
     monitor: bool = True
+
+
+def first_process() -> bool:
+    """Whether this is the process that evaluates and writes files, where several train together."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def phase_facts(path: Path) -> dict[str, Any]:
@@ -158,11 +164,12 @@ def train_phase(
     if contrastive and settings.monitor:
         callbacks.insert(1, KnnMonitor(phase.name, log, data, epoch, show))
     several = settings.devices > 1
+    # The classifier gets no gradient in the contrastive phase.
+    strategy = "ddp_find_unused_parameters_true" if contrastive else "ddp"
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
-        # The classifier gets no gradient in the contrastive phase.
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        strategy="auto" if not several else strategy,
         sync_batchnorm=several and settings.accelerator != "cpu",
         precision=settings.precision,
         max_steps=int(total),

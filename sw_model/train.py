@@ -21,7 +21,7 @@ import torch
 
 from sw_model import quantize
 from sw_model.data import DIGITS, DataError, DataSet, load_data
-from sw_model.engine import PHASES, Phase, Settings, phase_facts, train_phase
+from sw_model.engine import PHASES, Phase, Settings, first_process, phase_facts, train_phase
 from sw_model.machine import hardware
 from sw_model.methods import METHODS
 from sw_model.resnet import ResNet
@@ -29,23 +29,21 @@ from sw_model.training import load_model
 
 LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options
 
-#: Defaults: (of 32x32 images, of digits); those of folders of images follow from their size.
+#: Defaults: (usual ones, those of digits). Crops are three quarters of the image, but at least 16 pixels; the decay
+#: sees whole images.
 DEFAULTS: dict[str, tuple[Any, Any]] = {
     "run": (Path("runs/full"), Path("runs/digits")),
     "width": (1.0, 0.5),
     "quantize": (False, True),
     "contrastive_epochs": (1, 8),
-    "contrastive_size": (24, 16),
     "contrastive_batch": (128, 128),
     "contrastive_lr": (0.06, 0.06),
     "contrastive_target": (0.57, 0.57),
     "supervised_epochs": (3, 12),
-    "supervised_size": (24, 16),
     "supervised_batch": (64, 64),
     "supervised_lr": (0.06, 0.06),
     "supervised_target": (0.2, 0.57),
     "decay_epochs": (1, 4),
-    "decay_size": (32, 16),
     "decay_batch": (64, 64),
 }
 
@@ -91,13 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(f"{phase} phase")
         for name, kind, text in (
             ("epochs", float, "passes over the images, need not be whole"),
-            ("size", int, "height of the crops"),
             ("batch", int, "images in a batch"),
             ("lr", float, "peak learning rate"),
             ("target", float, "T of the thresholds"),
         ):
             if f"{phase}_{name}" in DEFAULTS:
                 group.add_argument(f"--{phase}-{name}", type=kind, help=f"{text} ({default(f'{phase}_{name}')})")
+        share = "the image's" if phase == "decay" else "three quarters of the image's, at least 16"
+        group.add_argument(f"--{phase}-size", type=int, help=f"height of the crops (default: {share})")
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
     add("--steps", type=int, help="at most this many steps of each phase, for a trial")
@@ -144,10 +143,13 @@ def check(args: argparse.Namespace) -> None:
             raise UsageError(f"--decay-at must be a time HH:MM, not {args.decay_at!r}") from None
 
 
-def check_sizes(args: argparse.Namespace, data: DataSet) -> None:
-    """Refuse crops that the images do not allow."""
+def fit_to_data(args: argparse.Namespace, data: DataSet) -> None:
+    """Choose the sizes of crops that were left out, and refuse what the images do not allow."""
     for phase in PHASES:
         size = getattr(args, f"{phase}_size")
+        if size is None:
+            size = data.size if phase == "decay" else max(16, data.size * 3 // 4)
+            setattr(args, f"{phase}_size", size)
         if not 8 <= size <= data.size:
             raise UsageError(f"--{phase}-size must be between 8 and {data.size}, not {size}")
         batch = getattr(args, f"{phase}_batch")
@@ -236,13 +238,14 @@ def write_summary(args: argparse.Namespace, data: DataSet, command: str) -> None
 def train(args: argparse.Namespace, command: str) -> int:
     """Run all phases that are not complete, and quantise; returns the exit status."""
     data = load_data(args.data)
-    check_sizes(args, data)
+    fit_to_data(args, data)
     torch.manual_seed(args.seed)
     model = make_model(args, data)
     args.run.mkdir(parents=True, exist_ok=True)
-    with (args.run / LAUNCHES).open("a") as file:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"time": now, "command": command}) + "\n")
+    if first_process():
+        with (args.run / LAUNCHES).open("a") as file:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            file.write(json.dumps({"time": now, "command": command}) + "\n")
     if args.decay_at is not None:
         args.stop_time = start_time(args)
 
@@ -258,8 +261,9 @@ def train(args: argparse.Namespace, command: str) -> int:
         never = name != "supervised"
         if not train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop):
             return 130
-        write_summary(args, data, command)
-    return finish(args) if args.quantize else 0
+        if first_process():
+            write_summary(args, data, command)
+    return finish(args) if args.quantize and first_process() else 0
 
 
 def finish(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sw_model import train
+from sw_model.callbacks import _spread
 from sw_model.data import load_data
 from sw_model.dataset import DataSet
 from sw_model.engine import Phase, Settings, phase_facts, train_phase
@@ -53,6 +54,7 @@ def test_monitor_reports_every_epoch_and_changes_nothing(data, tmp_path):
         for monitor in (True, False)
     ]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert _spread(64, 4).tolist() == [0, 21, 42, 63] and _spread(3, 9).tolist() == [0, 1, 2]
     knn = [row for row in rows(tmp_path / "True") if "knn" in row]
     assert [row["step"] for row in knn] == [4, 8] and all(0 <= row["knn"] <= 1 for row in knn)
 

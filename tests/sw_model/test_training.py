@@ -4,13 +4,14 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from sw_model import engine, train
 from sw_model.callbacks import Progress
 from sw_model.dataset import DataSet
 from sw_model.training import load_model
 
-TINY = ["--data", "sixteen", "--width", "0.5", "--steps", "3", "--save-every", "0"]
+TINY = ["--data", "sixteen", "--width", "0.5", "--depth", "10", "--steps", "3", "--save-every", "0"]
 for phase in train.PHASES:
     TINY += [f"--{phase}-size", "8", f"--{phase}-batch", "4"]
 
@@ -139,13 +140,35 @@ def test_defaults_suit_the_data_set(data):
     digits, other = (train.build_parser().parse_args(["--data", name]) for name in ("digits", "sixteen"))
     train.fill(digits)
     train.fill(other)
-    assert (digits.width, digits.contrastive_size, digits.quantize) == (0.5, 16, True)
-    assert (other.width, other.contrastive_size, other.quantize) == (1.0, 24, False)
+    assert (digits.width, digits.contrastive_epochs, digits.quantize) == (0.5, 8, True)
+    assert (other.width, other.contrastive_epochs, other.quantize) == (1.0, 1, False)
+    for args, sizes in ((digits, [16, 16, 16]), (other, [24, 24, 32])):
+        args.contrastive_batch = args.supervised_batch = args.decay_batch = 4
+        train.fit_to_data(args, train.load_data(args.data))
+        assert [getattr(args, f"{phase}_size") for phase in train.PHASES] == sizes
+
+
+def test_folder_of_images_gets_the_large_stem(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "val"):
+        for color, name in ((20, "ant"), (200, "bee")):
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for k in range(2):
+                Image.new("RGB", (240, 230), (color, 40 * k, 99)).save(folder / f"{k}.jpg")
+    batches = [word for phase in train.PHASES for word in (f"--{phase}-batch", "2")]
+    network = ["--width", "0.125", "--depth", "10", "--slice-size", "1"]
+    assert train.main(["--data", "pictures", "--run", "r", "--steps", "1", *network, *batches]) == 0
+    model = load_model(tmp_path / "r" / "decay.ckpt")
+    assert model.conv1.weight.shape == (8, 3, 7, 7) and model.fc.out_features == 2
+    assert model.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert [phase["image_size"] for phase in summary["phases"].values()] == [168, 168, 224]
 
 
 @pytest.mark.parametrize("method", ["dense", "cdg50", "fbs", "dgc"])
 def test_every_method_trains(data, tmp_path, method):
-    assert run("--run", "r", "--method", method, "--steps", "1", "--depth", "10") == 0
+    assert run("--run", "r", "--method", method, "--steps", "1") == 0
     model = load_model(tmp_path / "r" / "decay.ckpt")
     assert model.hparams | train.METHODS[method].network == model.hparams
     assert model.fc.weight.isfinite().all()
@@ -156,3 +179,13 @@ def test_load_model_wrong(tmp_path):
     path.write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match="must be a file written by sw_model.train"):
         load_model(path)
+
+
+@pytest.mark.slow
+def test_digits_from_end_to_end(monkeypatch, tmp_path):
+    """What `make train` does: pre-training, fine-tuning, evaluation and quantisation."""
+    monkeypatch.chdir(tmp_path)
+    assert train.main([]) == 0
+    results = json.loads((tmp_path / "runs" / "digits" / "results.json").read_text())
+    assert results["accuracy"]["int8"] > 0.95 and 0.6 < results["sparsity"]["mac"] < 0.8
+    assert abs(results["accuracy"]["int8"] - results["accuracy"]["float32"]) < 0.02
