@@ -102,10 +102,20 @@ def _nominal(result: ModeResult, params: HwParams) -> float:
     return result.count.nominal_macs / (params.macs * result.cycles) if result.cycles else 0.0
 
 
-def _wall(memory: Mapping[str, Mapping[str, Any]]) -> str:
-    """Name the runs whose wall is the memory."""
-    bound = [mode for mode, share in memory.items() if share["bandwidth_bound"]]
-    return "memory" if len(bound) == len(memory) else f"memory ({bound[0]})" if bound else "steps"
+def _wall(report: Mapping[str, Any]) -> str:
+    """Name what a layer's cycles go by: its steps, its bytes, or what it waits for beside those."""
+    walls = {}
+    for mode, share in report["memory"].items():
+        idle = report["runs"][mode]["idle"]
+        if share["bandwidth_bound"]:
+            walls[mode] = "memory"
+        elif report["efficiency"][mode] > BOUND:
+            walls[mode] = "steps"
+        else:
+            walls[mode] = f"waits for {max(idle, key=lambda cause: idle[cause])}"
+    if len(set(walls.values())) == 1:
+        return next(iter(walls.values()))
+    return ", ".join(f"{wall} ({mode})" for mode, wall in walls.items() if wall != "steps")
 
 
 def _cells(report: Mapping[str, Any], moved: Mapping[str, int], wall: str) -> list[str]:
@@ -137,7 +147,7 @@ def print_network(report: Mapping[str, Any], verdict: Verdict, console: Console)
         table.add_column(heading, justify="left" if heading in ("layer", "wall") else "right", no_wrap=True)
     for layer in report["layers"]:
         moved = {mode: share["bytes"] for mode, share in layer["memory"].items()}
-        table.add_row(*_cells(layer, moved, _wall(layer["memory"])))
+        table.add_row(*_cells(layer, moved, _wall(layer)))
     moved = {mode: memory[mode]["bytes_read"] + memory[mode]["bytes_written"] for mode in report["runs"]}
     table.add_section()
     table.add_row(*_cells(report, moved, ""))
