@@ -85,6 +85,8 @@ def check(args: argparse.Namespace) -> None:
     for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
         if not getattr(args, name) > 0:
             raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(args, name)}")
+    if args.accelerator not in ("cpu", "gpu", "auto"):
+        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
     if not 0 < args.sparsity < 1:
         raise UsageError(f"--sparsity must be between 0 and 1, not {args.sparsity}")
 
@@ -122,10 +124,15 @@ def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
 
 
 class Evaluations:
-    """Evaluations of a run, kept in a file so that none is made twice."""
+    """Evaluations of a run, kept in a file so that none is made twice.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: The file.
+        device: Where the networks are evaluated.
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.path, self.device = path, device
         self.known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
 
     def __call__(self, name: str, protocol: Any, model: ResNet, data: DataSet, branch: int, batches: int) -> Any:
@@ -133,7 +140,7 @@ class Evaluations:
         key = f"{name}, branch {branch}"
         if key not in self.known:
             print(f"{key}: evaluating", flush=True)
-            result = protocol(model, data, branch, batches)
+            result = protocol(model.to(self.device), data, branch, batches)
             result |= flops.figures(model, data.size, result.pop("fire_rates"))
             self.known[key] = result
             write_json(self.path, self.known)
@@ -196,8 +203,9 @@ def run_row(args: argparse.Namespace, command: str) -> int:
         keep_options(args, run / "options.json")
     settings = Settings(
         run=run, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices
-    )  # fmt: skip
-    evaluate, seconds = Evaluations(run / "evaluations.json"), {}
+    )
+    device = "cuda" if args.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    evaluate, seconds = Evaluations(run / "evaluations.json", device), {}
     if not train_phase(contrastive, model, data, settings):
         return 130
     facts = phase_facts(run / "contrastive.ckpt")

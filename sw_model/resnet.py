@@ -167,9 +167,12 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def clone(self) -> "ResNet":
-        """An independent network with the same parameters and statistics, on the same device."""
+        """An independent network with the same parameters and statistics, on the same device, as far on DGC's ramp."""
         other = ResNet(**self.hparams).to(self.mean.device)
         other.load_state_dict(self.state_dict())
+        for name, conv in self.channel_convs().items():
+            if isinstance(conv, DGCConv2d):
+                other.channel_convs()[name].progress = conv.progress
         return other
 
     def features(self, x: Tensor, branch: int = 1) -> Tensor:

@@ -103,6 +103,13 @@ def test_clone_is_equal_and_independent():
     assert not torch.equal(other.fc.weight, model.fc.weight)
 
 
+def test_clone_is_as_far_on_the_ramp_of_dgc():
+    model = ResNet(width=0.125, depth=10, gate_mode="dgc")
+    for conv in model.channel_convs().values():
+        conv.progress = 0.25
+    assert {conv.progress for conv in model.clone().channel_convs().values()} == {0.25}
+
+
 @pytest.mark.parametrize(("mode", "ungated"), [("fbs", []), ("dgc", ["conv1"])])
 def test_channel_methods_replace_all_convolutions_but_the_dgc_stem(mode, ungated):
     model = ResNet(width=0.5, depth=10, gate_mode=mode)
