@@ -118,6 +118,39 @@ def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, tex
     assert printed.err.startswith("sim.network: ") and text in printed.err
 
 
+def spoiled(monkeypatch, region_name, at):
+    """Make the host write a byte of a region wrong."""
+    load = network.loaded
+
+    def wrong(program):
+        found = load(program)
+        region = program.image[region_name]
+        data = bytearray(region.content)
+        data[at] ^= 64
+        return dataclasses.replace(found, regions=tuple(
+            (address, bytes(data) if address == region.address else content) for address, content in found.regions))
+
+    monkeypatch.setattr(network, "loaded", wrong)
+
+
+def test_mismatch_is_reported(run, monkeypatch, tmp_path):
+    spoiled(monkeypatch, "weights conv4_2", 5)
+    status, report, printed = run("--images", "1", "--runs", "gated")
+    assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
+    assert report["bit_exact"] is False and report["mismatches"] > 0
+    wrong = {layer["layer"]: layer["mismatches"] for layer in report["layers"]}
+    assert wrong["conv4_1"] == 0 < wrong["conv4_2"]
+    assert " mismatch: layer conv4_2, image 0, row " in printed.out and "mismatches, 20 of them shown" in printed.out
+    assert (tmp_path / "network/runs/gated/simulator.log").exists() # and the traces
+
+
+def test_engine_that_stops_is_reported(run, monkeypatch):
+    spoiled(monkeypatch, "program", 64 * 3 + 5)
+    status, report, printed = run("--images", "1")
+    assert status == 1 and report is None
+    assert printed.err.splitlines()[-1] == "sim.network: engine stopped at instruction 3: OPCODE"
+
+
 def planned(params, seed, mode, count=2, size=16, **options):
     return network.plan(narrow(seed, **options), params, photographs(count, size), mode)
 
