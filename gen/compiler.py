@@ -98,7 +98,7 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
 
 
 def gate_mode(layer: Any, mode: str) -> Any:
-    """Return the `hw.layouts.GateMode` of a layer in one of `MODES`."""
+    """Return the `hw.layouts.GateMode` of a layer in one of `MODES`, of which gated is by slice or by channel."""
     gate = MODES[mode] if layer.gated else GateMode.BASE
     return GateMode.CHANNEL if gate is GateMode.GATED and layer.slice_size == 1 else gate
 
@@ -210,7 +210,7 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
 
 
 def layer_registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, source: MapPlace,
-                    added: MapPlace | None, target: MapPlace | None) -> dict[str, int]:
+                    added: MapPlace | None, target: MapPlace | None, param_half: int = 0) -> dict[str, int]:
     """Return the values of `hw.layouts.LayerRegisters` for one pass, by the fields' names.
 
     Parameters
@@ -221,6 +221,8 @@ def layer_registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any,
         From `gate_mode`.
     source, added, target
         Where ifmap, residual (if any) and ofmap (if any) lie.
+    param_half
+        Half of the parameter memory that holds the layer's parameters.
     """
     space = 1 << params.bank_addr_bits
     g = geometry
@@ -272,7 +274,7 @@ def layer_registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any,
         "base_row_entries": held_rows * g.group_chunks,
         "cond_row_entries": held_rows * conditional,
         "weight_hold": int(g.hold),
-        "param_half": 0,
+        "param_half": param_half,
         "residual_enable": int(added is not None),
         "residual_signed": int(layer.residual_signed),
         "residual_scale": layer.R0,

@@ -46,7 +46,7 @@ class Instruction:
     fields: Mapping[str, int]
     layer: str
     pass_number: int
-    needs: list[Instruction] = field(default_factory=list)
+    needs: list[Instruction] = field(default_factory=list, repr=False) # whose own are without end
     key: tuple[int, int] = (0, 0)
     take: tuple[str, ...] = ()
     give: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from hw.params import HwParams
 
 from .geometry import CompileError, Geometry, measure
 
-__all__ = ["IMAGE", "LayerShape", "Segment", "cut", "shapes"]
+__all__ = ["IMAGE", "LayerShape", "Segment", "cut", "map_words", "shapes", "stored_maps"]
 
 #: Name of the network's input where a layer's input is meant.
 IMAGE = "image"
@@ -163,6 +163,13 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
         open_layers.append(shape)
     close()
     return segments
+
+
+def stored_maps(segments: Sequence[Segment]) -> list[str]:
+    """Return the names of the maps that go to memory, as a layer reads them that is not in their segment."""
+    return [made.name for home in segments for made in home.layers
+            if any(made.name in (shape.layer.input, shape.layer.residual)
+                   for segment in segments if segment is not home for shape in segment.layers)]
 
 
 def _reads(found: Sequence[LayerShape]) -> Mapping[str, list[str]]:
