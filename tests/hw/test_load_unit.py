@@ -15,7 +15,10 @@ from tests.hw.helpers import GAPS, as_dict, monitor, simulate, ticks, until
 #: Bank words narrower than a beat, equal, wider; the same of parameter words.
 PARAMS = [HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256, max_slices=16)
           for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))]
-IDS = [f"{p.in_par}-{p.rq_lanes}-{p.axi_bits}" for p in PARAMS]
+
+#: Every combination of gaps on one of them, gaps on both sides of the others.
+CASES = [pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
+         for params in PARAMS for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])]
 
 
 def run(params, memory, instructions, *, gap_in, gap_out, seed):
@@ -61,8 +64,7 @@ def run(params, memory, instructions, *, gap_in, gap_out, seed):
     return words, records, given
 
 
-@pytest.mark.parametrize("gap_in, gap_out", GAPS)
-@pytest.mark.parametrize("params", PARAMS, ids=IDS)
+@pytest.mark.parametrize("params, gap_in, gap_out", CASES)
 def test_words_and_parameters_come_where_they_belong(params, gap_in, gap_out, seed):
     rng = random.Random(seed)
     memory = rng.randbytes(1 << 16)

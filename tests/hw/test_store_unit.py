@@ -13,7 +13,10 @@ from tests.hw.helpers import GAPS, monitor, simulate, ticks, until
 
 PARAMS = [HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256)
           for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))]
-IDS = [f"{p.in_par}-{p.rq_lanes}-{p.axi_bits}" for p in PARAMS]
+
+#: Every combination of gaps on one of them, gaps on both sides of the others.
+CASES = [pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
+         for params in PARAMS for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])]
 
 
 def banks(dut, words, params, gap, seed):
@@ -42,8 +45,7 @@ def banks(dut, words, params, gap, seed):
     return reads, answers
 
 
-@pytest.mark.parametrize("gap_in, gap_out", GAPS)
-@pytest.mark.parametrize("params", PARAMS, ids=IDS)
+@pytest.mark.parametrize("params, gap_in, gap_out", CASES)
 def test_maps_and_logits(params, gap_in, gap_out, seed):
     rng = random.Random(seed)
     words = [[rng.getrandbits(params.chunk_bits) for _ in range(params.bank_words)] for _ in range(4)]
