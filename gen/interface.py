@@ -1,0 +1,36 @@
+"""Writes the C header and the page of registers and instructions: ``python -m gen.interface``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .c_header import c_header
+from .cli import Parser, run, write_if_changed
+from .config import DEFAULT, config
+from .interface_page import interface_page
+
+__all__ = ["HEADER", "PAGE", "main"]
+
+#: Where the header is written, and the page of the default configuration.
+HEADER, PAGE = Path("build/interface/cdgate.h"), Path("docs/interface.md")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write both; for another configuration than the default the page goes beside the header."""
+    parser = Parser(prog="gen.interface", description=f"Write {HEADER} and {PAGE}: registers, instructions, formats.")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    args = parser.parse_args(argv)
+
+    def body() -> None:
+        params = config(args.config)
+        page = PAGE if args.config == DEFAULT else HEADER.with_name("interface.md")
+        write_if_changed(HEADER, c_header(args.config, params))
+        write_if_changed(page, interface_page(args.config, params))
+        print(HEADER, page, sep="\n")
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The page docs/interface.md: registers, instructions and formats in memory, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from amaranth.lib import data
+
+from hw import instructions, layouts
+from hw.instructions import (
+    BODY_OFFSET,
+    INSTRUCTION_BYTES,
+    TOKEN_BITS,
+    UNIT_OF,
+    ChannelParameters,
+    ErrorCode,
+    Header,
+    Opcode,
+    Tokens,
+    Transfer,
+)
+from hw.layouts import GateMode, LayerRegisters
+from hw.params import HwParams
+from hw.registers import COUNTERS, REGISTERS, register
+
+from .source_docs import field_docs, member_docs
+
+__all__ = ["interface_page"]
+
+_HEAD = '''\
+<!-- Made by `python -m gen.interface` from hw/registers.py, hw/instructions.py and hw/layouts.py; not to be edited. -->
+
+# Registers and instructions
+
+How the parts work together is in [system.md](system.md). `python -m gen.interface --config NAME` writes this page for
+another configuration, and a C header with the same content; `python -m gen.disasm` prints programs.
+
+## Registers
+
+Addresses are in bytes, registers have 32 bits; writes of less are refused. `ro` is read only, `rw` read and write, `wo`
+write only: a 1 acts. `w1c` is cleared bit by bit by writing ones.
+'''
+
+_RUN = '''\
+A host writes program, weights, parameters and input into memory, sets `PROGRAM_ADDRESS`, `PROGRAM_LENGTH`, `STORE_BASE`
+and `STORE_END`, and writes the start bit. It waits for the interrupt or for `STATUS.DONE`, and reads the logits. After
+an error it reads `ERROR_CODE` and `ERROR_INDEX`, writes the reset bit, and waits until nothing of `STATUS` is set.
+
+## Counters
+
+64 bits each in two registers. They count from the start bit on, and stand from the end of a run to the next start.
+'''
+
+_INSTRUCTIONS = f'''\
+## Instructions
+
+An instruction is {INSTRUCTION_BYTES} bytes at a multiple of {INSTRUCTION_BYTES}: a header, then from bit {BODY_OFFSET}
+on a transfer, or for `COMPUTE` the registers of a layer. Bit n is bit n % 8 of byte n / 8. Bits that no field
+takes must be 0.
+'''
+
+_TOKENS = f'''\
+A unit executes its instructions in order. An instruction starts when it can take a token from each unit in `take`, and
+gives one to each unit in `give` when it has ended. Between any two of load, compute and store up to
+{(1 << TOKEN_BITS) - 1} tokens are kept. Weights take and give none.
+
+### Header
+'''
+
+_LAYER = '''\
+### Registers of a layer
+
+Widths are those of the configuration `{config}`, with which an instruction has {size} bits in use. Addresses and steps
+are in words of an activation bank, unless noted. A field called `_last` holds a count minus one.
+'''
+
+_MEMORY = '''\
+## Formats in memory
+
+All numbers are little-endian. A transfer starts at a multiple of the bus width; what it counts lies without gaps.
+'''
+
+#: What is in memory: name, what it is counted in, contents.
+_FORMATS = (
+    ("map", "bank words of `in_par` bytes", (
+        "Images one after the other, of each the rows, of each the pixels, of each the channels, the lowest first. "
+        "A pixel has all channels of its slices of 8. In a bank it is the same.")),
+    ("input", "the same", (
+        "A map whose pixels are the patches that the first layer reads: of each tap row, of each tap column, the three "
+        "colours, then zeros up to whole words; padding is in the patches.")),
+    ("weights", "ring entries of 8 x `in_par` bytes", (
+        "Slice by slice the base path's entries, then the conditional path's; of each by tap row, tap column and "
+        "chunk. Byte `lane * in_par + k` is the weight of output channel `8 * slice + lane` and input channel "
+        "`in_par * chunk + k`.")),
+    ("parameters", "parameter words of 16 x `rq_lanes` bytes", "Channel by channel the record below."),
+    ("logits", "records of 4 x `rq_lanes` bytes", (
+        "int32; of each batch slice by slice, of each image by image 8 classes.")),
+)
+
+
+def _table(heads: Sequence[str], rows: Iterator[Sequence[Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+    yield ""
+
+
+def _registers() -> Iterator[Sequence[Any]]:
+    counters = {f"{name.upper()}_{half}" for name, _ in COUNTERS for half in ("LOW", "HIGH")}
+    for one in REGISTERS:
+        if one.name in counters:
+            continue
+        init = f"{one.init:#x}" if one.access == "rw" else ""
+        yield f"`{one.address:#04x}`", f"`{one.name}`", "", one.access, init, one.doc
+        for field in one.fields:
+            top = field.offset + field.width - 1
+            bits = f"{top}:{field.offset}" if field.width > 1 else str(field.offset)
+            yield "", f"`.{field.name}`", bits, "", "", field.doc
+
+
+def _counters() -> Iterator[Sequence[Any]]:
+    for name, text in COUNTERS:
+        address = register(f"{name.upper()}_LOW").address
+        yield f"`{address:#05x}`", f"`{name.upper()}_LOW`, `_HIGH`", text[:1].upper() + text[1:] + "."
+
+
+def _opcodes() -> Iterator[Sequence[Any]]:
+    opcodes: Any = Opcode
+    units: dict[Any, Any] = UNIT_OF
+    docs = member_docs(opcodes)
+    for opcode in opcodes:
+        yield opcode.value, f"`{opcode.name}`", units[opcode].name.lower(), docs[opcode.name]
+
+
+def _members(enum: Any) -> Iterator[Sequence[Any]]:
+    docs = member_docs(enum)
+    for member in enum:
+        yield member.value, f"`{member.name}`", docs[member.name]
+
+
+def _fields(layout: data.StructLayout, offset: int, docs: Sequence[tuple[str | None, str]]) -> Iterator[Sequence[Any]]:
+    for name, text in docs:
+        if name is None:
+            yield "", "", f"*{text}*"
+            continue
+        field = layout[name]
+        low, top = offset + field.offset, offset + field.offset + field.width - 1
+        text = text[:1].upper() + text[1:] + ("." if text and text[-1] != "." else "")
+        yield f"{top}:{low}" if field.width > 1 else low, f"`{name}`", text
+
+
+def _header() -> Iterator[Sequence[Any]]:
+    opcode = Header["opcode"]
+    yield f"{opcode.offset + opcode.width - 1}:{opcode.offset}", "`opcode`", "See above."
+    for way, verb in (("take", "Takes a token from"), ("give", "Gives a token to")):
+        for name, field in Tokens:
+            yield Header[way].offset + field.offset, f"`{way}.{name}`", f"{verb} {name}."
+
+
+def interface_page(config: str, params: HwParams) -> str:
+    """Return the text of the page.
+
+    Parameters
+    ----------
+    config
+        Name of the configuration whose widths are shown.
+    params
+        What it is.
+    """
+    bits = ("bits", "field", "meaning")
+    layer = LayerRegisters(params)
+    lines = [
+        _HEAD, *_table(("address", "register", "bits", "access", "reset", "meaning"), _registers()),
+        _RUN, *_table(("address", "registers", "what is counted"), _counters()),
+        _INSTRUCTIONS, *_table(("opcode", "name", "unit", "what it does"), _opcodes()),
+        _TOKENS, *_table(bits, _header()),
+        "### Transfer\n", *_table(bits, _fields(Transfer, BODY_OFFSET, field_docs(instructions, "Transfer"))),
+        _LAYER.format(config=config, size=BODY_OFFSET + layer.size),
+        *_table(bits, _fields(layer, BODY_OFFSET, field_docs(layouts, "LayerRegisters"))),
+        "### Gate modes\n", *_table(("value", "mode", "meaning"), _members(GateMode)),
+        "### Error codes\n", *_table(("code", "name", "meaning"), _members(ErrorCode)),
+        _MEMORY, *_table(("what", "counted in", "contents"), iter(_FORMATS)),
+        *_table(("bits", "parameter of a channel", "meaning"), _fields(ChannelParameters, 0, (
+            ("multiplier", "M, signed"), ("offset", "B with the rounding term `1 << (S - 1)` added, signed"),
+            ("threshold", "K of the slice or of the channel, signed"), ("reserved", "")))),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
