@@ -24,6 +24,8 @@ SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,
 	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
 	$(call option,DATA,data) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+DISASM_OPTIONS = $(if $(PROGRAM),'$(PROGRAM)') $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
+	$(call option,CHECKPOINT,checkpoint)
 
 .PHONY: help
 help: ## this list
@@ -34,15 +36,15 @@ help: ## this list
 .PHONY: sim
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
-#: MODE=gated        sim: gated, dense, base, channel or forced
+#: MODE=gated        sim, disasm: gated, dense, base or channel; sim: or forced
 #: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
-#: IMAGES=1          sim, network: number of images; 8 are the default of network
+#: IMAGES=1          sim, network, disasm: number of images; 8 are the default of network and disasm
 #: BATCH=1           sim: images in one pass
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
-#: CHECKPOINT=path   sim, network, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
+#: CHECKPOINT=path   sim, network, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
+#: CONFIG=full       sim, network, disasm, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)
 
 .PHONY: network
@@ -52,6 +54,11 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 #: RUNS=both         network: both, that is gated and dense, or gated
 #: DATA=path         network: folder of CIFAR-10, whose test images are taken instead of photographs
 	$(PY) -m sim.network $(NETWORK_OPTIONS)
+
+.PHONY: disasm
+disasm: .venv/base ## print the program of the whole network, or of a file of instructions
+#: PROGRAM=path      disasm: file of instructions
+	$(PY) -m gen.disasm $(DISASM_OPTIONS)
 
 .PHONY: verilog
 verilog: .venv/base ## write build/verilog/CONFIG.v of the core, CONFIG_system.v of the whole engine, and a .json of each

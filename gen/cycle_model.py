@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from hw.instructions import INSTRUCTION_BYTES, Opcode, Unit
+from hw.instructions import INSTRUCTION_BYTES, Unit
 from hw.params import LANES
 
 from .network import NetworkProgram, PassInfo
-from .schedule import Instruction
+from .schedule import Instruction, transfer_bytes
 
 __all__ = ["PassCycles", "Prediction", "SliceSteps", "predict", "slice_steps"]
 
@@ -37,11 +37,6 @@ QUEUE = 4
 
 #: The units, in the order in which they are looked at.
 _UNITS: tuple[Any, ...] = (Unit.LOAD, Unit.COMPUTE, Unit.STORE, Unit.WEIGHTS)
-
-#: Bytes of what a transfer counts.
-_ITEM = {Opcode.LOAD_MAP: lambda p: p.in_par, Opcode.STORE_MAP: lambda p: p.in_par,
-         Opcode.LOAD_PARAMETERS: lambda p: p.param_record_bytes, Opcode.LOAD_WEIGHTS: lambda p: LANES * p.in_par,
-         Opcode.STORE_LOGITS: lambda p: 4 * p.rq_lanes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +177,6 @@ class _Model:
     def _after(self, cycles: float, what: str, item: object = None) -> None:
         self.timers.append((self.now + cycles, what, item))
 
-    def _bytes(self, one: Instruction) -> int:
-        size = int(one.fields["count"]) * _ITEM[one.opcode](self.params)
-        return -(-size // self.params.axi_bytes) * self.params.axi_bytes
-
     # Dispatch.
 
     def _dispatch(self) -> None:
@@ -296,7 +287,7 @@ class _Model:
             self.fetched += 1
         elif what == "flow":
             assert isinstance(item, Instruction)
-            self.transfers.left[item.unit] = self._bytes(item)
+            self.transfers.left[item.unit] = transfer_bytes(item, self.params)
         elif what == "done":
             assert isinstance(item, Instruction)
             self._end(item)

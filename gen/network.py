@@ -120,7 +120,7 @@ class NetworkProgram:
     def unpack_map(self, name: str, content: bytes) -> np.ndarray:
         """Return a stored map, (N, channels, rows, cols) int64 codes, from the contents of its region."""
         layer = self.network.layer(name)
-        rows, cols = self._sizes[name]
+        rows, cols = self.map_sizes[name]
         words = -(-(-(-layer.out_ch // LANES) * LANES) // self.params.in_par)
         place = MapPlace(bank=0, base=0, image_step=rows * cols * words, images=self.images, rows=rows, cols=cols,
                          words=words)
@@ -128,7 +128,8 @@ class NetworkProgram:
         return place.from_words(codes.reshape(-1, self.params.in_par), layer.out_ch, layer.signed)
 
     @cached_property
-    def _sizes(self) -> dict[str, tuple[int, int]]:
+    def map_sizes(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns of each ofmap, by layer."""
         return {shape.name: (shape.layer.out_size(shape.in_size[0]), shape.geometry.out_cols)
                 for segment in self.segments for shape in segment.layers if not shape.classifier}
 

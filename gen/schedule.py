@@ -10,11 +10,11 @@ import numpy as np
 
 from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Tokens, Transfer, Unit
 from hw.layouts import LayerRegisters
-from hw.params import HwParams
+from hw.params import LANES, HwParams
 
 from .packing import pack
 
-__all__ = ["Instruction", "UNITS", "order", "pack_instructions", "tie"]
+__all__ = ["Instruction", "UNITS", "item_bytes", "order", "pack_instructions", "tie", "transfer_bytes"]
 
 #: Units that exchange tokens, by the name of their tokens.
 UNITS: Mapping[Any, str] = dict(zip((Unit.LOAD, Unit.COMPUTE, Unit.STORE), Tokens.members, strict=True))
@@ -55,6 +55,23 @@ class Instruction:
     def unit(self) -> Any:
         """The unit that executes it."""
         return UNIT_OF[self.opcode]
+
+
+def item_bytes(opcode: Any, params: HwParams) -> int:
+    """Return the bytes of what a transfer counts: a bank word, a parameter word, a ring entry, a logit record."""
+    sizes: dict[Any, int] = {
+        Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par,
+        Opcode.LOAD_PARAMETERS: params.param_record_bytes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes}
+    return sizes[opcode]
+
+
+def transfer_bytes(one: Instruction, params: HwParams) -> int:
+    """Return the bytes that an instruction moves over the bus, in whole beats; 0 if it computes."""
+    if one.opcode is Opcode.COMPUTE:
+        return 0
+    size = int(one.fields["count"]) * item_bytes(one.opcode, params)
+    return -(-size // params.axi_bytes) * params.axi_bytes
 
 
 #: Ranks of what happens at a pass: weights are asked for before it is dispatched, its results stored after that, and

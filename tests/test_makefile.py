@@ -14,7 +14,7 @@ def make(root):
         kept = {name: value for name, value in os.environ.items()
                 if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "LAYER", "MODE", "IMAGE", "IMAGES",
                                 "BATCH", "WAVES", "WAVES_CYCLES", "BANDWIDTH", "LATENCY", "RUNS", "DATA", "CONFIG",
-                                "CHECKPOINT", "TARGET", "SEEDS", "ARGS", "PYTHON")}
+                                "CHECKPOINT", "PROGRAM", "TARGET", "SEEDS", "ARGS", "PYTHON")}
         return subprocess.run([shutil.which("make"), "--no-print-directory", *args], cwd=root, env={**kept, **env},
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return call
@@ -30,7 +30,7 @@ def test_help_is_the_default_and_lists_every_target(make, root):
     assert done.returncode == 0
     phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
     assert {"sim", "network", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean",
-            "configs", "bench"} <= phony
+            "configs", "bench", "disasm"} <= phony
     for target in phony:
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
 
@@ -55,6 +55,9 @@ def test_sim_records_waves(make, given, passed):
 @pytest.mark.parametrize("target, expected", [
     (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
     (("network",), "-m sim.network"),
+    (("disasm", "PROGRAM=a b", "CONFIG=small"), "-m gen.disasm 'a b' --config 'small'"),
+    (("disasm", "IMAGES=2", "MODE=base", "CHECKPOINT=x"),
+     "-m gen.disasm --images '2' --mode 'base' --checkpoint 'x'"),
     (("network", "IMAGES=2", "BANDWIDTH=1", "LATENCY=9", "RUNS=gated", "DATA=a b", "CONFIG=half", "CHECKPOINT=x"),
      ("-m sim.network --images '2' --bandwidth '1' --latency '9' --runs 'gated' --data 'a b' --config 'half' "
       "--checkpoint 'x'")),

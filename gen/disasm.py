@@ -1,0 +1,185 @@
+"""Prints programs of the engine: ``python -m gen.disasm FILE``, or of a network ``--checkpoint PATH``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, Header, Opcode, Transfer
+from hw.layouts import GateMode, LayerRegisters
+from hw.params import HwParams
+
+from .cli import Parser, UserError, run
+from .config import DEFAULT, config
+from .network import MODES, NetworkProgram, compile_network
+from .packing import pack, unpack
+from .schedule import UNITS
+
+__all__ = ["disassemble", "main", "purposes"]
+
+
+def disassemble(words: np.ndarray, params: HwParams, registers: bool = False) -> Iterator[str]:
+    """Yield the text of each instruction.
+
+    Parameters
+    ----------
+    words
+        (n, 64) uint8.
+    params
+        The engine.
+    registers
+        Show all registers of a pass, each instruction then has several lines.
+
+    Yields
+    ------
+    str
+        For each instruction its opcode, tokens and operands; or that it is none, with its bytes.
+    """
+    for word in words:
+        header = unpack(Header, word[None, :BODY_OFFSET // 8])
+        known: dict[int, Any] = {opcode.value: opcode for opcode in _members(Opcode)}
+        opcode = known.get(int(header["opcode"][0]))
+        layout = LayerRegisters(params) if opcode is Opcode.COMPUTE else Transfer
+        body = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8:]).items()}
+        if opcode is None or not np.array_equal(_packed(header, layout, body), word):
+            yield f"not an instruction: {word.tobytes().hex()}"
+            continue
+        tokens = " ".join(f"{way} {'+'.join(names)}" for way in ("take", "give")
+                          if (names := [name for name in UNITS.values() if header[way][name][0]]))
+        text = _layer(body) if opcode is Opcode.COMPUTE else _transfer(opcode, body)
+        line = f"{opcode.name:<15} {tokens:<37} {text}"
+        if registers and opcode is Opcode.COMPUTE:
+            line += "".join(f"\n{'':24}{name} = {value}" for name, value in body.items())
+        yield line
+
+
+def _members(enum: Any) -> Iterator[Any]:
+    yield from enum
+
+
+def _packed(header: Mapping[str, Any], layout: Any, body: Mapping[str, int]) -> np.ndarray:
+    """Return the bytes of an instruction that has only what its fields say."""
+    word = np.zeros(INSTRUCTION_BYTES, dtype=np.uint8)
+    parts = pack(Header, header, 1)[0], pack(layout, body, 1)[0]
+    word[:len(parts[0])] = parts[0]
+    word[BODY_OFFSET // 8:BODY_OFFSET // 8 + len(parts[1])] = parts[1]
+    return word
+
+
+def _transfer(opcode: Any, body: Mapping[str, int]) -> str:
+    names: dict[Any, str] = {
+        Opcode.LOAD_MAP: "words", Opcode.STORE_MAP: "words", Opcode.LOAD_PARAMETERS: "parameter words",
+        Opcode.LOAD_WEIGHTS: "ring entries", Opcode.STORE_LOGITS: "logit records"}
+    memory = f"{body['address']:#010x}"
+    bank = f"bank {body['bank']} at {body['bank_addr']}"
+    sides: dict[Any, str] = {
+        Opcode.LOAD_MAP: f"from {memory} to {bank}", Opcode.STORE_MAP: f"from {bank} to {memory}",
+        Opcode.LOAD_PARAMETERS: f"from {memory} to {body['bank_addr']}", Opcode.LOAD_WEIGHTS: f"from {memory}",
+        Opcode.STORE_LOGITS: f"to {memory}"}
+    return f"{body['count']} {names[opcode]} {sides[opcode]}"
+
+
+def _layer(body: Mapping[str, int]) -> str:
+    counts = {name.removesuffix("_last"): value + 1 for name, value in body.items() if name.endswith("_last")}
+    modes: dict[int, Any] = {mode.value: mode for mode in _members(GateMode)}
+    mode = modes[body["mode"]].name.lower() if body["mode"] in modes else f"mode {body['mode']}"
+    cond = body["cond_tap_entries"]
+    parts = [
+        mode, f"{counts['image']} image{'s' if counts['image'] > 1 else ''}", f"{counts['slice']} slices",
+        f"{counts['row']}x{counts['col']} pixels", f"{counts['tap_row']}x{counts['tap_col']} taps",
+        f"{body['base_tap_entries']}{f'+{cond}' if cond else ''} chunks",
+        f"ifmap bank {body['ifmap_bank']} at {body['ifmap_base']}",
+    ]
+    if body["residual_enable"]:
+        parts.append(f"residual bank {body['residual_bank']} at {body['residual_base']}")
+    parts.append("logits" if body["logits"] else f"ofmap bank {body['ofmap_bank']} at {body['ofmap_base']}")
+    return ", ".join([*parts, f"parameters of half {body['param_half']}"])
+
+
+def purposes(program: NetworkProgram) -> list[str]:
+    """Return what each instruction of a compiled network is for."""
+    passes = {id(one.instruction): (number, one) for number, one in enumerate(program.passes)}
+    found = []
+    for one in program.instructions:
+        if one.opcode is Opcode.COMPUTE:
+            number, info = passes[id(one)]
+            whole = info.ofmap is None or info.rows == (0, program.map_sizes[one.layer][0])
+            rows = "" if whole else f", rows {info.rows[0]} to {info.rows[1] - 1}"
+            last = info.first_image + info.images - 1
+            images = f"image {last}" if info.images == 1 else f"images {info.first_image} to {last}"
+            found.append(f"pass {number}: {one.layer}, {images}{rows}")
+            continue
+        address = one.fields["address"]
+        region = next(region for region in program.image if region.address <= address < region.stop)
+        offset = f" + {address - region.address:#x}" if address > region.address else ""
+        found.append(f"{region.name}{offset}")
+    return found
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="gen.disasm", description="Print the instructions of a program: of a file that has nothing "
+                    "but instructions, or of a network that is compiled for it.")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="file of instructions")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH",
+                        help="checkpoint of a quantised network (default, without FILE: that of the repository)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
+    parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
+    parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--registers", action="store_true", help="show all registers of a pass")
+    return parser
+
+
+def _of_file(path: Path) -> np.ndarray:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) % INSTRUCTION_BYTES:
+        raise UserError(f"{path} must have a multiple of {INSTRUCTION_BYTES} bytes, not {len(content)}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(-1, INSTRUCTION_BYTES)
+
+
+def _of_network(args: Any, params: HwParams) -> NetworkProgram:
+    # Imported here, as it takes long and a file needs it not.
+    from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+
+    try:
+        network = load(args.checkpoint or DEFAULT_CHECKPOINT)
+    except CheckpointError as error:
+        raise UserError(str(error)) from None
+    return compile_network(network, params, args.images, (args.size, args.size), args.mode)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a program."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+
+    def body() -> None:
+        params = config(args.config)
+        if args.file is not None and args.checkpoint is not None:
+            raise UserError("either FILE or --checkpoint must be given, not both")
+        if args.file is not None:
+            words, notes = _of_file(args.file), None
+        else:
+            program = _of_network(args, params)
+            words, notes = program.packed(), purposes(program)
+        try:
+            for n, text in enumerate(disassemble(words, params, args.registers)):
+                first, *rest = text.split("\n")
+                print(f"{n:5}  {first}" if notes is None else f"{n:5}  {first}  ; {notes[n]}", *rest, sep="\n")
+            sys.stdout.flush()
+        except BrokenPipeError: # the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return run(parser.prog, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The disassembler: what it prints of programs, and of what is none."""
+
+import numpy as np
+import pytest
+
+from gen import disasm
+from gen.config import config
+from gen.disasm import disassemble, purposes
+from gen.network import compile_network
+from sw_model.checkpoint import save
+from tests.gen.networks import blank_resnet
+
+
+@pytest.fixture(scope="module")
+def network():
+    return blank_resnet(1, (16, 32, 64), groups=2)
+
+
+@pytest.fixture(scope="module")
+def program(network):
+    return compile_network(network, config("small"), 2, (28, 28))
+
+
+def test_every_instruction(program):
+    """A line for each, with what the compiler meant."""
+    lines = list(disassemble(program.packed(), program.params))
+    notes = purposes(program)
+    assert len(lines) == len(notes) == len(program.instructions)
+    for line, note, one in zip(lines, notes, program.instructions, strict=True):
+        assert line.split()[0] == one.opcode.name
+        for way in ("take", "give"):
+            names = getattr(one, way)
+            assert (f" {way} {'+'.join(names)} " in line) == bool(names)
+        for name in ("count", "bank_addr"):
+            assert one.fields.get(name, 0) == 0 or f" {one.fields[name]}" in line
+        kind = {"LOAD_WEIGHTS": f"weights {one.layer}", "LOAD_PARAMETERS": f"parameters {one.layer}",
+                "STORE_MAP": f"map {one.layer}", "STORE_LOGITS": "logits", "COMPUTE": "pass ", "LOAD_MAP": ""}
+        assert note.startswith(kind[one.opcode.name])
+    assert notes[-1] == "logits" and {"pass 0: conv1, image 0, rows 0 to 13", "input + 0x55c0"} <= set(notes)
+    assert any("residual bank " in line and "2+2 chunks" in line for line in lines)
+
+
+def test_registers(program):
+    [text] = disassemble(program.packed()[program.pass_index(0)][None], program.params, registers=True)
+    fields = program.passes[0].instruction.fields
+    for name, value in fields.items():
+        assert f"{name} = {value}\n" in text + "\n"
+
+
+def test_what_is_no_instruction(program):
+    words = program.packed()[:3].copy()
+    words[0, 0] = 0     # no opcode
+    words[1, 63] = 1    # a bit that no field takes
+    words[2, 7] = 0x80  # the same, in the header
+    assert [line.split(": ")[0] for line in disassemble(words, program.params)] == ["not an instruction"] * 3
+    assert words[1].tobytes().hex() in list(disassemble(words, program.params))[1]
+
+
+def test_command_line(program, network, tmp_path, capsys):
+    path = tmp_path / "program"
+    path.write_bytes(program.packed().tobytes())
+    save(tmp_path / "x.safetensors", network)
+    assert disasm.main([str(path), "--config", "small"]) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert len(plain) == len(program.instructions) and plain[0].split()[:2] == ["0", "LOAD_WEIGHTS"]
+    options = ["--checkpoint", str(tmp_path / "x.safetensors"), "--config", "small", "--images", "2", "--size", "28"]
+    assert disasm.main(options) == 0
+    noted = capsys.readouterr().out.splitlines()
+    assert [line.split("  ; ")[0] for line in noted] == plain
+
+
+@pytest.mark.parametrize("options, text", [
+    (["nowhere"], "nowhere cannot be read: No such file or directory"),
+    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+    (["--checkpoint", "x", "x"], "either FILE or --checkpoint must be given, not both"),
+    (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
+    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+])
+def test_bad_input(options, text, capsys):
+    assert disasm.main(options) == 2
+    assert capsys.readouterr().err == f"gen.disasm: {text}\n"
+
+
+def test_file_of_odd_size(tmp_path, capsys):
+    (tmp_path / "odd").write_bytes(np.zeros(65, dtype=np.uint8).tobytes())
+    assert disasm.main([str(tmp_path / "odd")]) == 2
+    assert capsys.readouterr().err.endswith("odd must have a multiple of 64 bytes, not 65\n")
