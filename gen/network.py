@@ -1,17 +1,27 @@
-"""The network compiler: a network becomes a program for the whole engine, and an image of the memory it runs in."""
+"""The network compiler: a network becomes a program for the whole engine, and an image of the memory it runs in.
+
+``python -m gen.network`` compiles a checkpoint and tells about it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from hw.instructions import INDEX_BITS
 from hw.params import LANES, HwParams
 
+from .cli import Parser, UserError, run, write_if_changed
+from .config import DEFAULT, config
 from .dataflow import walk
 from .geometry import CompileError
 from .memory_image import MemoryImage, Region
@@ -21,7 +31,10 @@ from .program import MapPlace
 from .schedule import Instruction, order, pack_instructions, tie
 from .segments import Segment, cut, shapes, stored_maps
 
-__all__ = ["MODES", "NetworkProgram", "PassInfo", "compile_network"]
+__all__ = ["BUILD", "MODES", "NetworkProgram", "PassInfo", "compile_network", "main"]
+
+#: Where `main` writes memory and facts.
+BUILD = Path("build/network")
 
 #: Modes in which a network can be compiled.
 MODES = ("gated", "channel", "dense", "base")
@@ -84,6 +97,11 @@ class NetworkProgram:
         """First byte that stores may write, and the byte after the last."""
         written = [*self.stored_maps.values(), self.image["logits"]]
         return min(one.address for one in written), max(one.stop for one in written)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes from address 0 to the end of the last region."""
+        return self.image.size
 
     def pack_images(self, images: np.ndarray) -> bytes:
         """Lay out raw images, (N, H, W, 3) uint8, as the first layer reads them: the host's part of the work.
@@ -175,3 +193,79 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
     return NetworkProgram(network=network, params=params, images=images, in_size=in_size, mode=mode,
                           instructions=program, passes=passes.passes, segments=segments, image=passes.image,
                           stored_maps={name: passes.image[f"map {name}"] for name in stored_maps(segments)})
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="gen.network", description="Compile a network: print its layers with their tiles, bytes and "
+                    "predicted cycles, and write its memory with the photographs that come with scikit-image as input.")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH",
+                        help="checkpoint of the quantised network (default: that of the repository)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
+    parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
+    parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
+    parser.add_argument("--bandwidth", type=float, default=8, metavar="N",
+                        help="bytes a cycle that the memory reads and writes together (default: 8)")
+    parser.add_argument("--latency", type=int, default=40, metavar="N",
+                        help="cycles from an address to the first data or response (default: 40)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
+    return parser
+
+
+def _body(args: Any) -> None:
+    # Imported here, as they build on this module or take long.
+    from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+    from sw_model.images import ImageError, default_images
+
+    from .cycle_model import predict, slice_steps
+    from .layer_rows import layer_rows, layer_table
+
+    if not (args.bandwidth > 0 and args.latency > 0 and args.size > 0):
+        raise UserError("bandwidth, latency and size must be more than 0")
+    params = config(args.config)
+    try:
+        network = load(args.checkpoint or DEFAULT_CHECKPOINT)
+        images = np.stack([pixels for _, pixels in default_images(args.images, args.size)])
+    except (CheckpointError, ImageError) as error:
+        raise UserError(str(error)) from None
+    program = compile_network(network, params, args.images, (args.size, args.size), args.mode)
+    decisions = None
+    if args.mode in ("gated", "channel"):
+        taps = network.run(images, "gated").taps
+        decisions = {name: tap.decision.numpy() for name, tap in taps.items() if tap.decision is not None}
+    steps = slice_steps(program, decisions)
+    prediction = predict(program, steps, args.bandwidth, args.latency)
+    rows = layer_rows(program, steps, prediction)
+    memory = bytearray(program.image.size)
+    for region in program.image:
+        content = program.pack_images(images) if region.name == "input" else region.content
+        if content is not None:
+            memory[region.address:region.stop] = content
+    facts = {
+        "schema": 1, "config": args.config, "mode": args.mode, "images": args.images, "in_size": program.in_size,
+        "program": {"address": program.image["program"].address, "instructions": len(program.instructions)},
+        "store_window": program.store_window, "memory_bytes": program.memory_bytes,
+        "regions": [{"name": one.name, "address": one.address, "size": one.size} for one in program.image],
+        "memory": {"bytes_per_cycle_limit": args.bandwidth, "latency_cycles": args.latency},
+        "predicted_cycles": prediction.cycles, "layers": [dataclasses.asdict(row) for row in rows],
+        "passes": [{"layer": one.layer, "instruction": program.pass_index(n), "first_image": one.first_image,
+                    "images": one.images, "rows": one.rows} for n, one in enumerate(program.passes)],
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "memory.bin").write_bytes(memory)
+    write_if_changed(args.output / "network.json", json.dumps(facts, indent=1) + "\n")
+    title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
+             f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")
+    Console(width=None if sys.stdout.isatty() else 160).print(layer_table(rows, title))
+    print(args.output / "memory.bin", args.output / "network.json", sep="\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compile what the command line says."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    return run(parser.prog, lambda: _body(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
