@@ -167,7 +167,7 @@ module axi_memory #(
         read_wants = !r_up && read_first != read_end && read_due[ri] <= now + 1 && error != NONE && !rests(R);
         write_wants = !granted && write_next != write_end && !rests(W);
         if (read_wants && write_wants && tokens < 2 * BYTES) begin
-            writes_turn <= !writes_turn;
+            if (tokens >= BYTES) writes_turn <= !writes_turn; // not while neither can move
             if (writes_turn) read_wants = 0; else write_wants = 0;
         end
         if (write_wants && tokens >= BYTES) begin

@@ -61,6 +61,29 @@ class Counted:
 
 
 @cocotb.test()
+async def reads_and_writes_share(dut):
+    """Where the tokens do not suffice for both, reads and writes move alternately, whatever the bandwidth."""
+    await start(dut, latency=5)
+    axi, size = master(dut), 1024
+    for bandwidth in (1, 2, 3):
+        dut.bandwidth.value = bandwidth
+        done = {}
+
+        async def timed(name, transfer, done=done):
+            await transfer
+            done[name] = cocotb.utils.get_sim_time("step")
+
+        tasks = [cocotb.start_soon(timed("write", axi.write(0, bytes(size), awid=0))),
+                 cocotb.start_soon(timed("read", axi.read(0x2000, size, arid=0)))]
+        begin = cocotb.utils.get_sim_time("step")
+        for task in tasks:
+            await task
+        cycles = {name: (end - begin) // 2 for name, end in done.items()}
+        assert min(cycles.values()) > 0.8 * 2 * size / bandwidth, f"{bandwidth} bytes a cycle: {cycles}"
+        assert max(cycles.values()) < 1.2 * 2 * size / bandwidth, f"{bandwidth} bytes a cycle: {cycles}"
+
+
+@cocotb.test()
 async def contents_under_back_pressure(dut):
     """Random transfers through an independent master end as in a plain array, without a violation."""
     await start(dut, bandwidth=3, latency=7, extra=20, stall=90)

@@ -11,4 +11,4 @@ def test_memory_and_checker(root, tmp_path):
     log = tmp_path / "log"
     runner.execute(folder, "axi_bench", "tests.sim.axi_bench", tmp_path, {"CDGATE_WORK": str(tmp_path)}, log)
     count, failed = get_results(tmp_path / "results.xml")
-    assert count == 8 and not failed, log.read_text()[-5000:]
+    assert count == 9 and not failed, log.read_text()[-5000:]
