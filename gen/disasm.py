@@ -1,26 +1,82 @@
-"""Prints programs of the engine: ``python -m gen.disasm FILE``, or of a network ``--checkpoint PATH``."""
+"""Prints programs of the engine: ``python -m gen.disasm FILE``, or of a network ``--checkpoint PATH``.
+
+``--output FILE`` writes the same as JSON, with all fields.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, Header, Opcode, Transfer
+from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Transfer
 from hw.layouts import GateMode, LayerRegisters
 from hw.params import HwParams
 
-from .cli import Parser, UserError, run
+from .cli import Parser, UserError, run, write_if_changed
 from .config import DEFAULT, config
 from .network import MODES, NetworkProgram, compile_network
 from .packing import pack, unpack
 from .schedule import UNITS
 
-__all__ = ["disassemble", "main", "purposes"]
+__all__ = ["Decoded", "decode", "disassemble", "main", "purposes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """An instruction, taken apart.
+
+    Attributes
+    ----------
+    opcode
+        A `hw.instructions.Opcode`; None if there is none of that number, or if a bit is set that no field takes.
+    number
+        The opcode's number, whether or not it is one.
+    take, give
+        Names of units with which tokens are exchanged.
+    fields
+        Values of `hw.instructions.Transfer`, or of the layer's registers where it computes; empty if it is none.
+    word
+        Its bytes.
+    """
+
+    opcode: Any
+    number: int
+    take: tuple[str, ...]
+    give: tuple[str, ...]
+    fields: Mapping[str, int]
+    word: bytes
+
+
+def decode(words: np.ndarray, params: HwParams) -> list[Decoded]:
+    """Take a program apart; the inverse of `gen.schedule.pack_instructions`.
+
+    Parameters
+    ----------
+    words
+        (n, 64) uint8.
+    params
+        The engine.
+    """
+    known: dict[int, Any] = {opcode.value: opcode for opcode in _members(Opcode)}
+    found = []
+    for word in words:
+        header = unpack(Header, word[None, :BODY_OFFSET // 8])
+        number = int(header["opcode"][0])
+        opcode = known.get(number)
+        layout = LayerRegisters(params) if opcode is Opcode.COMPUTE else Transfer
+        fields = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8:]).items()}
+        if opcode is None or not np.array_equal(_packed(header, layout, fields), word):
+            opcode, fields = None, {}
+        take, give = (tuple(name for name in UNITS.values() if header[way][name][0]) for way in ("take", "give"))
+        found.append(Decoded(opcode=opcode, number=number, take=take, give=give, fields=fields, word=word.tobytes()))
+    return found
 
 
 def disassemble(words: np.ndarray, params: HwParams, registers: bool = False) -> Iterator[str]:
@@ -40,21 +96,17 @@ def disassemble(words: np.ndarray, params: HwParams, registers: bool = False) ->
     str
         For each instruction its opcode, tokens and operands; or that it is none, with its bytes.
     """
-    for word in words:
-        header = unpack(Header, word[None, :BODY_OFFSET // 8])
-        known: dict[int, Any] = {opcode.value: opcode for opcode in _members(Opcode)}
-        opcode = known.get(int(header["opcode"][0]))
-        layout = LayerRegisters(params) if opcode is Opcode.COMPUTE else Transfer
-        body = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8:]).items()}
-        if opcode is None or not np.array_equal(_packed(header, layout, body), word):
-            yield f"not an instruction: {word.tobytes().hex()}"
+    for one in decode(words, params):
+        if one.opcode is None:
+            yield f"not an instruction: {one.word.hex()}"
             continue
-        tokens = " ".join(f"{way} {'+'.join(names)}" for way in ("take", "give")
-                          if (names := [name for name in UNITS.values() if header[way][name][0]]))
-        text = _layer(body) if opcode is Opcode.COMPUTE else _transfer(opcode, body)
-        line = f"{opcode.name:<15} {tokens:<37} {text}"
-        if registers and opcode is Opcode.COMPUTE:
-            line += "".join(f"\n{'':24}{name} = {value}" for name, value in body.items())
+        computes = one.opcode is Opcode.COMPUTE
+        exchanged = ("take", one.take), ("give", one.give)
+        tokens = " ".join(f"{way} {'+'.join(names)}" for way, names in exchanged if names)
+        text = _layer(one.fields) if computes else _transfer(one.opcode, one.fields)
+        line = f"{one.opcode.name:<15} {tokens:<37} {text}"
+        if registers and computes:
+            line += "".join(f"\n{'':24}{name} = {value}" for name, value in one.fields.items())
         yield line
 
 
@@ -121,6 +173,20 @@ def purposes(program: NetworkProgram) -> list[str]:
     return found
 
 
+def _facts(decoded: Sequence[Decoded], notes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield what the JSON file says about each instruction."""
+    units: dict[Any, Any] = UNIT_OF
+    for n, one in enumerate(decoded):
+        facts: dict[str, Any] = {"index": n, "opcode": None if one.opcode is None else one.opcode.name}
+        if one.opcode is None:
+            facts |= {"number": one.number, "bytes": one.word.hex()}
+        else:
+            facts |= {"unit": units[one.opcode].name.lower(), "take": one.take, "give": one.give, "fields": one.fields}
+        if notes is not None:
+            facts["purpose"] = notes[n]
+        yield facts
+
+
 def _parser() -> Parser:
     parser = Parser(prog="gen.disasm", description="Print the instructions of a program: of a file that has nothing "
                     "but instructions, or of a network that is compiled for it.")
@@ -132,6 +198,7 @@ def _parser() -> Parser:
     parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--registers", action="store_true", help="show all registers of a pass")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON with all fields (default: none)")
     return parser
 
 
@@ -170,6 +237,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             program = _of_network(args, params)
             words, notes = program.packed(), purposes(program)
+        if args.output is not None:
+            facts = {"schema": 1, "config": args.config, "instructions": list(_facts(decode(words, params), notes))}
+            write_if_changed(args.output, json.dumps(facts, indent=1) + "\n")
         try:
             for n, text in enumerate(disassemble(words, params, args.registers)):
                 first, *rest = text.split("\n")

@@ -1,12 +1,15 @@
 """The disassembler: what it prints of programs, and of what is none."""
 
+import json
+
 import numpy as np
 import pytest
 
 from gen import disasm
 from gen.config import config
-from gen.disasm import disassemble, purposes
+from gen.disasm import decode, disassemble, purposes
 from gen.network import compile_network
+from hw.instructions import UNIT_OF, Opcode
 from sw_model.checkpoint import save
 from tests.gen.networks import blank_resnet
 
@@ -40,6 +43,37 @@ def test_every_instruction(program):
     assert any("residual bank " in line and "2+2 chunks" in line for line in lines)
 
 
+def test_decoded_is_what_was_packed(program):
+    for found, one in zip(decode(program.packed(), program.params), program.instructions, strict=True):
+        assert (found.opcode, found.number) == (one.opcode, one.opcode.value)
+        assert (found.take, found.give) == (one.take, one.give)
+        assert {name: value for name, value in found.fields.items() if value} == {
+            name: value for name, value in one.fields.items() if value}
+
+
+def test_json(program, tmp_path, capsys):
+    words = np.concatenate([program.packed(), np.full((1, 64), 0x0F, dtype=np.uint8)])
+    (tmp_path / "program").write_bytes(words.tobytes())
+    path = tmp_path / "new" / "program.json"
+    assert disasm.main([str(tmp_path / "program"), "--config", "small", "-o", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[1:4] == ["not", "an", "instruction:"]
+    written = json.loads(path.read_text())
+    assert (written["schema"], written["config"]) == (1, "small")
+    *entries, last = written["instructions"]
+    for n, (entry, one) in enumerate(zip(entries, program.instructions, strict=True)):
+        assert entry["index"] == n and Opcode[entry["opcode"]] is one.opcode
+        assert entry["unit"] == UNIT_OF[one.opcode].name.lower() and entry["take"] == list(one.take)
+        assert entry["fields"].items() >= one.fields.items() and "purpose" not in entry
+    assert last == {"index": len(entries), "opcode": None, "number": 15, "bytes": "0f" * 64}
+
+
+def test_json_that_cannot_be_written(program, tmp_path, capsys):
+    (tmp_path / "program").write_bytes(program.packed()[:1].tobytes())
+    assert disasm.main([str(tmp_path / "program"), "-o", str(tmp_path / "program" / "x.json")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("gen.disasm: ") and printed.err.count("\n") == 1 and not printed.out
+
+
 def test_registers(program):
     [text] = disassemble(program.packed()[program.pass_index(0)][None], program.params, registers=True)
     fields = program.passes[0].instruction.fields
@@ -66,6 +100,10 @@ def test_command_line(program, network, tmp_path, capsys):
     options = ["--checkpoint", str(tmp_path / "x.safetensors"), "--config", "small", "--images", "2", "--size", "28"]
     assert disasm.main(options) == 0
     noted = capsys.readouterr().out.splitlines()
+    assert disasm.main([*options, "-o", str(tmp_path / "x.json")]) == 0
+    assert capsys.readouterr().out.splitlines() == noted
+    assert [entry["purpose"] for entry in json.loads((tmp_path / "x.json").read_text())["instructions"]] == [
+        line.split("  ; ")[1] for line in noted]
     assert [line.split("  ; ")[0] for line in noted] == plain
 
 
