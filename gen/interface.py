@@ -15,19 +15,25 @@ __all__ = ["HEADER", "PAGE", "main"]
 #: Where the header is written, and the page of the default configuration.
 HEADER, PAGE = Path("build/interface/cdgate.h"), Path("docs/interface.md")
 
+#: Name of the page where it is written beside the header.
+BESIDE = "interface.md"
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Write both; for another configuration than the default the page goes beside the header."""
+    """Write both; for another configuration than the default, or another folder, the page goes beside the header."""
     parser = Parser(prog="gen.interface", description=f"Write {HEADER} and {PAGE}: registers, instructions, formats.")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR",
+                        help=f"folder of both (default: {HEADER.parent}, and {PAGE} of configuration {DEFAULT})")
     args = parser.parse_args(argv)
 
     def body() -> None:
         params = config(args.config)
-        page = PAGE if args.config == DEFAULT else HEADER.with_name("interface.md")
-        write_if_changed(HEADER, c_header(args.config, params))
+        header = HEADER if args.output is None else args.output / HEADER.name
+        page = PAGE if args.config == DEFAULT and args.output is None else header.with_name(BESIDE)
+        write_if_changed(header, c_header(args.config, params))
         write_if_changed(page, interface_page(args.config, params))
-        print(HEADER, page, sep="\n")
+        print(header, page, sep="\n")
 
     return run(parser.prog, body)
 

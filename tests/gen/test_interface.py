@@ -95,11 +95,54 @@ def test_header_in_c(name, tmp_path):
     assert done.stdout == load.tobytes() + layer.tobytes() + channel.tobytes()
 
 
+def test_header_in_cpp(tmp_path):
+    """Included twice, as headers are."""
+    (tmp_path / "cdgate.h").write_text(c_header(DEFAULT, config(DEFAULT)))
+    (tmp_path / "main.cpp").write_text('#include "cdgate.h"\n' + PROGRAM.replace("IDENTITY)", f"{IDENTITY:#x})"))
+    strict = ["-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
+    subprocess.run([shutil.which("g++"), *strict, "main.cpp"], cwd=tmp_path, check=True)
+
+
+def test_header_has_every_number(tmp_path):
+    """What the preprocessor and the compiler make of the names, against hw/."""
+    params = config("half")
+    expected = {}
+    for one in REGISTERS:
+        expected[f"CDGATE_{one.name}"] = one.address
+        for field in one.fields:
+            expected[f"CDGATE_{one.name}_{field.name}_SHIFT"] = field.offset
+            expected[f"CDGATE_{one.name}_{field.name}_MASK"] = ((1 << field.width) - 1) << field.offset
+    for prefix, enum in (("OP", Opcode), ("MODE", GateMode), ("ERROR", ErrorCode)):
+        expected |= {f"CDGATE_{prefix}_{member.name}": member.value for member in enum}
+    pairs = {}
+    for prefix, layout, start in (("TRANSFER", Transfer, instructions.BODY_OFFSET), ("CHANNEL", ChannelParameters, 0),
+                                  ("LAYER", LayerRegisters(params), instructions.BODY_OFFSET)):
+        pairs |= {f"CDGATE_{prefix}_{name.upper()}": (start + field.offset, field.width) for name, field in layout}
+    checks = [f"    CHECK({name} == {value}u)" for name, value in expected.items()]
+    checks += [f"    CHECK(FIRST({name}) == {offset} && SECOND({name}) == {width})"
+               for name, (offset, width) in pairs.items()]
+    (tmp_path / "cdgate.h").write_text(c_header("half", params))
+    (tmp_path / "main.c").write_text("\n".join([
+        "#include <stdio.h>", '#include "cdgate.h"', "#define ONE(a, b) (a)", "#define TWO(a, b) (b)",
+        "#define FIRST(pair) ONE(pair)", "#define SECOND(pair) TWO(pair)",
+        "#define CHECK(what) if (!(what)) { puts(#what); bad = 1; }",
+        "int main(void)", "{", "    int bad = 0;", *checks, "    return bad;", "}", ""]))
+    subprocess.run([shutil.which("gcc") or shutil.which("cc"), "-std=c99", "main.c", "-o", "main"], cwd=tmp_path,
+                   check=True)
+    done = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert interface.main(["--config", "half"]) == 0
     assert capsys.readouterr().out.split() == ["build/interface/cdgate.h", "build/interface/interface.md"]
     assert "configuration half" in (tmp_path / "build/interface/cdgate.h").read_text()
     assert "`half`" in (tmp_path / "build/interface/interface.md").read_text()
+    assert interface.main(["-o", "elsewhere"]) == 0
+    assert capsys.readouterr().out.split() == ["elsewhere/cdgate.h", "elsewhere/interface.md"]
+    assert interface.main(["-o", "elsewhere/cdgate.h"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("gen.interface: ") and printed.err.count("\n") == 1
     assert interface.main(["--config", "huge"]) == 2
     assert capsys.readouterr().err.startswith("gen.interface: configuration must be one of full")
