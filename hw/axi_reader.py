@@ -14,7 +14,8 @@ class AxiReader(wiring.Component):
     """Asks for bursts in turn, client by client, and hands each client its beats in order.
 
     All bursts have one ID, so the data come in the order of the addresses. Up to :attr:`OUTSTANDING` bursts are under
-    way. A beat is offered to its client two cycles after it came. A client that does not take its beats holds up the
+    way. An address is on the bus one cycle after its burst was taken, a burst is taken every other cycle, and a beat is
+    offered to its client one cycle after it came. A client that does not take its beats holds up the
     others: it must not ask for what it has no room for.
 
     Parameters
@@ -29,8 +30,9 @@ class AxiReader(wiring.Component):
     bursts, data : by client: stream of bursts, and of the beats read. ``last`` marks the last beat of a burst that is
         the last of its transfer.
     beats : by client: strobe, a beat was taken.
-    error, error_decode, error_client : strobe: a beat came with an error; DECERR, not SLVERR; whose it was.
-    drain : nothing new is asked for, and what comes is thrown away.
+    error, error_decode, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR, not SLVERR;
+        whose it was.
+    drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn.
     idle : nothing is under way.
     """
     #: Bursts that may be under way.
