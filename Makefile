@@ -24,6 +24,8 @@ SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,
 	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
 	$(call option,DATA,data) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+PROGRAM_OPTIONS = $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) \
+	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 DISASM_OPTIONS = $(if $(PROGRAM),'$(PROGRAM)') $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
 	$(call option,CHECKPOINT,checkpoint)
 
@@ -36,29 +38,37 @@ help: ## this list
 .PHONY: sim
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
-#: MODE=gated        sim, disasm: gated, dense, base or channel; sim: or forced
+#: MODE=gated        sim, program, disasm: gated, dense, base or channel; sim: or forced
 #: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
-#: IMAGES=1          sim, network, disasm: number of images; 8 are the default of network and disasm
+#: IMAGES=1          sim, network, program, disasm: number of images; 8 are the default of all but sim
 #: BATCH=1           sim: images in one pass
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
-#: CHECKPOINT=path   sim, network, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, disasm, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
+#: CHECKPOINT=path   sim, network, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
+#: CONFIG=full       sim, network, program, disasm, interface, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
 	$(PY) -m sim $(SIM_OPTIONS)
 
 .PHONY: network
 network: tools .venv/base ## simulate the whole network with its memory, dense and gated side by side, compare everything
-#: BANDWIDTH=8       network: bytes a cycle that the memory reads and writes together
-#: LATENCY=40        network: cycles from an address to the first data or response
+#: BANDWIDTH=8       network, program: bytes a cycle that the memory reads and writes together
+#: LATENCY=40        network, program: cycles from an address to the first data or response
 #: RUNS=both         network: both, that is gated and dense, or gated
 #: DATA=path         network: folder of CIFAR-10, whose test images are taken instead of photographs
 	$(PY) -m sim.network $(NETWORK_OPTIONS)
+
+.PHONY: program
+program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write program and memory
+	$(PY) -m gen.network $(PROGRAM_OPTIONS)
 
 .PHONY: disasm
 disasm: .venv/base ## print the program of the whole network, or of a file of instructions
 #: PROGRAM=path      disasm: file of instructions
 	$(PY) -m gen.disasm $(DISASM_OPTIONS)
+
+.PHONY: interface
+interface: .venv/base ## write build/interface/cdgate.h, the C header of registers and instructions, and docs/interface.md
+	$(PY) -m gen.interface $(call option,CONFIG,config)
 
 .PHONY: verilog
 verilog: .venv/base ## write build/verilog/CONFIG.v of the core, CONFIG_system.v of the whole engine, and a .json of each

@@ -30,7 +30,7 @@ def test_help_is_the_default_and_lists_every_target(make, root):
     assert done.returncode == 0
     phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
     assert {"sim", "network", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean",
-            "configs", "bench", "disasm"} <= phony
+            "configs", "bench", "program", "disasm", "interface"} <= phony
     for target in phony:
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
 
@@ -55,6 +55,10 @@ def test_sim_records_waves(make, given, passed):
 @pytest.mark.parametrize("target, expected", [
     (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
     (("network",), "-m sim.network"),
+    (("program",), "-m gen.network"),
+    (("program", "IMAGES=2", "MODE=base", "BANDWIDTH=1", "LATENCY=9", "CONFIG=half", "CHECKPOINT=x"),
+     ("-m gen.network --images '2' --mode 'base' --bandwidth '1' --latency '9' --config 'half' --checkpoint 'x'")),
+    (("interface", "CONFIG=half"), "-m gen.interface --config 'half'"),
     (("disasm", "PROGRAM=a b", "CONFIG=small"), "-m gen.disasm 'a b' --config 'small'"),
     (("disasm", "IMAGES=2", "MODE=base", "CHECKPOINT=x"),
      "-m gen.disasm --images '2' --mode 'base' --checkpoint 'x'"),
