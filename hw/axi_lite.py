@@ -14,6 +14,9 @@ __all__ = ["AxiLiteSlave"]
 class AxiLiteSlave(wiring.Component):
     """Turns transactions into reads and writes of whole registers, one of each kind at a time.
 
+    A write acts one cycle after the later of its two halves came and is answered in the next; one every other cycle. A
+    read is answered after four cycles; one every five.
+
     Address and data of a write may come in any order. SLVERR answers an address without a register, an unaligned one
     and a write of less than four bytes; such a write does nothing.
 

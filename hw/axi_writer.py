@@ -13,7 +13,9 @@ __all__ = ["AxiWriter"]
 class AxiWriter(wiring.Component):
     """Writes bursts: the address, then the beats, while responses of earlier bursts are still to come.
 
-    A beat a cycle, if there is one to write. Addresses, beats and their strobes leave registers.
+    A beat a cycle, if there is one to write, and a burst every other cycle. Addresses, beats and their strobes leave
+    registers, one cycle after they were taken. A burst's first beat is taken two cycles after the burst at the
+    earliest. Beats do not wait for their address to be accepted, but the next burst does.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ class AxiWriter(wiring.Component):
     axi : the bus; of its members the write channels are used.
     burst, data : streams of bursts, and of their beats in the same order.
     beat : strobe, a beat was taken from ``data``.
-    responses : strobe, a burst was acknowledged.
+    responses : strobe, one cycle after a burst was acknowledged.
     error, error_decode : strobe, beside ``responses``: with an error; DECERR, not SLVERR.
     drain : no new burst is taken; those that were are completed with beats of which no byte is written.
     idle : nothing is under way.

@@ -39,17 +39,18 @@ class BurstSplitter(wiring.Component):
         span = min(MAX_BURST, PAGE_BYTES // self.params.axi_bytes)
         address = Signal.like(self.i.p.address)
         left = Signal.like(self.i.p.beats)
-        # Beats to the next multiple of the span, and whether the transfer ends before.
+        # Beats to the next multiple of the span, known one cycle ahead, and whether the transfer ends before.
         room = Signal(range(span + 1))
         ends = Signal()
-        m.d.comb += [
-            room.eq(span - address[beat:beat + exact_log2(span)]),
-            ends.eq(left <= room),
-        ]
+        m.d.comb += ends.eq(left <= room)
         with m.FSM(name="split"):
             with m.State("Idle"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [address.eq(self.i.p.address), left.eq(self.i.p.beats)]
+                m.d.sync += [
+                    address.eq(self.i.p.address),
+                    left.eq(self.i.p.beats),
+                    room.eq(span - self.i.p.address[beat:beat + exact_log2(span)]),
+                ]
                 with m.If(self.i.valid):
                     m.next = "Cut"
             with m.State("Cut"):
@@ -66,6 +67,7 @@ class BurstSplitter(wiring.Component):
                         self.o.valid.eq(0),
                         address.eq(address + (self.o.p.length << beat)),
                         left.eq(left - self.o.p.length),
+                        room.eq(span),
                     ]
                     with m.If(self.o.p.last):
                         m.next = "Idle"
