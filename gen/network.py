@@ -251,12 +251,15 @@ def _body(args: Any) -> None:
         "passes": [{"layer": one.layer, "instruction": program.pass_index(n), "first_image": one.first_image,
                     "images": one.images, "rows": one.rows} for n, one in enumerate(program.passes)],
     }
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "memory.bin").write_bytes(memory)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "memory.bin").write_bytes(memory)
+    except OSError as error:
+        raise UserError(f"{args.output} cannot be written: {error.strerror}") from None
     write_if_changed(args.output / "network.json", json.dumps(facts, indent=1) + "\n")
     title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
              f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")
-    Console(width=None if sys.stdout.isatty() else 160).print(layer_table(rows, title))
+    Console(width=None if sys.stdout.isatty() else 180).print(layer_table(rows, title, program.images))
     print(args.output / "memory.bin", args.output / "network.json", sep="\n")
 
 

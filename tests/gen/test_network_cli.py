@@ -129,3 +129,10 @@ def test_bad_input(options, text, tmp_path, capsys):
     assert module.main([*options, "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"gen.network: {text}\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_unwritable_output(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert module.main(["--mode", "dense", "--images", "1", "-o", str(file)]) == 2
+    assert capsys.readouterr().err == f"gen.network: {file} cannot be written: File exists\n"
