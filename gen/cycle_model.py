@@ -1,60 +1,61 @@
-"""Predicts the cycles of a program: an event model of the four units, the ring of weights and the shared memory.
+"""Predicts the cycles of a program: an event model of the units, the ring of weights, the bus and the memory.
 
-Time passes from event to event; in between every transfer flows at its share of the bandwidth. The array's work is
-known by slice: the steps that the masks leave. What it waits for follows from the same rules as in the engine: a slice
-starts when its weights are in the ring, weights are asked for as the ring has room, an instruction starts when all that
-it needs has ended. What a pass costs beside its steps is in three constants, measured once on the Verilog.
+The array's work is known by slice: the steps that the masks leave. What it waits for follows from the same rules as in
+the engine: a slice starts when its weights are in the ring, a burst of weights is asked for when the ring has room, an
+instruction starts when all that it needs has ended, bursts of several clients go in turn, answers come in order. What
+a pass and a transfer cost beside that is in a few constants, measured on the Verilog.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from hw.instructions import INSTRUCTION_BYTES, Unit
+from hw.instructions import INSTRUCTION_BYTES, Opcode, Unit
 from hw.params import LANES
 
-from .network import NetworkProgram, PassInfo
+from .memory_model import Burst, Memory, split
+from .network import NetworkProgram
 from .schedule import Instruction, transfer_bytes
+from .steps import SliceSteps, slice_steps
 
 __all__ = ["PassCycles", "Prediction", "SliceSteps", "predict", "slice_steps"]
 
-#: Cycles from a pass's start to its first step, if its weights are there.
-START = 40
-#: Cycles from a pass's last step to its end: the last decision, its conditional job, requantisation.
-END = 45
-#: Cycles from a slice's last step to its weights' place in the ring being free.
-RETIRE = 35
-#: Cycles that an instruction takes beside the latency of the memory: to be fetched and checked; until its first beat.
-FETCH, LEAD = 20, 14
-#: Instructions that may wait for a unit.
-QUEUE = 4
+#: From the start of a pass to its first step, beside the cycles in which the first slice's thresholds are read: its
+#: context, the first pixel, choice and preparation of the first job.
+START = 12
+#: From a pass's last step to the start of the next one, beside the adder tree's levels and the requantiser's cycles for
+#: a pixel: the last decision, the ofmap's last write, the end of the pass, the next instruction's tokens. If the last
+#: pixels fire it takes some 25 cycles more, else none; this is the mean.
+END = 38
+#: From the last step of a slice to its place in the ring being known as free.
+RETIRE = 30
+#: From a slice's weights being in the ring to its first step, where it waited for them.
+WAKE = 10
+#: From an instruction's start to its first burst being offered to the bus; and from a burst to the next one.
+REQUEST, NEXT = 5, 3
+#: From the memory's last beat of a transfer to the end of its instruction.
+ARRIVE = 6
+#: From an instruction's last beat to its dispatch: joined, taken, checked.
+CHECK = 9
+#: From the last end of an instruction to the end of the run.
+STOP = 3
+#: Instructions that may wait for a unit, and bursts that may be under way.
+QUEUE, OUTSTANDING = 4, 8
 
-#: The units, in the order in which they are looked at.
+#: The units, and the clients of the bus that read, in turn.
 _UNITS: tuple[Any, ...] = (Unit.LOAD, Unit.COMPUTE, Unit.STORE, Unit.WEIGHTS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceSteps:
-    """Steps of a pass by slice: (slices,) int64 each."""
-
-    base: np.ndarray
-    conditional: np.ndarray
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return int(self.base.sum() + self.conditional.sum())
+_READERS = ("fetch", "weights", "load")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassCycles:
-    """A pass: its layer, the cycle of its first step and the cycle in which the next pass's steps begin."""
+    """A pass: its layer, the cycle of its first step and the cycles until the next pass's steps begin."""
 
     layer: str
     first_step: int
@@ -84,242 +85,230 @@ class Prediction:
         return found
 
 
-def _valid_taps(size: int, kernel: int, stride: int, pad: int, count: int) -> np.ndarray:
-    start = np.arange(count) * stride - pad
-    return np.minimum(start + kernel, size) - np.maximum(start, 0)
-
-
-def slice_steps(program: NetworkProgram, decisions: Mapping[str, np.ndarray] | None) -> list[SliceSteps]:
-    """Count the steps of every pass by slice.
-
-    Parameters
-    ----------
-    program
-        The program.
-    decisions
-        By layer, (N, slices or channels, rows, columns) bool: what fires. None counts every decision as 1; in base mode
-        they are not looked at.
-    """
-    return [_pass_steps(program, one, decisions) for one in program.passes]
-
-
-def _pass_steps(program: NetworkProgram, one: PassInfo, decisions: Mapping[str, np.ndarray] | None) -> SliceSteps:
-    geometry, layer = one.geometry, program.network.layer(one.layer)
-    if geometry.hold:
-        steps = one.images * geometry.tap_rows * geometry.tap_cols * geometry.chunks
-        base = np.full(geometry.slices, steps)
-        return SliceSteps(base=base, conditional=np.zeros_like(base))
-    sizes = next(shape.in_size for segment in program.segments for shape in segment.layers if shape.name == one.layer)
-    pad = 0 if geometry.patches else layer.pad
-    in_rows, in_cols = (geometry.in_rows, geometry.in_cols) if geometry.patches else sizes
-    rows = _valid_taps(in_rows, geometry.tap_rows, geometry.stride, pad, one.rows[1])[one.rows[0]:]
-    cols = _valid_taps(in_cols, geometry.tap_cols, geometry.stride, pad, geometry.out_cols)
-    if geometry.patches: # every pixel of patches holds all its taps
-        rows = np.ones(one.rows[1] - one.rows[0], dtype=np.int64)
-    taps = rows[:, None] * cols[None, :]
-    base = np.full(geometry.slices, one.images * int(taps.sum()) * geometry.group_chunks)
-    others = geometry.chunks - geometry.group_chunks
-    if not layer.gated or one.instruction.fields["cond_entries"] == 0:
-        return SliceSteps(base=base, conditional=np.zeros_like(base))
-    if decisions is None:
-        return SliceSteps(base=base, conditional=base // geometry.group_chunks * others)
-    images = slice(one.first_image, one.first_image + one.images)
-    fires = np.asarray(decisions[one.layer])[images, :, slice(*one.rows)]
-    jobs = fires.reshape(one.images, geometry.slices, -1, *taps.shape).any(axis=2)
-    return SliceSteps(base=base, conditional=(jobs * taps).sum((0, 2, 3)) * others)
-
-
-class _Transfers:
-    """Transfers under way, and the bandwidth that they share."""
-
-    def __init__(self, bandwidth: float, bus: int):
-        self.bandwidth = bandwidth if bandwidth else 2 * bus
-        self.bus = bus
-        self.left: dict[Any, float] = {} # by unit
-
-    def rates(self) -> dict[Any, float]:
-        """Return bytes a cycle by unit: equal shares of the memory, readers within the width of their channel."""
-        if not self.left:
-            return {}
-        share = self.bandwidth / len(self.left)
-        readers = [unit for unit in self.left if unit is not Unit.STORE]
-        read = min(share, self.bus / len(readers)) if readers else 0.0
-        found = dict.fromkeys(readers, read)
-        if Unit.STORE in self.left:
-            found[Unit.STORE] = min(self.bus, self.bandwidth - read * len(readers))
-        return found
-
-
 class _Model:
+    """The state of a run. Time goes from event to event; after each, everything that can happen happens."""
+
     def __init__(self, program: NetworkProgram, steps: Sequence[SliceSteps], bandwidth: float, latency: int):
-        self.program, self.params = program, program.params
-        self.steps, self.latency = steps, latency
-        self.transfers = _Transfers(bandwidth, self.params.axi_bytes)
-        self.entry = LANES * self.params.in_par
-        self.now = 0.0
-        self.timers: list[tuple[float, str, object]] = []
+        params = program.params
+        self.program, self.params, self.steps, self.latency = program, params, steps, latency
+        self.memory = Memory(bandwidth, params.axi_bytes)
+        self.entry = LANES * params.in_par
+        self.start = START + params.rq_phases
+        self.end = END + params.in_par.bit_length() - 1 + params.rq_phases
+        self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.order = itertools.count()
+        # Instructions.
         self.ended: set[int] = set()
         self.waiting: dict[Any, deque[Instruction]] = {unit: deque() for unit in _UNITS}
         self.current: dict[Any, Instruction | None] = dict.fromkeys(_UNITS)
-        self.next_dispatch = 0
-        self.fetched = 0 # instructions whose fetch has ended
-        # Weights, in entries since the run began.
-        self.loaded = 0.0
-        self.freed = 0
+        self.dispatched = 0
+        self.at_hand = False # an instruction waits for its unit
+        self.checked = False # it is known to be one
+        self.arrived = False # the next one is there
+        self.changed = False # an instruction was dispatched or has ended
+        # Bursts that a client has still to ask for, and when it offers the next one.
+        self.bursts: dict[str, deque[Burst]] = {client: deque() for client in (*_READERS, "store")}
+        self.offered = dict.fromkeys(self.bursts, 0.0)
+        self.turn = 0
+        self.address_free = 0.0 # when the next address can go
+        # The ring, in bytes.
+        self.room = params.ring_entries * self.entry
+        self.loaded = 0
         # The pass under way.
         self.number = -1
         self.slice = 0
-        self.array_ready = False
-        self.running = False
-        self.opened = 0 # entries up to the slice under way
+        self.waits = False     # its next slice may start
+        self.base_since = 0.0  # when the slice's base path could start
+        self.late = 0          # cycles that it takes more as it waited for weights
+        self.opened = 0        # bytes of weights up to it
         self.first_steps: list[float] = []
 
-    def _after(self, cycles: float, what: str, item: object = None) -> None:
-        self.timers.append((self.now + cycles, what, item))
+    @property
+    def now(self) -> float:
+        return self.memory.now
 
-    # Dispatch.
+    def _after(self, cycles: float, action: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self.events, (self.now + cycles, next(self.order), action, args))
+
+    def _wake(self) -> None:
+        """Do nothing but let happen what has become possible."""
+
+    # Instructions.
+
+    def _request_instruction(self) -> None:
+        if self.dispatched + self.at_hand < len(self.program.instructions):
+            self.bursts["fetch"].append(Burst("fetch", INSTRUCTION_BYTES, True, math.inf))
+
+    def _take_instruction(self) -> None:
+        """Take the instruction that has come, unless the last one still waits for its unit."""
+        if self.arrived and not self.at_hand:
+            self.arrived, self.at_hand, self.checked = False, True, False
+            self._after(CHECK, self._check)
+            self._request_instruction()
+
+    def _check(self) -> None:
+        self.checked = True
 
     def _dispatch(self) -> None:
-        instructions = self.program.instructions
-        while self.next_dispatch < self.fetched:
-            one = instructions[self.next_dispatch]
-            if len(self.waiting[one.unit]) == QUEUE:
-                return
-            self.waiting[one.unit].append(one)
-            self.next_dispatch += 1
-            if self.fetched < len(instructions):
-                self._after(FETCH + self.latency + INSTRUCTION_BYTES // self.params.axi_bytes, "fetched")
+        if self.at_hand and self.checked:
+            one = self.program.instructions[self.dispatched]
+            if len(self.waiting[one.unit]) < QUEUE:
+                self.waiting[one.unit].append(one)
+                self.changed = True
+                self.dispatched += 1
+                self.at_hand = False
 
     def _begin(self) -> None:
         """Start what can start."""
+        self.changed = False
         for unit in _UNITS:
             if self.current[unit] is None and self.waiting[unit]:
                 one = self.waiting[unit][0]
                 if all(id(need) in self.ended for need in one.needs):
                     self.waiting[unit].popleft()
                     self.current[unit] = one
+                    self._after(1, self._wake) # its place in the queue is free
                     if unit is Unit.COMPUTE:
                         self.number += 1
                         self.slice = 0
-                        self._after(START, "slice")
-                    else:
-                        self._after(LEAD + (0 if unit is Unit.STORE else self.latency), "flow", one)
+                        self._after(self.start, self._offer_slice)
+                    elif one.opcode is not Opcode.STORE_LOGITS: # which ends with its pass
+                        self._transfer(one)
 
-    def _end(self, one: Instruction) -> None:
+    def _transfer(self, one: Instruction) -> None:
+        client = {Unit.LOAD: "load", Unit.WEIGHTS: "weights", Unit.STORE: "store"}[one.unit]
+        # A word of a map is moved in a cycle.
+        rate = self.params.in_par if one.opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP) else math.inf
+        sizes = split(one.fields["address"], transfer_bytes(one, self.params), self.params.axi_bytes)
+        self.bursts[client].extend(Burst(client, size, n == len(sizes) - 1, rate) for n, size in enumerate(sizes))
+        self.offered[client] = self.now + REQUEST
+        self._after(REQUEST, self._wake)
+
+    def _end(self, unit: Any) -> None:
+        one = self.current[unit]
+        assert one is not None
         self.ended.add(id(one))
-        self.current[one.unit] = None
+        self.current[unit] = None
+        self.changed = True
+
+    # The bus.
+
+    def _arbitrate(self) -> None:
+        """Let the next client in turn ask for its burst."""
+        if self.now >= self.address_free and len(self.memory.reads) < OUTSTANDING:
+            for n in range(len(_READERS)):
+                client = _READERS[(self.turn + n) % len(_READERS)]
+                if self._offers(client):
+                    self._ask(client, self.memory.reads, self.latency + 1)
+                    self.turn = (self.turn + n + 1) % len(_READERS)
+                    self.address_free = self.now + 2
+                    if any(self.bursts[other] for other in _READERS if other != client):
+                        self._after(2, self._wake)
+                    break
+        if len(self.memory.writes) < OUTSTANDING and self._offers("store"):
+            self._ask("store", self.memory.writes, 2)
+
+    def _offers(self, client: str) -> bool:
+        bursts = self.bursts[client]
+        return bool(bursts) and self.offered[client] <= self.now and (
+            client != "weights" or self.room >= bursts[0].size)
+
+    def _ask(self, client: str, queue: deque[Burst], delay: float) -> None:
+        burst = self.bursts[client].popleft()
+        if client == "weights":
+            self.room -= burst.size
+        self.memory.add(queue, burst, self.now + delay)
+        self.offered[client] = self.now + NEXT
+        self._after(NEXT, self._wake)
+
+    def _moved(self, burst: Burst) -> None:
+        """A burst is complete."""
+        if burst.client == "fetch":
+            self.arrived = True
+        elif burst.client == "weights":
+            self._after(ARRIVE, self._load_weights, burst.size)
+        if burst.last and burst.client != "fetch":
+            unit = {"load": Unit.LOAD, "weights": Unit.WEIGHTS, "store": Unit.STORE}[burst.client]
+            # A store waits for the memory's response, which takes the latency from the burst's address.
+            asked = burst.ready + self.latency - self.now if burst.client == "store" else 0.0
+            self._after(ARRIVE + max(asked, 0.0), self._end, unit)
+
+    def _load_weights(self, size: int) -> None:
+        self.loaded += size
 
     # The array.
 
-    def _entries(self) -> tuple[int, int]:
-        geometry = self.program.passes[self.number].geometry
-        fields = self.program.passes[self.number].instruction.fields
-        return geometry.base_entries, int(fields["cond_entries"])
+    def _offer_slice(self) -> None:
+        self.waits, self.base_since = True, -1.0
 
     def _try_slice(self) -> None:
         """Start the slice whose turn it is, if its weights are in."""
-        if self.running or self.current[Unit.COMPUTE] is None or not self.array_ready:
+        if not self.waits:
             return
-        base, cond = self._entries()
-        steps = self.steps[self.number]
+        one, steps = self.program.passes[self.number], self.steps[self.number]
+        base, jobs = int(steps.base[self.slice]), int(steps.jobs[self.slice])
+        base_end = self.opened + one.geometry.base_entries * self.entry
+        end = base_end + one.instruction.fields["cond_entries"] * self.entry
+        if self.base_since < 0 and self.loaded >= base_end:
+            self.base_since = self.now
+            if self.slice == 0:
+                self.first_steps.append(self.now)
+        if self.base_since < 0 or jobs and self.loaded < end:
+            self.late = WAKE
+            return
         # The requantiser takes some cycles a pixel, which can be more than its steps.
-        geometry = self.program.passes[self.number].geometry
-        pixels = geometry.images * geometry.out_rows * geometry.out_cols
-        work = max(int(steps.base[self.slice] + steps.conditional[self.slice]), pixels * self.program.params.rq_phases)
-        need = self.opened + base + (cond if steps.conditional[self.slice] else 0)
-        if self.loaded + 1e-6 < need:
+        pixels = one.images * one.geometry.out_rows * one.geometry.out_cols
+        work = max(base + int(steps.conditional[self.slice]), pixels * self.params.rq_phases)
+        # While conditional weights were still to come, the base path went on until all slots were taken by pixels that
+        # fire.
+        ahead = base * min(1.0, self.params.psum_slots / jobs) if jobs else float(base)
+        work -= int(min(self.now - self.base_since, ahead))
+        self.waits = False
+        self.opened = end
+        self._after(work + self.late, self._end_slice, end)
+        self.late = 0
+
+    def _end_slice(self, opened: int) -> None:
+        one = self.program.passes[self.number]
+        entries = one.geometry.base_entries + one.instruction.fields["cond_entries"]
+        self._after(RETIRE, self._free, entries * self.entry)
+        self.slice += 1
+        if self.slice < one.geometry.slices:
+            self._offer_slice()
             return
-        self.running = True
-        if self.slice == 0:
-            self.first_steps.append(self.now)
-        self._after(work, "slice end")
+        self._after(self.end, self._end, Unit.COMPUTE)
+        store = self.current[Unit.STORE]
+        if store is not None and store.opcode is Opcode.STORE_LOGITS:
+            self._after(self.end, self._end, Unit.STORE)
 
-    # Time.
-
-    def _weights_limit(self) -> float:
-        """Return the bytes that the ring has room for, beyond what is in."""
-        return (self.freed + self.params.ring_entries - self.loaded) * self.entry
-
-    def _step(self) -> bool:
-        """Go on to the next event; return whether there was one."""
-        weights_held = Unit.WEIGHTS in self.transfers.left and self._weights_limit() < 1e-6
-        held = self.transfers.left.pop(Unit.WEIGHTS) if weights_held else None
-        rates = self.transfers.rates()
-        horizon = min((when for when, _, _ in self.timers), default=math.inf) - self.now
-        for unit, rate in rates.items():
-            horizon = min(horizon, self.transfers.left[unit] / rate)
-        if Unit.WEIGHTS in rates:
-            horizon = min(horizon, self._weights_limit() / rates[Unit.WEIGHTS])
-            if not self.running and self.current[Unit.COMPUTE] is not None and self.array_ready:
-                base, cond = self._entries()
-                conditional = self.steps[self.number].conditional[self.slice]
-                need = self.opened + base + (cond if conditional else 0)
-                if need > self.loaded:
-                    horizon = min(horizon, (need - self.loaded) * self.entry / rates[Unit.WEIGHTS])
-        if held is not None:
-            self.transfers.left[Unit.WEIGHTS] = held
-        if math.isinf(horizon):
-            return False
-        horizon = max(horizon, 0.0)
-        self.now += horizon
-        for unit, rate in rates.items():
-            moved = rate * horizon
-            self.transfers.left[unit] -= moved
-            if unit is Unit.WEIGHTS:
-                self.loaded += moved / self.entry
-        for unit in list(self.transfers.left):
-            if self.transfers.left[unit] < 1e-6:
-                del self.transfers.left[unit]
-                one = self.current[unit]
-                assert one is not None
-                if unit is Unit.STORE:
-                    self._after(self.latency, "done", one)
-                else:
-                    self._end(one)
-        due = [timer for timer in self.timers if timer[0] <= self.now + 1e-6]
-        self.timers = [timer for timer in self.timers if timer[0] > self.now + 1e-6]
-        for _, what, item in due:
-            self._event(what, item)
-        return True
-
-    def _event(self, what: str, item: object) -> None:
-        if what == "fetched":
-            self.fetched += 1
-        elif what == "flow":
-            assert isinstance(item, Instruction)
-            self.transfers.left[item.unit] = transfer_bytes(item, self.params)
-        elif what == "done":
-            assert isinstance(item, Instruction)
-            self._end(item)
-            if item.unit is Unit.COMPUTE:
-                self.array_ready = False
-        elif what == "slice":
-            self.array_ready = True
-        elif what == "free":
-            assert isinstance(item, int)
-            self.freed = item
-        elif what == "slice end":
-            self.running = False
-            self.opened += sum(self._entries())
-            self._after(RETIRE, "free", self.opened)
-            self.slice += 1
-            if self.slice == len(self.steps[self.number].base):
-                self.array_ready = False
-                self._after(END, "done", self.current[Unit.COMPUTE])
+    def _free(self, size: int) -> None:
+        self.room += size
 
     def run(self) -> Prediction:
-        self._after(FETCH + self.latency, "fetched")
-        while len(self.ended) < len(self.program.instructions):
-            self._dispatch()
-            self._begin()
-            self._try_slice()
-            if not self._step():
+        """Go through the whole program."""
+        self._request_instruction()
+        self._after(0, self._wake)
+        instructions = self.program.instructions
+        while len(self.ended) < len(instructions):
+            time = min(self.events[0][0] if self.events else math.inf, self.memory.next())
+            if math.isinf(time):
                 raise AssertionError(f"program locks up after {len(self.ended)} instructions")
-        marks = [0.0, *self.first_steps[1:], self.now]
-        rounded = [round(mark) for mark in marks]
-        passes = [PassCycles(layer=one.layer, first_step=round(first), cycles=rounded[n + 1] - rounded[n])
+            for _, burst in self.memory.advance(time):
+                self._moved(burst)
+            while self.events and self.events[0][0] <= self.now:
+                _, _, action, args = heapq.heappop(self.events)
+                action(*args)
+            self._take_instruction()
+            self._dispatch()
+            self._take_instruction()
+            if self.changed:
+                self._begin()
+            self._try_slice()
+            self._arbitrate()
+        marks = [0, *map(round, self.first_steps[1:]), round(self.now) + STOP]
+        passes = [PassCycles(layer=one.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
                   for n, (one, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))]
-        return Prediction(cycles=rounded[-1], passes=passes)
+        return Prediction(cycles=marks[-1], passes=passes)
 
 
 def predict(program: NetworkProgram, steps: Iterable[SliceSteps], bandwidth: float = 8,

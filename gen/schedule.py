@@ -87,7 +87,8 @@ def order(instructions: Sequence[Instruction]) -> list[Instruction]:
 
     Passes and stores come in their own order, weights two passes ahead. A load comes right after the pass or store that
     frees its place: as early as can be, so that in its unit's queue nothing stands behind a load that has longer to
-    wait. Every instruction comes after all that it needs, so shallow queues filled in this order never lock up.
+    wait. Only at the beginning everything that the first pass needs comes first, as nothing is computed before. Every
+    instruction comes after all that it needs, so shallow queues filled in this order never lock up.
 
     Parameters
     ----------
@@ -100,9 +101,11 @@ def order(instructions: Sequence[Instruction]) -> list[Instruction]:
         elif one.unit is Unit.STORE:
             one.key = one.pass_number, _STORE
         elif one.unit is Unit.WEIGHTS:
-            one.key = one.pass_number - WEIGHTS_AHEAD, _BEFORE
+            soon = 0 < one.pass_number <= WEIGHTS_AHEAD
+            one.key = (0, _LOAD) if soon else (max(one.pass_number - WEIGHTS_AHEAD, 0), _BEFORE)
         else:
-            one.key = max(((need.pass_number, _LOAD) for need in one.needs), default=(-1, _LOAD))
+            first = min(one.pass_number - 1, 0)
+            one.key = max(((need.pass_number, _LOAD) for need in one.needs), default=(first, _LOAD))
     return sorted(instructions, key=lambda one: one.key) # stable
 
 

@@ -96,7 +96,7 @@ def test_command_line(program, network, tmp_path, capsys):
     save(tmp_path / "x.safetensors", network)
     assert disasm.main([str(path), "--config", "small"]) == 0
     plain = capsys.readouterr().out.splitlines()
-    assert len(plain) == len(program.instructions) and plain[0].split()[:2] == ["0", "LOAD_WEIGHTS"]
+    assert len(plain) == len(program.instructions) and plain[0].split()[:2] == ["0", "LOAD_MAP"]
     options = ["--checkpoint", str(tmp_path / "x.safetensors"), "--config", "small", "--images", "2", "--size", "28"]
     assert disasm.main(options) == 0
     noted = capsys.readouterr().out.splitlines()
