@@ -81,8 +81,9 @@ configs: .venv/base ## list the configurations with their multipliers and memori
 .PHONY: synth
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
 #: TARGET=ecp5-85f   synth: the device
+#: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
-	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,SEEDS,seeds)
+	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds)
 
 .PHONY: bench
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing

@@ -1,4 +1,4 @@
-"""Pin harness: puts the compute core with its thousands of port bits between registers and a handful of pins."""
+"""Pin harness: puts the engine, or its core with thousands of port bits, between registers and a handful of pins."""
 
 from amaranth import *
 from amaranth.lib import wiring

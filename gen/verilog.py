@@ -29,8 +29,8 @@ from hw.core import Core
 from hw.params import HwParams
 from hw.system import System
 
-__all__ = ["BUILD", "TOPS", "describe", "fields", "generate", "main", "ports", "stem", "to_verilog", "top_name",
-           "write"]
+__all__ = ["BUILD", "TOPS", "describe", "engine", "fields", "generate", "main", "ports", "stem", "to_verilog",
+           "top_name", "write"]
 
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
@@ -95,7 +95,8 @@ def top_name(name: str, top: str = "core") -> str:
     return f"cdgate_{stem(name, top)}"
 
 
-def _component(params: HwParams, top: str) -> wiring.Component:
+def engine(params: HwParams, top: str) -> wiring.Component:
+    """Return the compute core or the whole engine, as `top` says, one of `TOPS`."""
     if top not in TOPS:
         raise UserError(f"top must be one of {', '.join(TOPS)}, not {top!r}")
     return System(params) if top == "system" else Core(params)
@@ -103,7 +104,7 @@ def _component(params: HwParams, top: str) -> wiring.Component:
 
 def generate(params: HwParams, name: str, top: str = "core") -> str:
     """Return the Verilog of an engine with `params`, its top module called `name`."""
-    return to_verilog(_component(params, top), name)
+    return to_verilog(engine(params, top), name)
 
 
 def fields(shape: Any, prefix: str = "", offset: int = 0) -> Iterator[dict[str, Any]]:
@@ -165,7 +166,7 @@ def describe(component: wiring.Component, params: HwParams, name: str, text: str
 def write(name: str, folder: Path = BUILD, top: str = "core") -> Path:
     """Write Verilog and JSON file of configuration `name` where they have changed, and return the Verilog's path."""
     params = config(name)
-    component = _component(params, top)
+    component = engine(params, top)
     text = to_verilog(component, top_name(name, top))
     path = folder / f"{stem(name, top)}.v"
     description = describe(component, params, name, text, top)

@@ -46,6 +46,7 @@ def test_critical_path_is_the_longest_between_registers():
 @pytest.mark.parametrize("arguments, message", [
     (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
     (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+    (["--top", "lane"], "top must be one of core, system, not 'lane'"),
     (["--seeds", "0"], "seeds must be 1 or more, not 0"),
     (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
     (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
@@ -68,7 +69,7 @@ def test_tool_that_fails_is_named_with_its_log(tmp_path):
 def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     tiny = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=256, psum_slots=4, max_slices=2)
     monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": tiny}))
-    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=synth.Console(quiet=True))
+    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=synth.Console(quiet=True), top="core")
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     # A multiplier for each MAC, and for the requantiser's products; nothing of a bank or the ring in flip-flops.
     assert report["dsps"] == tiny.macs + 3
