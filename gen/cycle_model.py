@@ -41,8 +41,8 @@ WAKE = 10
 REQUEST, NEXT = 5, 3
 #: From the memory's last beat of a transfer to the end of its instruction.
 ARRIVE = 6
-#: From an instruction's last beat to its dispatch: joined, taken, checked.
-CHECK = 9
+#: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
+FETCH, CHECK = 4, 9
 #: From the last end of an instruction to the end of the run.
 STOP = 3
 #: Instructions that may wait for a unit, and bursts that may be under way.
@@ -138,6 +138,8 @@ class _Model:
     def _request_instruction(self) -> None:
         if self.dispatched + self.at_hand < len(self.program.instructions):
             self.bursts["fetch"].append(Burst("fetch", INSTRUCTION_BYTES, True, math.inf))
+            self.offered["fetch"] = self.now + FETCH
+            self._after(FETCH, self._wake)
 
     def _take_instruction(self) -> None:
         """Take the instruction that has come, unless the last one still waits for its unit."""
@@ -252,7 +254,7 @@ class _Model:
         if self.base_since < 0 and self.loaded >= base_end:
             self.base_since = self.now
             if self.slice == 0:
-                self.first_steps.append(self.now)
+                self.first_steps.append(self.now + self.late)
         if self.base_since < 0 or jobs and self.loaded < end:
             self.late = WAKE
             return
@@ -265,10 +267,10 @@ class _Model:
         work -= int(min(self.now - self.base_since, ahead))
         self.waits = False
         self.opened = end
-        self._after(work + self.late, self._end_slice, end)
+        self._after(work + self.late, self._end_slice)
         self.late = 0
 
-    def _end_slice(self, opened: int) -> None:
+    def _end_slice(self) -> None:
         one = self.program.passes[self.number]
         entries = one.geometry.base_entries + one.instruction.fields["cond_entries"]
         self._after(RETIRE, self._free, entries * self.entry)
