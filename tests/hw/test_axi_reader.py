@@ -167,6 +167,21 @@ def test_latency(seed):
     assert cycles == {"taken": 0, "address": 1, "came": 11, "offered": 12, "idle": 13}
 
 
+def test_burst_every_other_cycle(seed):
+    """While the bus takes each address at once."""
+    bench = Bench(1, latency=30, seed=seed)
+    taken = []
+
+    async def watch(ctx):
+        async for _, _, valid, ready in ctx.tick().sample(bench.dut.bursts[0].valid, bench.dut.bursts[0].ready):
+            if valid and ready:
+                taken.append(bench.memory.cycle)
+
+    bench.watchers.append(watch)
+    bench.read([[{"address": 64 * n, "length": 1, "last": 1} for n in range(6)]])
+    assert taken == list(range(taken[0], taken[0] + 12, 2)), f"seed {seed}"
+
+
 def test_turns(seed):
     """While all have bursts, each has every third; one alone has all."""
     bench = Bench(3, latency=5, seed=seed)
