@@ -94,13 +94,16 @@ def critical_path(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console) -> float:
-    """Run a packaged program with its output into `log` and its last line on the terminal; return the seconds."""
+    """Run a packaged program with its output into `log` and its last line on the terminal; return the seconds.
+
+    It runs in the folder of the log, and is given names within it: it has a /tmp of its own.
+    """
     package, function = entry.split(":")
     command = [sys.executable, "-c", f"import {package}; {package}.{function}()", *arguments]
     start = time.monotonic()
     with (console.status(title) as status, log.open("w", encoding="utf-8", buffering=1) as file,
-          subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, errors="replace") as process):
+          subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, errors="replace") as process):
         assert process.stdout is not None
         last = ""
         for line in process.stdout:
@@ -138,12 +141,12 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
     source, netlist, bare = (folder / f"{name}{suffix}" for suffix in (".v", ".json", "_harness.json"))
     write_if_changed(source, text)
 
-    read = f'read_verilog "{source}"'
+    read = f'read_verilog "{source.name}"'
     seconds = {"synthesis": _call(
-        YOSYS, ["-p", f'{read}; {target.synth} -top {TOP} -json "{netlist}"'],
+        YOSYS, ["-p", f'{read}; {target.synth} -top {TOP} -json "{netlist.name}"'],
         folder / f"{name}_yosys.log", f"yosys, {top} in its harness", console)}
     # Without the component's cells, but with the harness as it is around them.
-    _call(YOSYS, ["-p", f'{read}; blackbox \\{TOP}.core; {target.synth} -top {TOP} -json "{bare}"'],
+    _call(YOSYS, ["-p", f'{read}; blackbox \\{TOP}.core; {target.synth} -top {TOP} -json "{bare.name}"'],
           folder / f"{name}_harness_yosys.log", "yosys, harness alone", console)
     total, harness = (cells_of(json.loads(path.read_text(encoding="utf-8"))) for path in (netlist, bare))
     inside = {cell: count - harness.get(cell, 0) for cell, count in total.items()}
@@ -153,7 +156,7 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
         result = folder / f"{name}_seed{seed}.json"
         seconds[f"place_and_route_{seed}"] = _call(
             target.program,
-            [*target.arguments, "--json", str(netlist), "--report", str(result), "--freq", str(freq),
+            [*target.arguments, "--json", netlist.name, "--report", result.name, "--freq", str(freq),
              "--seed", str(seed), "--timing-allow-fail"],
             folder / f"{name}_seed{seed}.log", f"nextpnr, seed {seed} of {seeds}", console)
         routed = json.loads(result.read_text(encoding="utf-8"))
