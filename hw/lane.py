@@ -83,7 +83,8 @@ class Lane(wiring.Component):
             shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION)
         weight_write = weights.write_port()
         weight_read = weights.read_port()
-        # Registers that are equal in all lanes are kept apart, so that each is near its lane.
+        # Registers that are equal in all lanes are meant to stay apart, so that each is near its lane. Yosys' opt_merge
+        # looks for `keep` at cells, not at wires, and still joins them.
         write_en = Signal(attrs={"keep": 1})
         write_addr = Signal(self.params.ring_addr_bits, attrs={"keep": 1})
         m.d.comb += [
