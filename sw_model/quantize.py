@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from . import checkpoint, evaluate
@@ -158,6 +159,9 @@ def restore_model(net: IntNetwork) -> ResNet:
 
 def _facts(path: Path) -> dict[str, Any]:
     """Return what the training wrote about itself, as plain JSON values."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["facts"])
     facts = torch.load(path, map_location="cpu", weights_only=True).get("facts", {})
     return json.loads(json.dumps(facts, default=str))
 
@@ -181,9 +185,12 @@ def _show(figures: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Quantise a training checkpoint and evaluate it; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sw_model.quantize", description="Quantise a trained network.")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/last.ckpt")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/decay.ckpt, or of --float16"
+    )
     parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
     parser.add_argument("--out", type=Path, default=checkpoint.DEFAULT_CHECKPOINT, help="safetensors file to write")
+    parser.add_argument("--float16", type=Path, help="safetensors file for the network before it was quantised")
     parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
     parser.add_argument("--batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics")
@@ -206,7 +213,7 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
         raise ValueError(f"training checkpoint must exist, not {args.checkpoint}")
     # Imported here: they need the packages of training, which inference does without.
     from .bn_stats import reestimate
-    from .training import load_model
+    from .training import load_model, save_weights
 
     start = time.monotonic()
     torch.set_num_threads(args.workers)
@@ -218,6 +225,8 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
         if branch == 1 or model.gated_convs():
             print(f"BatchNorm statistics of branch {branch} over {batches} batches of 256", file=sys.stderr)
             reestimate(model, data.train, branch, batches)
+    if args.float16:
+        save_weights(args.float16, model, _facts(args.checkpoint))
     net = quantize(model, data.train[:CALIBRATION_IMAGES], classes=data.classes)
     net.meta.update(training=_facts(args.checkpoint), data=data.name, image_size=data.size)
     checkpoint.save(args.out, net)

@@ -1,11 +1,14 @@
 """Lightning modules of contrastive and supervised training, the same for every method."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
@@ -15,7 +18,7 @@ from sw_model.dgc import DGCConv2d
 from sw_model.losses import gather_batch, nt_xent, threshold_penalty
 from sw_model.resnet import ResNet
 
-__all__ = ["ContrastiveModule", "PhaseModule", "SupervisedModule", "load_model"]
+__all__ = ["ContrastiveModule", "PhaseModule", "SupervisedModule", "load_model", "save_weights"]
 
 #: With a wanted sparsity, T is adjusted every so many steps, by so much per unit of sparsity and step. The thresholds
 #: follow T within about 80 steps and the sparsity has a slope of 0.34 in T, so this is close to critical damping.
@@ -154,10 +157,17 @@ class SupervisedModule(PhaseModule):
 def load_model(path: str | Path) -> ResNet:
     """Rebuild the network of a training checkpoint, in eval mode with its own running statistics.
 
+    A file of `save_weights` will do, too.
+
     Raises:
-        ValueError: The file is not a training checkpoint.
+        ValueError: The file is neither.
     """
     try:
+        if Path(path).suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                model = ResNet(**json.loads(file.metadata()["network"]))
+                model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return model.eval()
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         model = ResNet(**checkpoint["network"])
         state = checkpoint["state_dict"]
@@ -167,3 +177,16 @@ def load_model(path: str | Path) -> ResNet:
     except Exception as error:
         raise ValueError(f"training checkpoint must be a file written by sw_model.train, not {path}") from error
     return model.eval()
+
+
+def save_weights(path: Path, model: ResNet, facts: dict[str, Any]) -> None:
+    """Write a network's state without the optimiser's: weights in float16, what has one value a channel in float32.
+
+    It is half the size of the float32 weights, to train on from or to quantise anew. `facts` are those of the training.
+    """
+    state = {name: value.half() if value.ndim > 1 else value for name, value in model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: value.contiguous() for name, value in state.items()}, part,
+              {"network": json.dumps(model.hparams), "facts": json.dumps(facts)})  # fmt: skip
+    part.replace(path)

@@ -9,7 +9,9 @@ from PIL import Image
 from sw_model import engine, train
 from sw_model.callbacks import Progress
 from sw_model.dataset import DataSet
-from sw_model.training import load_model
+from sw_model.quantize import _facts
+from sw_model.resnet import ResNet
+from sw_model.training import load_model, save_weights
 
 TINY = ["--data", "sixteen", "--width", "0.5", "--depth", "10", "--steps", "3", "--save-every", "0"]
 for phase in train.PHASES:
@@ -172,6 +174,23 @@ def test_every_method_trains(data, tmp_path, method):
     model = load_model(tmp_path / "r" / "decay.ckpt")
     assert model.hparams | train.METHODS[method].network == model.hparams
     assert model.fc.weight.isfinite().all()
+
+
+def test_weights_alone_give_the_network_back(tmp_path):
+    model = ResNet(width=0.125, slice_size=2)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.add_(torch.rand_like(value))
+    save_weights(tmp_path / "w.safetensors", model, {"steps": 3})
+    back = load_model(tmp_path / "w.safetensors")
+    assert back.hparams == model.hparams and not back.training
+    for name, value in model.state_dict().items():
+        expected = value.half().float() if value.ndim > 1 else value
+        assert torch.equal(back.state_dict()[name], expected), name
+    assert _facts(tmp_path / "w.safetensors") == {"steps": 3}
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="training checkpoint must be a file written by sw_model.train, not"):
+        load_model(tmp_path / "bad.safetensors")
 
 
 def test_load_model_wrong(tmp_path):
