@@ -28,11 +28,11 @@ __all__ = ["PassCycles", "Prediction", "SliceSteps", "predict", "slice_steps"]
 
 #: From the start of a pass to its first step, beside the cycles in which the first slice's thresholds are read: its
 #: context, the first pixel, choice and preparation of the first job.
-START = 12
+START = 15
 #: From a pass's last step to the start of the next one, beside the adder tree's levels and the requantiser's cycles for
 #: a pixel: the last decision, the ofmap's last write, the end of the pass, the next instruction's tokens. If the last
 #: pixels fire it takes some 25 cycles more, else none; this is the mean.
-END = 38
+END = 43
 #: From the last step of a slice to its place in the ring being known as free.
 RETIRE = 30
 #: From a slice's weights being in the ring to its first step, where it waited for them.
@@ -40,9 +40,9 @@ WAKE = 10
 #: From an instruction's start to its first burst being offered to the bus; and from a burst to the next one.
 REQUEST, NEXT = 5, 3
 #: From the memory's last beat of a transfer to the end of its instruction.
-ARRIVE = 6
+ARRIVE = 9
 #: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
-FETCH, CHECK = 4, 9
+FETCH, CHECK = 7, 12
 #: From the last end of an instruction to the end of the run.
 STOP = 3
 #: Instructions that may wait for a unit, and bursts that may be under way.

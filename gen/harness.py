@@ -23,17 +23,24 @@ class Harness(wiring.Component):
     -------
     i : first bit of the shift register of inputs.
     o : last bit of the shift register of outputs, each of which is added modulo 2 to the bit that passes.
+    rst : the component's reset, if it has a port for it.
     """
     def __init__(self, component):
         self.component = component
-        super().__init__({"i": In(1), "o": Out(1)})
+        members = {"i": In(1), "o": Out(1)}
+        if "rst" in component.signature.members:
+            members["rst"] = In(1)
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = self.component
 
         inputs, outputs = [], []
-        for _, member, value in self.component.signature.flatten(self.component):
+        for path, member, value in self.component.signature.flatten(self.component):
+            if path == ("rst",):
+                m.d.sync += value.eq(self.rst)
+                continue
             (inputs if member.flow == In else outputs).append(Value.cast(value))
 
         shift_in = Signal(sum(map(len, inputs)))

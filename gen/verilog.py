@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Shape, ShapeCastable, ValueCastable
+from amaranth.hdl import ClockDomain, Shape, ShapeCastable, ValueCastable
 from amaranth.lib import data, wiring
 
 from gen.cli import Parser, UserError, run, write_if_changed
@@ -34,6 +34,9 @@ __all__ = ["BUILD", "TOPS", "describe", "engine", "fields", "generate", "main", 
 
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
+
+#: The reset. A component that has a port of this name distributes it itself, and its clock domain has none.
+RESET = "rst"
 
 #: What can be generated: the compute core by itself, or the whole engine around it.
 TOPS = ("core", "system")
@@ -54,7 +57,9 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     previous = os.environ.get("AMARANTH_USE_YOSYS")
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     try:
-        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        own_reset = RESET in component.signature.members
+        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True,
+                               missing_domain=lambda domain: ClockDomain(domain, reset_less=own_reset))
     finally:
         if previous is None:
             del os.environ["AMARANTH_USE_YOSYS"]
@@ -133,8 +138,10 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
     Verilog drops the sign of a port; ``signed`` tells how its bits are meant.
     """
     found: list[dict[str, Any]] = [
-        {"name": name, "direction": "input", "width": 1, "signed": False} for name in ("clk", "rst")]
+        {"name": name, "direction": "input", "width": 1, "signed": False} for name in ("clk", RESET)]
     for path, member, value in component.signature.flatten(component):
+        if path == (RESET,):
+            continue
         shape = member.shape
         if not isinstance(value, ValueCastable):
             shape = value.shape()

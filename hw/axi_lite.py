@@ -15,7 +15,7 @@ class AxiLiteSlave(wiring.Component):
     """Turns transactions into reads and writes of whole registers, one of each kind at a time.
 
     A write acts one cycle after the later of its two halves came and is answered in the next; one every other cycle. A
-    read is answered after four cycles; one every five.
+    read is answered after five cycles; one every six.
 
     Address and data of a write may come in any order. SLVERR answers an address without a register, an unaligned one
     and a write of less than four bytes; such a write does nothing.
@@ -29,7 +29,7 @@ class AxiLiteSlave(wiring.Component):
         there is one.
     """
     #: Cycles in which the register file answers a read.
-    READ_LATENCY = 2
+    READ_LATENCY = 3
 
     def __init__(self):
         super().__init__({

@@ -15,8 +15,9 @@ class AxiReader(wiring.Component):
 
     All bursts have one ID, so the data come in the order of the addresses. Up to :attr:`OUTSTANDING` bursts are under
     way. An address is on the bus one cycle after its burst was taken, a burst is taken every other cycle, and a beat is
-    offered to its client one cycle after it came. A client that does not take its beats holds up the
-    others: it must not ask for what it has no room for.
+    offered to its client three cycles after it came: each client has a short queue of its own, so that its ``ready``
+    reaches nothing else. A client that does not take its beats holds up the others: it must not ask for what it has no
+    room for.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ class AxiReader(wiring.Component):
     beats : by client: strobe, a beat was taken.
     error, error_decode, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR, not SLVERR;
         whose it was.
-    drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn.
+    drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn in the next
+        cycle.
     idle : nothing is under way.
     """
     #: Bursts that may be under way.
@@ -40,6 +42,9 @@ class AxiReader(wiring.Component):
 
     #: Beats that may wait for their client.
     DEPTH = 4
+
+    #: Beats that may wait at each client.
+    OFFERS = 2
 
     def __init__(self, params, clients):
         self.params = params
@@ -62,7 +67,7 @@ class AxiReader(wiring.Component):
         whose = data.StructLayout({"client": range(self.clients), "last": 1})
         arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
         m.submodules.order = order = fifo.SyncFIFO(width=whose.size, depth=self.OUTSTANDING)
-        m.submodules.arrivals = arrivals = fifo.SyncFIFO(width=arrived.size, depth=self.DEPTH)
+        m.submodules.arrivals = arrivals = fifo.SyncFIFOBuffered(width=arrived.size, depth=self.DEPTH)
 
         # Addresses: the next client after the last one that has a burst.
         turn = Signal(range(self.clients))
@@ -102,12 +107,15 @@ class AxiReader(wiring.Component):
             order.r_en.eq(taken & beat.last),
         ]
         for client, port in enumerate(self.data):
-            mine = arrivals.r_rdy & (owner.client == client) & ~self.drain
+            offers = fifo.SyncFIFO(width=ReadBeat(params.axi_bits).size, depth=self.OFFERS)
+            m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
             m.d.comb += [
-                port.p.data.eq(beat.data),
-                port.p.last.eq(beat.last & owner.last),
-                port.valid.eq(mine),
-                self.beats[client].eq(mine & port.ready),
+                self.beats[client].eq(arrivals.r_rdy & (owner.client == client) & offers.w_rdy & ~self.drain),
+                offers.w_en.eq(self.beats[client]),
+                offers.w_data.eq(Cat(beat.data, beat.last & owner.last)),
+                port.payload.eq(offers.r_data),
+                port.valid.eq(offers.r_rdy),
+                offers.r_en.eq(port.ready),
             ]
         m.d.comb += taken.eq(Mux(self.drain, arrivals.r_rdy, Cat(self.beats).any()))
         m.d.sync += [

@@ -1,7 +1,7 @@
 """Write side of the AXI master."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .axi import MAX_BURST, Axi4, Burst, Response, WriteBeat
@@ -14,8 +14,9 @@ class AxiWriter(wiring.Component):
     """Writes bursts: the address, then the beats, while responses of earlier bursts are still to come.
 
     A beat a cycle, if there is one to write, and a burst every other cycle. Addresses, beats and their strobes leave
-    registers, one cycle after they were taken. A burst's first beat is taken two cycles after the burst at the
-    earliest. Beats do not wait for their address to be accepted, but the next burst does.
+    registers. A few beats are taken ahead of their burst; the first leaves two cycles after the burst was taken at the
+    earliest, and a beat two cycles after it was taken. Beats do not wait for their address to be accepted, but the next
+    burst does.
 
     Parameters
     ----------
@@ -33,6 +34,9 @@ class AxiWriter(wiring.Component):
     """
     #: Bursts that may be without a response.
     OUTSTANDING = 8
+
+    #: Beats that may wait, so that ``wready`` does not reach their source.
+    DEPTH = 2
 
     def __init__(self, params):
         self.params = params
@@ -86,10 +90,16 @@ class AxiWriter(wiring.Component):
         left = Signal(MAX_BURST.bit_length()) # behind the next one
         move = Signal()
         free = ~axi.wvalid | axi.wready
+        beats = fifo.SyncFIFO(width=WriteBeat(params.axi_bits).size, depth=self.DEPTH)
+        m.submodules.beats = ResetInserter(self.drain)(beats)
+        beat = data.View(WriteBeat(params.axi_bits), beats.r_data)
         m.d.comb += [
-            self.data.ready.eq(active & free & ~self.drain),
+            self.data.ready.eq(beats.w_rdy & ~self.drain),
             self.beat.eq(self.data.valid & self.data.ready),
-            move.eq(active & free & (self.data.valid | self.drain)),
+            beats.w_en.eq(self.beat),
+            beats.w_data.eq(self.data.payload),
+            move.eq(active & free & (beats.r_rdy | self.drain)),
+            beats.r_en.eq(move),
             lengths.r_en.eq(~active | (move & (left == 0))),
         ]
         with m.If(axi.wready):
@@ -97,8 +107,8 @@ class AxiWriter(wiring.Component):
         with m.If(move):
             m.d.sync += [
                 axi.wvalid.eq(1),
-                axi.wdata.eq(self.data.p.data),
-                axi.wstrb.eq(Mux(self.drain, 0, self.data.p.strobe)),
+                axi.wdata.eq(beat.data),
+                axi.wstrb.eq(Mux(self.drain, 0, beat.strobe)),
                 axi.wlast.eq(left == 0),
                 left.eq(left - 1),
             ]

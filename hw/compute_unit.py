@@ -14,7 +14,7 @@ __all__ = ["ComputeUnit"]
 class ComputeUnit(wiring.Component):
     """Executes `Opcode.COMPUTE`: starts the core when the tokens are there, and gives its own when the pass has ended.
 
-    From a pass's end to the start of the next, whose tokens are there, it takes three cycles.
+    From a pass's end to the start of the next, whose tokens are there, it takes four cycles.
 
     Parameters
     ----------
@@ -75,9 +75,11 @@ class ComputeUnit(wiring.Component):
             with m.State("Wait"):
                 m.d.comb += self.busy.eq(1)
                 with m.If(self.ready & ~self.busy_core):
-                    m.d.comb += [self.take.eq(1), self.start.eq(1)]
-                    m.d.sync += stepped.eq(0)
-                    m.next = "Run"
+                    m.next = "Start"
+            with m.State("Start"):
+                m.d.comb += [self.busy.eq(1), self.take.eq(1), self.start.eq(1)]
+                m.d.sync += stepped.eq(0)
+                m.next = "Run"
             with m.State("Run"):
                 m.d.comb += self.busy.eq(1)
                 with m.If(self.done):

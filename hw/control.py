@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from .axi import ADDR_BITS
 from .instructions import INDEX_BITS, INSTRUCTION_BYTES, ErrorCode
+from .params import KEEP
 from .registers import ADDRESS_BITS, COUNTERS, IDENTITY, REGISTERS, register
 
 
@@ -25,7 +26,7 @@ class Control(wiring.Component):
     reset leads on from an error. A soft reset clears the rest of the engine once the bus is at rest. A start that
     cannot be is refused, and changes nothing else.
 
-    A register is read two cycles after its address. The watchdog counts cycles since an instruction was completed.
+    A register is read three cycles after its address. The watchdog counts cycles since an instruction was completed.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Control(wiring.Component):
     stuck_index : the instruction that the watchdog would name.
     bus_idle : nothing is under way on the bus.
     drain : nothing new may be asked of the bus.
-    clear : strobe: resets everything else.
+    clear : strobe: resets everything else, within three cycles.
     interrupt : interrupt line.
     """
     def __init__(self, params):
@@ -101,41 +102,55 @@ class Control(wiring.Component):
             values["CONFIGURATION"].eq(sum(facts[part.name] << part.offset
                                            for part in register("CONFIGURATION").fields)),
         ]
-        # The answer to a read is picked in two steps: among the counters and among the rest, then between them.
-        counter = Signal(32)
-        other = Signal(32)
-        is_counter = Signal()
-        known = Signal()
-        first = 2 * len(COUNTERS)
-        base = register(f"{COUNTERS[0][0].upper()}_LOW").address // 4
-        words = Array(self.counters.as_value().word_select(n, 32) for n in range(first))
-        number = self.read_addr - base
+        # The answer to a read is picked in two steps, each a cycle: in each group of eight words, then
+        # among the groups. A cycle before, each group has a register of the address.
+        words = {register(name).address // 4: value if register(name).access != "wo" else Const(0, 32)
+                 for name, value in values.items()}
+        first = register(f"{COUNTERS[0][0].upper()}_LOW").address // 4
+        words |= {first + n: self.counters.as_value().word_select(n, 32) for n in range(2 * len(COUNTERS))}
+        high = Signal(len(self.read_addr) - 3)
+        groups_high = Signal.like(high)
+        groups, known, hits = [], [], []
+        for start in range(0, 1 << len(self.read_addr), 8):
+            group = Signal(32, name=f"group_{start // 8}")
+            hit = Signal(name=f"hit_{start // 8}")
+            numbers = range(start, start + 8)
+            if not any(n in words for n in numbers):
+                groups.append(Const(0, 32))
+                known.append(Const(0))
+                continue
+            low = Signal(3, name=f"low_{start // 8}", attrs=KEEP)
+            m.d.sync += [
+                low.eq(self.read_addr[:3]),
+                group.eq(Array(words.get(n, Const(0, 32)) for n in numbers)[low]),
+                hit.eq(Const(sum((n in words) << (n - start) for n in numbers), 8).bit_select(low, 1)),
+            ]
+            groups.append(group)
+            known.append(hit)
         m.d.sync += [
-            counter.eq(words[number[:(first - 1).bit_length()]]),
-            is_counter.eq((self.read_addr >= base) & (self.read_addr < base + first)),
-            self.read_data.eq(Mux(is_counter, counter, other)),
-            self.read_hit.eq(is_counter | known),
+            high.eq(self.read_addr[3:]),
+            groups_high.eq(high),
+            self.read_data.eq(Array(groups)[groups_high]),
+            self.read_hit.eq(Array(known)[groups_high]),
         ]
-        with m.Switch(self.read_addr):
-            for name, value in values.items():
-                with m.Case(register(name).address // 4):
-                    m.d.sync += [other.eq(value if register(name).access != "wo" else 0), known.eq(1)]
-            with m.Default():
-                m.d.sync += [other.eq(0), known.eq(0)]
-        with m.Switch(self.write_addr):
-            for name, value in values.items():
-                access = register(name).access
-                if access == "ro":
-                    continue
-                with m.Case(register(name).address // 4):
-                    m.d.comb += self.write_hit.eq(1)
-                    with m.If(self.write):
-                        if access == "rw":
-                            m.d.sync += value.eq(self.write_data)
-                        elif access == "w1c":
-                            m.d.sync += value.eq(value & ~self.write_data)
-                        else:
-                            m.d.comb += value.eq(self.write_data)
+        # A write reaches the registers one cycle later.
+        written = Signal(32)
+        m.d.sync += written.eq(self.write_data)
+        for name, value in values.items():
+            access = register(name).access
+            if access == "ro":
+                continue
+            hit = Signal(name=f"write_hit_{name.lower()}")
+            chosen = Signal(name=f"write_{name.lower()}")
+            m.d.comb += hit.eq(self.write_addr == register(name).address // 4)
+            m.d.sync += chosen.eq(self.write & hit)
+            hits.append(hit)
+            if access == "wo":
+                m.d.comb += value.eq(Mux(chosen, written, 0))
+            else:
+                with m.If(chosen):
+                    m.d.sync += value.eq(written if access == "rw" else value & ~written)
+        m.d.comb += self.write_hit.eq(Cat(hits).any())
 
     def _run(self, m, values):
         def bit(name, part):
@@ -147,15 +162,16 @@ class Control(wiring.Component):
         done = Signal()
         error = Signal()
         resetting = Signal()
-        at_rest = Signal(4)
+        at_rest = Signal(8) # cycles, each a bit
         m.d.comb += [
             values["STATUS"].eq(Cat(self.running, done, error, resetting | (self.drain & ~self.bus_idle))),
             self.interrupt.eq((values["INTERRUPT"] & values["INTERRUPT_ENABLE"]).any()),
         ]
         m.d.sync += [
+            self.start.eq(0),
             self.clear.eq(0),
             self.drain.eq(error | resetting),
-            at_rest.eq(Mux(self.drain & self.bus_idle, Cat(1, at_rest), 0)),
+            at_rest.eq(Mux(resetting & self.drain & self.bus_idle, Cat(1, at_rest), 0)),
         ]
 
         quiet = Signal(32) # cycles since an instruction was completed
@@ -163,7 +179,7 @@ class Control(wiring.Component):
         failed = Signal()
         code = Signal(ErrorCode)
         index = Signal(INDEX_BITS)
-        started = Signal(4) # long enough ago for `idle` to speak of this run
+        started = Signal(6) # long enough ago for `idle` to speak of this run
         m.d.sync += [
             quiet.eq(Mux(self.complete | ~self.running, 0, quiet + 1)),
             timeout.eq(self.running & (quiet >= values["WATCHDOG"])),
@@ -196,11 +212,12 @@ class Control(wiring.Component):
                 with m.Elif(address[:exact_log2(INSTRUCTION_BYTES)].any()):
                     m.d.sync += stop(ErrorCode.ADDRESS, 0)
                 with m.Else():
-                    m.d.comb += self.start.eq(1)
-                    m.d.sync += self.running.eq(1)
+                    m.d.sync += [self.start.eq(1), self.running.eq(1)]
 
         with m.If(reset):
             m.d.sync += [resetting.eq(1), self.running.eq(0)]
-        with m.Elif(resetting & at_rest.all()):
-            m.d.sync += [resetting.eq(0), self.clear.eq(1), error.eq(0), done.eq(0)]
+        with m.Elif(resetting & at_rest[3] & ~at_rest[4]):
+            m.d.sync += self.clear.eq(1)
+        with m.Elif(resetting & at_rest.all()): # `clear` has reached all of the engine, which may ask again from now on
+            m.d.sync += [resetting.eq(0), error.eq(0), done.eq(0)]
             m.d.sync += [values[name].eq(0) for name in ("ERROR_CODE", "ERROR_INDEX", "REFUSAL", "INTERRUPT")]

@@ -6,11 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from .activation_banks import ActivationBanks
 from .counters import Counters
-from .layouts import (BankAddress, BankWrite, CounterLayout, GateMode, IdleCause, LayerRegisters, LogitRecord,
-                      MaskRecord, OfmapWrite, ParameterWord)
+from .layouts import (BankAddress, BankWrite, BasePixel, CounterLayout, GateMode, IdleCause, LayerRegisters,
+                      LogitRecord, MaskRecord, OfmapWrite, ParameterWord)
+from .lane import Lane
 from .mac_array import MacArray
 from .output_stage import OutputStage
 from .parameters import Parameters
+from .params import KEEP
 from .pixel_walker import PixelWalker
 from .saliency import SaliencyComparator
 from .scheduler import Scheduler
@@ -46,6 +48,7 @@ class Core(wiring.Component):
         first cycle of ``counting`` does.
     outside : the cause of the idle cycles then, while no pass is under way.
     step : the MAC array is given a step.
+    clear : strobe: everything but what memories hold is as after a reset, two cycles later.
     load_i : stream of words for the activation banks.
     read_i, read_o : streams of addresses and words read back.
     param_i : stream of parameter words.
@@ -68,6 +71,7 @@ class Core(wiring.Component):
             "counting": In(1),
             "outside":  In(IdleCause),
             "step":     Out(1),
+            "clear":    In(1),
             "load_i":   In(stream.Signature(BankWrite(params))),
             "read_i":   In(stream.Signature(BankAddress(params))),
             "read_o":   Out(stream.Signature(unsigned(params.chunk_bits))),
@@ -83,19 +87,29 @@ class Core(wiring.Component):
         super().__init__(members)
 
     def elaborate(self, platform):
-        m = Module()
+        top = Module()
         params = self.params
-        m.submodules.banks = banks = ActivationBanks(params)
-        m.submodules.parameters = parameters = Parameters(params)
-        m.submodules.ring = ring = WeightRing(params)
-        m.submodules.walker = walker = PixelWalker(params)
-        m.submodules.table = table = SliceTable(params)
-        m.submodules.scheduler = scheduler = Scheduler(params)
-        m.submodules.steps = steps = StepGenerator(params)
-        m.submodules.array = array = MacArray(params)
-        m.submodules.comparator = comparator = SaliencyComparator(params)
-        m.submodules.output = output = OutputStage(params)
-        m.submodules.counters = counters = Counters()
+
+        def add(name, part):
+            """Adds a submodule with its own register of `clear`: one signal would have to reach all of the chip."""
+            clear = Signal(name=f"clear_{name}", attrs=KEEP)
+            top.d.sync += clear.eq(self.clear)
+            top.submodules[name] = ResetInserter(clear)(part)
+            return part
+
+        banks = add("banks", ActivationBanks(params))
+        parameters = add("parameters", Parameters(params))
+        ring = add("ring", WeightRing(params))
+        walker = add("walker", PixelWalker(params))
+        table = add("table", SliceTable(params))
+        scheduler = add("scheduler", Scheduler(params))
+        steps = add("steps", StepGenerator(params))
+        comparator = add("comparator", SaliencyComparator(params))
+        output = add("output", OutputStage(params))
+        counters = add("counters", Counters())
+        top.submodules.array = array = MacArray(params)
+        m = Module()
+        add("control", m)
 
         for port, sub in ((self.load_i, banks.load), (self.read_i, banks.read), (self.param_i, parameters.i),
                           (self.weight_i, ring.i), (self.mask_i, scheduler.mask)):
@@ -106,7 +120,7 @@ class Core(wiring.Component):
         wiring.connect(m, scheduler.o, steps.i)
 
         # A pass.
-        layer = Signal(LayerRegisters(params))
+        layer = Signal(LayerRegisters(params), reset_less=True)
         running = Signal()
         begin = Signal()
         incomplete = Signal(range(params.psum_slots * 4)) # pixels between their base job and the last of their codes
@@ -119,9 +133,9 @@ class Core(wiring.Component):
         with m.If(finish):
             m.d.sync += running.eq(0)
         # The last granule reaches its bank, and its cycle the counters, before the pass is called done.
-        finished = Signal(2)
-        m.d.sync += [finished.eq(Cat(finish, finished)), self.done.eq(finished[1])]
-        with m.If(finished[1]):
+        finished = Signal(3)
+        m.d.sync += [finished.eq(Cat(finish, finished)), self.done.eq(finished[-1])]
+        with m.If(finished[-1]):
             m.d.sync += self.busy.eq(0)
         for part in (banks, walker, table, scheduler, steps, comparator, output):
             m.d.comb += part.layer.eq(layer)
@@ -152,15 +166,15 @@ class Core(wiring.Component):
             table.thresholds.eq(parameters.thresholds),
         ]
 
-        # Steps. The chunk comes READ_LATENCY cycles after its address, two cycles after the weight's address.
+        # Steps. The chunk comes READ_LATENCY cycles after its address, WEIGHT_LEAD cycles after the weight's address.
         control = steps.control
         for n in range(ActivationBanks.READ_LATENCY):
             stage = Signal.like(control, name=f"control_{n + 1}")
             m.d.sync += stage.eq(control)
             control = stage
         weight_addr = steps.weight_addr
-        for n in range(ActivationBanks.READ_LATENCY - 2):
-            stage = Signal.like(weight_addr, name=f"weight_addr_{n + 1}")
+        for n in range(ActivationBanks.READ_LATENCY - Lane.WEIGHT_LEAD):
+            stage = Signal.like(weight_addr, name=f"weight_addr_{n + 1}", reset_less=True)
             m.d.sync += stage.eq(weight_addr)
             weight_addr = stage
         m.d.comb += [
@@ -169,6 +183,7 @@ class Core(wiring.Component):
             array.act.eq(banks.ifmap),
             array.control.eq(control),
             array.weight_addr.eq(weight_addr),
+            array.clear.eq(self.clear),
             array.mode.eq(layer.mode),
             array.thresholds[0].eq(table.contexts[0].thresholds),
             array.thresholds[1].eq(table.contexts[1].thresholds),
@@ -194,11 +209,20 @@ class Core(wiring.Component):
             banks.write_en.eq(output.write_en),
             banks.write.eq(output.write),
         ]
-        for part in (comparator, output):
+        # Of a base job they need to know when it ends, so the choice of a job need not reach them in its own cycle.
+        for name, part in (("comparator", comparator), ("output", output)):
+            issue = Signal(name=f"{name}_issue", attrs=KEEP)
+            issue_slot = Signal(params.slot_bits, name=f"{name}_issue_slot", attrs=KEEP, reset_less=True)
+            pixel = Signal(BasePixel(params), name=f"{name}_pixel", reset_less=True)
+            m.d.sync += [
+                issue.eq(scheduler.issue),
+                issue_slot.eq(scheduler.issue_slot),
+                pixel.eq(walker.o.payload),
+            ]
             m.d.comb += [
-                part.issue.eq(scheduler.issue),
-                part.issue_slot.eq(scheduler.issue_slot),
-                part.pixel.eq(walker.o.payload),
+                part.issue.eq(issue),
+                part.issue_slot.eq(issue_slot),
+                part.pixel.eq(pixel),
             ]
         if params.trace:
             m.d.comb += [self.trace_o.valid.eq(output.write_en), self.trace_o.payload.eq(output.write)]
@@ -211,7 +235,8 @@ class Core(wiring.Component):
             self.step.eq(steps.issue),
             self.weight_free.eq(Mux(table.free_en, table.free_entries, 0)),
             counters.clear.eq(Mux(self.counting, ~counting, self.start & ~self.busy)),
-            counters.running.eq(running | counting),
+            # That the last logit was taken is told one cycle later.
+            counters.running.eq((running & ~(finish & layer.logits)) | counting),
             counters.step.eq(steps.issue),
             counters.step_cond.eq(steps.issue_cond),
             counters.cause.eq(Mux(running, Mux(ending, IdleCause.END, scheduler.stall), self.outside)),
@@ -219,4 +244,4 @@ class Core(wiring.Component):
             counters.fired.eq(comparator.fired),
             self.counters.eq(counters.counts),
         ]
-        return m
+        return top

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .layouts import CounterLayout, IdleCause
+from .params import KEEP
 
 
 __all__ = ["Counters"]
@@ -14,8 +15,8 @@ class Counters(wiring.Component):
     """Counts cycles, steps, decisions, and idle cycles by cause.
 
     While ``running``, each cycle is a base step, a conditional step or idle, so
-    ``cycles == base_steps + cond_steps + sum(idle)``. An event shows in ``counts`` two cycles later. The
-    counts stand until ``clear``. Decisions count whether ``running`` or not.
+    ``cycles == base_steps + cond_steps + sum(idle)``. An event shows in ``counts`` three cycles later, and so does
+    ``clear``, whose own cycle is the first to be counted again. Decisions count whether ``running`` or not.
 
     Members
     -------
@@ -37,28 +38,31 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # What happened is registered first, so that no counter's carry chain follows other logic.
-        base_step = Signal()
-        cond_step = Signal()
-        idle = Signal(len(IdleCause))
-        cycle = Signal()
+        # What happened is registered first where it is known, and then at its counter.
+        running = Signal()
+        step = Signal()
+        step_cond = Signal()
+        cause = Signal(IdleCause)
         decided = Signal()
         fired = Signal()
-        m.d.sync += [
-            cycle.eq(self.running),
-            base_step.eq(self.running & self.step & ~self.step_cond),
-            cond_step.eq(self.running & self.step & self.step_cond),
-            decided.eq(self.decided),
-            fired.eq(self.fired),
-        ]
-        events = [(self.counts.cycles, cycle), (self.counts.base_steps, base_step), (self.counts.cond_steps, cond_step),
-                  (self.counts.decisions, decided), (self.counts.fired, fired)]
-        for cause in IdleCause:
-            m.d.sync += idle[cause.value].eq(self.running & ~self.step & (self.cause == cause))
-            events.append((self.counts.idle[cause.value], idle[cause.value]))
-        for count, event in events:
-            with m.If(self.clear):
-                m.d.sync += count.eq(0)
+        clear = Signal()
+        for register, value in ((running, self.running), (step, self.step), (step_cond, self.step_cond),
+                                (cause, self.cause), (decided, self.decided), (fired, self.fired),
+                                (clear, self.clear)):
+            m.d.sync += register.eq(value)
+        counted = [("cycles", self.counts.cycles, running),
+                   ("base_steps", self.counts.base_steps, running & step & ~step_cond),
+                   ("cond_steps", self.counts.cond_steps, running & step & step_cond),
+                   ("decisions", self.counts.decisions, decided),
+                   ("fired", self.counts.fired, fired)]
+        counted += [(f"idle_{each.name.lower()}", self.counts.idle[each.value], running & ~step & (cause == each))
+                    for each in IdleCause]
+        for name, count, happened in counted:
+            event = Signal(name=f"{name}_event")
+            clear_count = Signal(name=f"{name}_clear", attrs=KEEP)
+            m.d.sync += [event.eq(happened), clear_count.eq(clear)]
+            with m.If(clear_count):
+                m.d.sync += count.eq(event)
             with m.Elif(event):
                 m.d.sync += count.eq(count + 1)
         return m

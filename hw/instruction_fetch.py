@@ -18,7 +18,7 @@ class InstructionFetch(wiring.Component):
     """Fetches the instructions one by one, the next one while the last one waits for its unit.
 
     A read is only asked for when its place is free, so a unit that is busy never holds up the bus. An instruction
-    takes some 12 cycles beyond the latency of the memory. After an error nothing more is dispatched.
+    takes some 14 cycles beyond the latency of the memory. After an error nothing more is dispatched.
 
     Parameters
     ----------
@@ -114,7 +114,6 @@ class InstructionFetch(wiring.Component):
             m.d.sync += [left.eq(self.length), self.index.eq(0)]
 
         waiting = Signal(InstructionCheck.LATENCY)
-        accepted = Signal()
         with m.FSM(name="dispatch"):
             with m.State("Fetch"):
                 m.d.comb += [gearbox.o.ready.eq(1), taken.eq(gearbox.o.valid)]
@@ -130,15 +129,21 @@ class InstructionFetch(wiring.Component):
                     m.d.comb += [self.error.eq(1), self.code.eq(check.code)]
                     m.next = "Stopped"
                 with m.Else():
+                    m.next = "Offer"
                     with m.Switch(header.opcode):
                         for opcode, port in ((Opcode.LOAD_MAP, self.load), (Opcode.LOAD_PARAMETERS, self.load),
                                              (Opcode.LOAD_WEIGHTS, self.weights), (Opcode.COMPUTE, self.compute),
                                              (Opcode.STORE_MAP, self.store), (Opcode.STORE_LOGITS, self.store)):
                             with m.Case(opcode.value):
-                                m.d.comb += [port.valid.eq(1), accepted.eq(port.ready)]
-                    with m.If(accepted):
-                        m.d.sync += [self.index.eq(self.index + 1), left.eq(left - 1)]
-                        m.next = "Fetch"
+                                m.d.sync += port.valid.eq(1)
+            with m.State("Offer"):
+                for port in (self.load, self.weights, self.compute, self.store):
+                    with m.If(port.valid & port.ready):
+                        m.d.sync += port.valid.eq(0)
+                        m.next = "Next"
+            with m.State("Next"):
+                m.d.sync += [self.index.eq(self.index + 1), left.eq(left - 1)]
+                m.next = "Fetch"
             with m.State("Stopped"):
                 pass
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .layouts import GateMode, StepControl
-from .params import LANES, NO_COLLISION
+from .params import KEEP, LANES, NO_COLLISION
 
 
 __all__ = ["Lane", "tree_levels"]
@@ -28,8 +28,8 @@ class Lane(wiring.Component):
     writes the sum into the slot. In channel and forced mode a lane has a decision of its own for each slot: its
     psum against its threshold, or its bit of ``control.forced``; a conditional job whose lane did not fire leaves
     the lane's slot as it was. One step per cycle, no backpressure. ``4 + tree_levels`` cycles after a job's last
-    ``act`` the sum is in its slot and ``saliency_out`` is valid, beside ``end``. A slot's conditional job may start
-    three cycles after its base job's last step.
+    ``act`` ``saliency_out`` is valid, beside ``end``; ``fires_out`` is one cycle later, and the sum in its slot. A
+    slot's conditional job may start four cycles after its base job's last step.
 
     Parameters
     ----------
@@ -39,17 +39,21 @@ class Lane(wiring.Component):
 
     Members
     -------
-    weight_addr, weight_addr_out : ring address of a step's entry, two cycles ahead of ``act``; one cycle later for the
-        next lane.
+    weight_addr, weight_addr_out : ring address of a step's entry, :attr:`WEIGHT_LEAD` cycles ahead of ``act``; one
+        cycle later for the next lane.
     act, act_out : chunk of ``in_par`` uint8 codes.
     control, control_out : step control beside ``act``.
     write_en, write_addr, write_data : one entry's part for this lane. Written one cycle later.
     psum_read, psum_slot, psum : read of a slot for the requantiser: answers two cycles later and stands until the next.
     mode, thresholds : gate mode; the channel's thresholds in the slices in flight, by parity.
     saliency, saliency_out : sum of the base psums of the lanes before this one; with this one's.
-    fires, fires_out : psums above their thresholds, of the lanes before this one; with this one's, in the top bit.
+    fires, fires_out : psums above their thresholds, of the lanes before this one; with this one's, in the top bit. One
+        cycle after the saliencies.
     end : step control of a job's last step, as ``saliency_out`` is valid.
     """
+    #: Cycles from a step's weight address to its chunk.
+    WEIGHT_LEAD = 3
+
     def __init__(self, params, index=0):
         self.params = params
         self.index = index
@@ -83,33 +87,45 @@ class Lane(wiring.Component):
             shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION)
         weight_write = weights.write_port()
         weight_read = weights.read_port()
-        # Registers that are equal in all lanes are meant to stay apart, so that each is near its lane. Yosys' opt_merge
-        # looks for `keep` at cells, not at wires, and still joins them.
-        write_en = Signal(attrs={"keep": 1})
-        write_addr = Signal(self.params.ring_addr_bits, attrs={"keep": 1})
+        # Registers that are equal in all lanes are kept apart, so that each is near its lane. Data need no reset.
+        write_en = Signal(attrs=KEEP)
+        write_addr = Signal(params.ring_addr_bits, attrs=KEEP, reset_less=True)
+        write_data = Signal(params.chunk_bits, reset_less=True)
+        weight_addr = Signal(params.ring_addr_bits, reset_less=True)
+        chunk = Signal(params.chunk_bits, reset_less=True)
+        mode = Signal(GateMode, attrs=KEEP)
         m.d.comb += [
             weight_write.en.eq(write_en),
             weight_write.addr.eq(write_addr),
+            weight_write.data.eq(write_data),
+            weight_read.addr.eq(weight_addr),
+            self.weight_addr_out.eq(weight_addr),
+            self.act_out.eq(chunk),
         ]
         m.d.sync += [
             write_en.eq(self.write_en),
             write_addr.eq(self.write_addr),
-            weight_write.data.eq(self.write_data),
-            self.weight_addr_out.eq(self.weight_addr),
-            self.act_out.eq(self.act),
+            write_data.eq(self.write_data),
+            weight_addr.eq(self.weight_addr),
+            chunk.eq(self.act),
+            mode.eq(self.mode),
             self.control_out.eq(self.control),
         ]
-        m.d.comb += weight_read.addr.eq(self.weight_addr_out)
 
-        # Operands meet here: the weight after the memory and its register, the chunk after the lane's register.
-        weight = Signal(data.ArrayLayout(signed(8), params.in_par))
-        m.d.sync += weight.eq(weight_read.data)
-        act = data.View(data.ArrayLayout(unsigned(8), params.in_par), self.act_out)
+        # Operands meet here: the weight after the memory and two registers, one near each end of the way, and the chunk
+        # after the lane's register.
+        fetched = Signal(params.chunk_bits, reset_less=True)
+        weight = Signal(data.ArrayLayout(signed(8), params.in_par), reset_less=True)
+        m.d.sync += [
+            fetched.eq(weight_read.data),
+            weight.eq(fetched),
+        ]
+        act = data.View(data.ArrayLayout(unsigned(8), params.in_par), chunk)
 
         # The chunk, the weight word and their control are one cycle apart from here to the accumulator.
         terms = []
         for k in range(params.in_par):
-            product = Signal(signed(16), name=f"product_{k}")
+            product = Signal(signed(16), name=f"product_{k}", reset_less=True)
             m.d.sync += product.eq(act[k] * weight[k])
             terms.append(product)
         control = self.control_out
@@ -122,7 +138,7 @@ class Lane(wiring.Component):
         for level in range(tree_levels(params)):
             sums = []
             for k in range(0, len(terms), 2):
-                total = Signal.like(terms[k] + terms[k + 1], name=f"sum_{level}_{k // 2}")
+                total = Signal.like(terms[k] + terms[k + 1], name=f"sum_{level}_{k // 2}", reset_less=True)
                 m.d.sync += total.eq(terms[k] + terms[k + 1])
                 sums.append(total)
             terms = sums
@@ -133,44 +149,63 @@ class Lane(wiring.Component):
         psum_init = psums.read_port(domain="comb")
         psum_read = psums.read_port(domain="comb")
 
-        init = Signal(signed(32))
-        acc = Signal(signed(32))
+        init = Signal(signed(32), reset_less=True)
+        acc = Signal(signed(32), reset_less=True)
         m.d.comb += psum_init.addr.eq(control_init.slot)
         m.d.sync += init.eq(Mux(control_init.cond, psum_init.data, 0))
         with m.If(control_sum.valid):
             m.d.sync += acc.eq(Mux(control_sum.first, init, acc) + terms[0])
 
-        # The lane's own decisions. The threshold is a cycle ahead of the sum.
-        threshold = Signal(signed(32))
+        # The lane's own decisions, a cycle after the sum, and what becomes of them, a cycle ahead of it. Between a base
+        # job's end and its conditional job's lie more cycles than that.
+        threshold = Signal(signed(32), reset_less=True)
         fire = Signal()
-        fired = Signal(self.params.psum_slots)
-        m.d.sync += threshold.eq(self.thresholds[control_sum.parity])
-        m.d.comb += fire.eq(acc > threshold)
+        fired = Signal(params.psum_slots)
+        slot_fired = Signal() # of the job whose step comes to the accumulator
+        keep = Signal()
+        m.d.sync += [
+            threshold.eq(self.thresholds[control_sum.parity]),
+            fire.eq(acc > threshold),
+            slot_fired.eq(fired.bit_select(control_init.slot, 1)),
+            keep.eq(0),
+        ]
+        with m.If(self.end.valid & ~self.end.cond):
+            m.d.sync += fired.bit_select(self.end.slot, 1).eq(fire)
+        with m.Switch(mode):
+            with m.Case(GateMode.CHANNEL):
+                m.d.sync += keep.eq(control_sum.cond & ~slot_fired)
+            with m.Case(GateMode.FORCED):
+                m.d.sync += keep.eq(control_sum.cond & ~control_sum.forced[self.index])
 
         last = Signal()
-        keep = Signal()
-        with m.Switch(self.mode):
-            with m.Case(GateMode.CHANNEL):
-                m.d.comb += keep.eq(control_acc.cond & ~fired.bit_select(control_acc.slot, 1))
-            with m.Case(GateMode.FORCED):
-                m.d.comb += keep.eq(control_acc.cond & ~control_acc.forced[self.index])
-        with m.If(last & ~control_acc.cond):
-            m.d.sync += fired.bit_select(control_acc.slot, 1).eq(fire)
+        stored = Signal()
+        stored_slot = Signal(params.slot_bits, reset_less=True)
+        stored_psum = Signal(signed(32), reset_less=True)
         m.d.comb += [
             last.eq(control_acc.valid & control_acc.last),
-            psum_write.en.eq(last & ~keep),
-            psum_write.addr.eq(control_acc.slot),
-            psum_write.data.eq(acc),
+            psum_write.en.eq(stored),
+            psum_write.addr.eq(stored_slot),
+            psum_write.data.eq(stored_psum),
         ]
-        read = Signal(attrs={"keep": 1})
-        slot = Signal(self.params.slot_bits, attrs={"keep": 1})
-        m.d.comb += psum_read.addr.eq(slot)
+        m.d.sync += [
+            stored.eq(last & ~keep),
+            stored_slot.eq(control_acc.slot),
+            stored_psum.eq(acc),
+        ]
+        read = Signal(attrs=KEEP)
+        slot = Signal(params.slot_bits, attrs=KEEP)
+        psum = Signal(signed(32), reset_less=True)
+        m.d.comb += [psum_read.addr.eq(slot), self.psum.eq(psum)]
         m.d.sync += [read.eq(self.psum_read), slot.eq(self.psum_slot)]
         with m.If(read):
-            m.d.sync += self.psum.eq(psum_read.data)
+            m.d.sync += psum.eq(psum_read.data)
+
+        saliency = Signal(signed(32), reset_less=True)
+        fires = Signal(LANES, reset_less=True)
+        m.d.comb += [self.saliency_out.eq(saliency), self.fires_out.eq(fires)]
         m.d.sync += [
-            self.saliency_out.eq(self.saliency + acc),
-            self.fires_out.eq(Cat(self.fires[1:], fire)),
+            saliency.eq(self.saliency + acc),
+            fires.eq(Cat(self.fires[1:], fire)),
             self.end.eq(control_acc),
             self.end.valid.eq(last),
         ]

@@ -30,7 +30,7 @@ class LoadUnit(wiring.Component):
     want, ready, take, give : to and from :class:`TokenCounters`.
     burst, data : to and from the bus.
     load : stream of words for the activation banks.
-    param : stream of parameter words.
+    param : stream of parameter words. They are always taken.
     parameters : parameters are being loaded, not a map.
     busy, index : an instruction is under way or waits for its tokens, and its number.
     complete : strobe: an instruction has ended.
@@ -79,7 +79,7 @@ class LoadUnit(wiring.Component):
                 box.i.valid.eq(self.data.valid & chosen),
             ]
         m.d.comb += self.data.ready.eq(Mux(self.parameters, records.i.ready, words.i.ready))
-        wanted = left != 0
+        wanted = Signal() # `left` is not 0
         m.d.comb += [
             self.load.valid.eq(words.o.valid & wanted),
             self.load.p.data.eq(words.o.p.data),
@@ -88,7 +88,7 @@ class LoadUnit(wiring.Component):
             words.o.ready.eq(self.load.ready | ~wanted),
             self.param.valid.eq(records.o.valid & wanted),
             self.param.p.address.eq(address),
-            records.o.ready.eq(self.param.ready | ~wanted),
+            records.o.ready.eq(1), # as the parameter memory is
         ]
         record = data.View(ParameterRecord(params), records.o.p.data)
         for n in range(params.rq_lanes):
@@ -103,9 +103,9 @@ class LoadUnit(wiring.Component):
             last.eq(Mux(self.parameters, records.o.p.last, words.o.p.last)),
         ]
         with m.If(taken):
-            m.d.sync += [address.eq(address + 1), left.eq(left - wanted)]
+            m.d.sync += [address.eq(address + 1), left.eq(left - wanted), wanted.eq(left[1:].any())]
 
-        # A word that was taken is in its memory two cycles later; no pass reads it earlier than that after its token.
+        # A word that was taken is in its memory three cycles later; no pass reads it earlier than that after its token.
         with m.FSM(name="load") as load:
             with m.State("Idle"):
                 m.d.comb += self.busy.eq(self.i.valid)
@@ -113,6 +113,7 @@ class LoadUnit(wiring.Component):
                     instruction.eq(self.i.payload),
                     address.eq(self.i.p.transfer.bank_addr),
                     left.eq(self.i.p.transfer.count),
+                    wanted.eq(self.i.p.transfer.count != 0),
                 ]
                 with m.If(self.i.valid & self.ready):
                     m.d.comb += [self.take.eq(1), self.i.ready.eq(1)]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .lane import Lane
 from .layouts import GateMode, StepControl
-from .params import LANES
+from .params import KEEP, LANES
 
 
 __all__ = ["MacArray"]
@@ -15,9 +15,10 @@ __all__ = ["MacArray"]
 class MacArray(wiring.Component):
     """8 x ``in_par`` multipliers that compute one step a cycle, and the psums of all pixels in flight.
 
-    A step's chunk and control enter together, its weight address two cycles before. After a job's last step ``end`` and
-    ``saliency`` (the slice's plain sum of psums) leave together; all lanes have then written the psum into the slot.
-    Until then no other job may use the slot: lane 0 is 7 cycles ahead of lane 7. No backpressure.
+    A step's chunk and control enter together, its weight address :attr:`Lane.WEIGHT_LEAD` cycles before. After a job's
+    last step ``end`` and ``saliency`` (the slice's plain sum of psums) leave together, ``fires`` one cycle later, when
+    all lanes have written the psum into the slot. Until then no other job may use the slot: lane 0 is 7 cycles ahead
+    of lane 7. No backpressure.
 
     Parameters
     ----------
@@ -27,9 +28,10 @@ class MacArray(wiring.Component):
     -------
     weight_addr, act, control : as :class:`Lane`.
     write_en, write_addr, write_data : one entry of the weight ring; lane n in bits ``n * chunk_bits`` and up.
+    clear : strobe: as after a reset, two cycles later.
     psum_read, psum_slot, psums : read of a slot, all lanes: answers two cycles later and stands until the next.
     mode, thresholds : gate mode; thresholds of the 8 channels, by parity of the slice.
-    end, saliency, fires : end of a job, the sum of its 8 psums, and which of them exceed their thresholds.
+    end, saliency, fires : end of a job, the sum of its 8 psums; a cycle later, which of them exceed their thresholds.
     """
     def __init__(self, params):
         self.params = params
@@ -40,6 +42,7 @@ class MacArray(wiring.Component):
             "write_en":    In(1),
             "write_addr":  In(params.ring_addr_bits),
             "write_data":  In(params.entry_bits),
+            "clear":       In(1),
             "psum_read":   In(1),
             "psum_slot":   In(params.slot_bits),
             "psums":       Out(data.ArrayLayout(signed(32), LANES)),
@@ -55,7 +58,10 @@ class MacArray(wiring.Component):
         weight_addr, act, control = self.weight_addr, self.act, self.control
         saliency, fires = Const(0, signed(32)), Const(0, LANES)
         for n in range(LANES):
-            m.submodules[f"lane_{n}"] = lane = Lane(self.params, n)
+            lane = Lane(self.params, n)
+            clear = Signal(name=f"clear_{n}", attrs=KEEP)
+            m.d.sync += clear.eq(self.clear)
+            m.submodules[f"lane_{n}"] = ResetInserter(clear)(lane)
             m.d.comb += [
                 lane.weight_addr.eq(weight_addr),
                 lane.act.eq(act),

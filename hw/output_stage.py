@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from .activation_banks import ActivationBanks
 from .layouts import BasePixel, JobEnd, LayerRegisters, LogitRecord, OfmapWrite, ParameterWord
-from .params import LANES
+from .parameters import Parameters
+from .params import KEEP, LANES
 from .requantise import Requantise
 from .slot_queue import SlotQueue
 
@@ -36,7 +37,7 @@ class OutputStage(wiring.Component):
     residual_addr, residual : read of the residual's bank.
     write_en, write : a granule of the ofmap.
     logit : stream of logits.
-    complete : the last code of a pixel is being written, or its last logit taken.
+    complete : the last code of a pixel is being written, or its last logit was taken one cycle before.
     blocked : logits wait for their consumer.
     """
     #: Cycles from a granule's turn to the operands of its requantisation.
@@ -131,9 +132,9 @@ class OutputStage(wiring.Component):
         layer, params = self.layer, self.params
         phase_bits = (params.rq_phases - 1).bit_length()
 
-        def delay(value, cycles, name):
+        def delay(value, cycles, name, **options):
             for n in range(cycles):
-                stage = Signal.like(value, name=f"{name}_{n + 1}")
+                stage = Signal.like(value, name=f"{name}_{n + 1}", **options)
                 m.d.sync += stage.eq(value)
                 value = stage
             return value
@@ -155,15 +156,16 @@ class OutputStage(wiring.Component):
             tag.image.eq(here.image),
             self.residual_addr.eq(here.residual_addr + word),
         ]
-        m.d.sync += self.param_addr.eq(Cat(granule, layer.param_half))
+        m.d.comb += self.param_addr.eq(delay(Cat(granule, layer.param_half),
+                                             self.OPERAND_LATENCY - Parameters.SCALES_LATENCY, "param_addr"))
         psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
         granule_psums = Signal(psum_lanes)
         m.d.comb += granule_psums.eq(self.psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))
-        operands = delay(granule_psums, self.OPERAND_LATENCY, "operands")
+        operands = delay(granule_psums, self.OPERAND_LATENCY, "operands", reset_less=True)
 
         # The residual's granule of its word.
         residual_sub = delay(tag.sub, ActivationBanks.READ_LATENCY, "residual_sub")
-        residual = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))
+        residual = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes), reset_less=True)
         m.d.sync += residual.eq(Mux(layer.residual_enable,
                                     self.residual.word_select(residual_sub, 8 * params.rq_lanes), 0))
 
@@ -171,15 +173,20 @@ class OutputStage(wiring.Component):
         codes = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))
         for n in range(params.rq_lanes):
             m.submodules[f"requantise_{n}"] = requantise = Requantise()
+            # The layer's constants have a register in each lane.
+            constants = Signal(data.StructLayout({name: layer[name].shape() for name in (
+                "residual_signed", "residual_scale", "residual_shift", "shift", "signed_output")}),
+                name=f"constants_{n}", attrs=KEEP, reset_less=True)
+            m.d.sync += [constants[name].eq(layer[name]) for name in constants.shape().members]
             m.d.comb += [
                 requantise.psum.eq(operands[n]),
                 requantise.multiplier.eq(self.scales[n].multiplier),
                 requantise.offset.eq(self.scales[n].offset),
-                requantise.residual.eq(Cat(residual[n], layer.residual_signed & residual[n][7])),
-                requantise.residual_scale.eq(layer.residual_scale),
-                requantise.residual_shift.eq(layer.residual_shift),
-                requantise.shift.eq(layer.shift),
-                requantise.signed_output.eq(layer.signed_output),
+                requantise.residual.eq(Cat(residual[n], constants.residual_signed & residual[n][7])),
+                requantise.residual_scale.eq(constants.residual_scale),
+                requantise.residual_shift.eq(constants.residual_shift),
+                requantise.shift.eq(constants.shift),
+                requantise.signed_output.eq(constants.signed_output),
                 totals[n].eq(requantise.total),
                 codes[n].eq(requantise.code),
             ]
@@ -192,15 +199,14 @@ class OutputStage(wiring.Component):
             self.write.sub.eq(code_tag.sub),
             self.write.codes.eq(codes),
         ]
-        self._emit_logits(m, total_tag, totals, read)
-        m.d.comb += self.complete.eq(
-            (self.write_en & code_tag.last)
-            | (self.logit.valid & self.logit.ready & (self.logit.p.phase == params.rq_phases - 1)))
+        logits_complete = self._emit_logits(m, total_tag, totals, read)
+        m.d.comb += self.complete.eq((self.write_en & code_tag.last) | logits_complete)
 
     def _emit_logits(self, m, tag, totals, read):
+        """Returns the strobe that a pixel's last logits were taken, one cycle later."""
         layer, params = self.layer, self.params
         depth = self.LOGIT_PIXELS * params.rq_phases
-        m.submodules.logits = logits = fifo.SyncFIFOBuffered(width=LogitRecord(params).size, depth=depth)
+        m.submodules.logits = logits = fifo.SyncFIFO(width=LogitRecord(params).size, depth=depth)
         record = Signal(LogitRecord(params))
         room = Signal(range(depth + 1), init=depth)
         m.d.comb += [
@@ -215,5 +221,12 @@ class OutputStage(wiring.Component):
             logits.r_en.eq(self.logit.ready),
             self.blocked.eq(layer.logits & (room < params.rq_phases)),
         ]
-        taken = self.logit.valid & self.logit.ready
-        m.d.sync += room.eq(room - Mux(read & layer.logits, params.rq_phases, 0) + taken)
+        # Who takes them is far away.
+        taken = Signal()
+        complete = Signal()
+        m.d.sync += [
+            taken.eq(self.logit.valid & self.logit.ready),
+            complete.eq(self.logit.valid & self.logit.ready & (self.logit.p.phase == params.rq_phases - 1)),
+            room.eq(room - Mux(read & layer.logits, params.rq_phases, 0) + taken),
+        ]
+        return complete

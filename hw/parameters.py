@@ -15,7 +15,7 @@ class Parameters(wiring.Component):
     """Holds multiplier, offset and threshold of every channel.
 
     One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales``
-    answers ``address`` after two cycles, ``thresholds`` its own after one.
+    answers ``address`` after :attr:`SCALES_LATENCY` cycles, ``thresholds`` its own after one.
 
     Parameters
     ----------
@@ -27,6 +27,9 @@ class Parameters(wiring.Component):
     address, scales : word of ``rq_lanes`` channels.
     threshold_addr, thresholds : thresholds of ``rq_lanes`` channels.
     """
+    #: Cycles from ``address`` to ``scales``.
+    SCALES_LATENCY = 3
+
     def __init__(self, params):
         self.params = params
         self._scales = ParameterWord(params).members["scales"]
@@ -61,5 +64,12 @@ class Parameters(wiring.Component):
             threshold_read.addr.eq(self.threshold_addr),
             self.thresholds.eq(threshold_read.data),
         ]
-        m.d.sync += self.scales.eq(scale_read.data)
+        # Two registers, one near the memory and one near the multipliers.
+        fetched = Signal(self._scales, reset_less=True)
+        scales = Signal(self._scales, reset_less=True)
+        m.d.sync += [
+            fetched.eq(scale_read.data),
+            scales.eq(fetched),
+        ]
+        m.d.comb += self.scales.eq(scales)
         return m

@@ -47,42 +47,42 @@ class Requantise(wiring.Component):
         m = Module()
 
         # The product from two halves of the psum, each within an 18 x 18 multiplier.
-        s1_low = Signal(signed(33))
-        s1_high = Signal(signed(32))
-        s1_offset = Signal(signed(48))
+        s1_low = Signal(signed(33), reset_less=True)
+        s1_high = Signal(signed(32), reset_less=True)
+        s1_offset = Signal(signed(48), reset_less=True)
         m.d.sync += [
             s1_low.eq(self.psum[:16] * self.multiplier),
             s1_high.eq(self.psum[16:].as_signed() * self.multiplier),
             s1_offset.eq(self.offset),
         ]
-        s2_product = Signal(signed(48))
-        s2_offset = Signal(signed(48))
-        s2_residual = Signal(signed(25))
+        s2_product = Signal(signed(48), reset_less=True)
+        s2_offset = Signal(signed(48), reset_less=True)
+        s2_residual = Signal(signed(25), reset_less=True)
         m.d.sync += [
             s2_product.eq((s1_high << 16) + s1_low),
             s2_offset.eq(s1_offset),
             s2_residual.eq(self.residual * self.residual_scale),
         ]
-        s3_sum = Signal(signed(48))
-        s3_residual = Signal(signed(48))
+        s3_sum = Signal(signed(48), reset_less=True)
+        s3_residual = Signal(signed(48), reset_less=True)
         m.d.sync += [
             s3_sum.eq(s2_product + s2_offset),
             s3_residual.eq(s2_residual << self.residual_shift[:2]),
         ]
-        s4_sum = Signal(signed(48))
-        s4_residual = Signal(signed(48))
+        s4_sum = Signal(signed(48), reset_less=True)
+        s4_residual = Signal(signed(48), reset_less=True)
         m.d.sync += [
             s4_sum.eq(s3_sum),
             s4_residual.eq(s3_residual << (self.residual_shift[2:] << 2)),
         ]
-        s5_total = Signal(signed(48))
+        s5_total = Signal(signed(48), reset_less=True)
         m.d.sync += s5_total.eq(s4_sum + s4_residual)
         m.d.comb += self.total.eq(s5_total)
 
         # The arithmetic shift, two bits of its amount a stage.
-        s6_shifted = Signal(signed(48))
-        s7_shifted = Signal(signed(48))
-        s8_shifted = Signal(signed(48))
+        s6_shifted = Signal(signed(48), reset_less=True)
+        s7_shifted = Signal(signed(48), reset_less=True)
+        s8_shifted = Signal(signed(48), reset_less=True)
         m.d.sync += [
             s6_shifted.eq(s5_total >> self.shift[:2]),
             s7_shifted.eq(s6_shifted >> (self.shift[2:4] << 2)),

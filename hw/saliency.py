@@ -30,7 +30,8 @@ class SaliencyComparator(wiring.Component):
     layer : layer registers.
     contexts : of the slices in flight, for their thresholds.
     issue, issue_slot, pixel : a base job is issued, into which slot and for which pixel.
-    i, saliency, fires : end of a job, its slice's sum and its channels' decisions, from :class:`MacArray`.
+    i, saliency, fires : end of a job, its slice's sum and, one cycle later, its channels' decisions, from
+        :class:`MacArray`.
     end : outcome of the job.
     decided, fired : a decision was made, in a mode that makes any; it was to fire. For the counters.
     mask : stream of decisions, in job order.
@@ -72,7 +73,6 @@ class SaliencyComparator(wiring.Component):
         # Stage 1: the pixel and its threshold. Stage 2: the comparison.
         s1_control = Signal(StepControl(params))
         s1_saliency = Signal(signed(32))
-        s1_fires = Signal(LANES)
         s1_threshold = Signal(signed(32))
         s1_place = Signal(place)
         s2_place = Signal(place)
@@ -84,7 +84,7 @@ class SaliencyComparator(wiring.Component):
             with m.Case(GateMode.GATED):
                 m.d.comb += [decides.eq(1), fires.eq((s1_saliency > s1_threshold).replicate(LANES))]
             with m.Case(GateMode.CHANNEL):
-                m.d.comb += [decides.eq(1), fires.eq(s1_fires)]
+                m.d.comb += [decides.eq(1), fires.eq(self.fires)]
             with m.Case(GateMode.FORCED):
                 m.d.comb += [decides.eq(1), fires.eq(s1_control.forced)]
             with m.Case(GateMode.DENSE):
@@ -92,7 +92,6 @@ class SaliencyComparator(wiring.Component):
         m.d.sync += [
             s1_control.eq(self.i),
             s1_saliency.eq(self.saliency),
-            s1_fires.eq(self.fires),
             s1_threshold.eq(self.contexts[self.i.parity].thresholds[0]),
             s1_place.eq(place_read.data),
             self.end.valid.eq(s1_control.valid),

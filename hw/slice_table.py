@@ -33,7 +33,7 @@ class SliceTable(wiring.Component):
     issue, issue_last : a base job of the newest slice was chosen; it is the slice's last.
     end : job ends.
     loaded : count of entries in the ring, from :class:`WeightRing`.
-    contexts : by parity.
+    contexts : by parity; of a slice that was opened from the next cycle on, its thresholds one cycle later.
     newest, oldest : parities.
     base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
         are in; meaningful once a slice is open.
@@ -114,11 +114,20 @@ class SliceTable(wiring.Component):
         """Computes the next slice's context into `_next`, some cycles before it is wanted."""
         layer, params = self.layer, self.params
         self._next_valid = Signal()
-        following = Signal(SliceContext(params))
+        following = Signal(SliceContext(params), reset_less=True)
         word = Signal(range(params.rq_phases)) # of its thresholds
         base_first = Signal(params.bank_addr_bits)
         group_slice = Signal(params.slice_bits)
         ring_ptr = Signal(params.ring_ptr_bits) # of the first entry that belongs to no slice yet
+
+        # Thresholds, 512 bits beside the lanes, follow a cycle later: no job needs them so early.
+        context = Signal(data.ArrayLayout(SliceContext(params), 2), reset_less=True)
+        m.d.comb += self.contexts.eq(context)
+        for parity in range(2):
+            opened = Signal(name=f"opened_{parity}")
+            m.d.sync += opened.eq(self.open & (self.newest != parity))
+            with m.If(opened):
+                m.d.sync += context[parity].thresholds.eq(following.thresholds)
 
         def begin():
             m.d.sync += [
@@ -166,7 +175,10 @@ class SliceTable(wiring.Component):
                     begin()
                 with m.Elif(self.open):
                     m.d.sync += [
-                        self.contexts[~self.newest].eq(following),
+                        context[~self.newest][name].eq(following[name])
+                        for name in SliceContext(params).members if name != "thresholds"
+                    ]
+                    m.d.sync += [
                         ring_ptr.eq(following.end_ptr),
                         group_slice.eq(group_slice + 1),
                     ]

@@ -87,7 +87,7 @@ class StoreUnit(wiring.Component):
             m.d.sync += [asked.eq(asked - 1), self.read.p.addr.eq(self.read.p.addr + 1)]
 
         # Items go through one of the gearboxes.
-        taking = active & (left != 0)
+        taking = Signal() # `left` is not 0
         m.d.comb += [
             words.i.p.data.eq(self.word.payload),
             words.i.p.last.eq(last),
@@ -99,7 +99,7 @@ class StoreUnit(wiring.Component):
             self.logit.ready.eq(records.i.ready & taking & self.logits),
         ]
         with m.If((self.word.valid & self.word.ready) | (self.logit.valid & self.logit.ready)):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), taking.eq(~last)]
 
         # Of the last beat only what was counted is written.
         count = instruction.transfer.count
@@ -132,7 +132,7 @@ class StoreUnit(wiring.Component):
             with m.State("Request"):
                 m.d.comb += [self.busy.eq(1), splitter.i.valid.eq(1)]
                 with m.If(splitter.i.ready):
-                    m.d.sync += active.eq(1)
+                    m.d.sync += [active.eq(1), taking.eq(1)]
                     m.next = "Copy"
             with m.State("Copy"):
                 m.d.comb += self.busy.eq(1)

@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import data, fifo, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from .axi import Axi4, AxiLite, prefixed
 from .axi_lite import AxiLiteSlave
@@ -15,6 +15,7 @@ from .instruction_fetch import InstructionFetch
 from .instructions import INDEX_BITS, ErrorCode, LayerInstruction, TransferInstruction
 from .layouts import CounterLayout, IdleCause, MaskRecord, OfmapWrite
 from .load_unit import LoadUnit
+from .params import KEEP
 from .registers import COUNTERS
 from .store_unit import StoreUnit
 from .tokens import TokenCounters
@@ -51,6 +52,8 @@ class System(wiring.Component):
         outstanding.
     s_axil_... : AXI4-Lite registers, see `hw.registers`.
     interrupt : level.
+    rst : synchronous reset, taken at least four cycles long. The clock domain need have none: registers that start from
+        something are reset through registers near them, three cycles later.
     trace_o : granules written to the ofmap, valid only; if ``params.trace``. Likewise:
     mask_o : decisions, in job order.
     pass_o : a pass has had its first step.
@@ -61,6 +64,7 @@ class System(wiring.Component):
             **prefixed("m_axi", Axi4(params.axi_bits)),
             **prefixed("s_axil", AxiLite().flip()),
             "interrupt": Out(1),
+            "rst": In(1),
         }
         if params.trace:
             for name, layout in (("trace_o", OfmapWrite(params)), ("mask_o", MaskRecord(params)),
@@ -71,25 +75,36 @@ class System(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        core = Core(params)
+        m.submodules.core = core = Core(params)
         fetch = InstructionFetch(params)
         tokens = TokenCounters()
         load, weights, compute, store = LoadUnit(params), WeightUnit(params), ComputeUnit(params), StoreUnit(params)
-        m.submodules.reader = reader = AxiReader(params, 3)
-        m.submodules.writer = writer = AxiWriter(params)
-        m.submodules.slave = slave = AxiLiteSlave()
-        m.submodules.control = control = Control(params)
-        cleared = ResetInserter(control.clear)
-        for name, part in (("core", core), ("fetch", fetch), ("tokens", tokens), ("load", load),
-                           ("weights", weights), ("compute", compute), ("store", store)):
-            m.submodules[name] = cleared(part)
+        reader, writer, slave, control = AxiReader(params, 3), AxiWriter(params), AxiLiteSlave(), Control(params)
+
+        # A register for each part: one signal would have to reach all of the chip. A soft reset leaves alone what is
+        # needed to get to it.
+        reset = Signal()
+        clear = Signal()
+        m.d.sync += [reset.eq(self.rst), clear.eq(self.rst | control.clear)]
+        m.d.comb += core.clear.eq(clear)
+
+        def cleared(name, part, by=clear):
+            part_clear = Signal(name=f"clear_{name}", attrs=KEEP)
+            m.d.sync += part_clear.eq(by)
+            m.submodules[name] = ResetInserter(part_clear)(part)
+
+        for name, part in (("fetch", fetch), ("tokens", tokens), ("load", load), ("weights", weights),
+                           ("compute", compute), ("store", store)):
+            cleared(name, part)
+        for name, part in (("reader", reader), ("writer", writer), ("slave", slave), ("control", control)):
+            cleared(name, part, by=reset)
 
         # Queues, shallow enough to be LUTs.
         for name, port, unit in (("load", fetch.load, load), ("weights", fetch.weights, weights),
                                  ("store", fetch.store, store), ("compute", fetch.compute, compute)):
             shape = LayerInstruction(params) if unit is compute else TransferInstruction
             queue = fifo.SyncFIFO(width=shape.size, depth=QUEUE_DEPTH)
-            m.submodules[f"{name}_queue"] = cleared(queue)
+            cleared(f"{name}_queue", queue)
             m.d.comb += [
                 queue.w_data.eq(port.payload),
                 queue.w_en.eq(port.valid),
@@ -130,7 +145,6 @@ class System(wiring.Component):
             compute.busy_core.eq(core.busy),
             compute.done.eq(core.done),
             compute.step.eq(core.step),
-            core.counting.eq(control.start | control.running),
             core.outside.eq(compute.outside),
         ]
 
@@ -144,12 +158,17 @@ class System(wiring.Component):
             compute.dispatched.eq(fetch.dispatched),
             control.bus_idle.eq(reader.idle & writer.idle),
             self.interrupt.eq(control.interrupt),
-            reader.drain.eq(control.drain),
-            writer.drain.eq(control.drain),
         ]
         units = (load, weights, compute, store)
+        busy = Signal(len(units))
+        dispatched = Signal()
         m.d.sync += [
-            control.idle.eq(fetch.dispatched & ~Cat(unit.busy for unit in units).any()),
+            reader.drain.eq(control.drain),
+            writer.drain.eq(control.drain),
+            core.counting.eq(control.running),
+            busy.eq(Cat(unit.busy for unit in units)),
+            dispatched.eq(fetch.dispatched),
+            control.idle.eq(dispatched & ~busy.any()),
             control.complete.eq(Cat(unit.complete for unit in units).any()),
         ]
         self._collect_errors(m, control, reader, writer, fetch, tokens, load, weights, compute, store)

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from .axi import Burst, ReadBeat
 from .burst_splitter import BurstSplitter
-from .gearbox import Gearbox
+from .entry_join import EntryJoin
 from .instructions import INDEX_BITS, TransferInstruction
 
 
@@ -28,8 +28,8 @@ class WeightUnit(wiring.Component):
     -------
     i : stream of instructions, checked.
     free : entries that the ring gave back in this cycle.
-    burst, data : to and from the bus.
-    entry : stream of ring entries. There is always room for them.
+    burst, data : to and from the bus. Beats are always taken.
+    entry : stream of ring entries, each for one cycle. There is always room for them.
     busy, index : an instruction is under way, and its number.
     complete : strobe: an instruction has ended.
     """
@@ -50,12 +50,12 @@ class WeightUnit(wiring.Component):
         m = Module()
         params = self.params
         m.submodules.splitter = splitter = BurstSplitter(params)
-        m.submodules.entries = entries = Gearbox(params.axi_bits, params.entry_bits)
-        wiring.connect(m, wiring.flipped(self.data), entries.i)
+        m.submodules.entries = entries = EntryJoin(params)
+        wiring.connect(m, entries.o, wiring.flipped(self.entry))
         m.d.comb += [
-            self.entry.payload.eq(entries.o.p.data),
-            self.entry.valid.eq(entries.o.valid),
-            entries.o.ready.eq(self.entry.ready),
+            entries.i.payload.eq(self.data.payload),
+            entries.i.valid.eq(self.data.valid),
+            self.data.ready.eq(1),
         ]
 
         # Room for beats that nobody asked for yet. More than the ring holds, when entries were freed before they came.
@@ -90,7 +90,7 @@ class WeightUnit(wiring.Component):
             splitter.i.p.address.eq(instruction.transfer.address),
             splitter.i.p.beats.eq(instruction.beats),
             self.index.eq(instruction.index),
-            taken.eq(entries.o.valid & entries.o.ready),
+            taken.eq(self.entry.valid),
         ]
         with m.FSM(name="weights"):
             with m.State("Idle"):

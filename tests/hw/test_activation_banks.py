@@ -129,7 +129,7 @@ def test_granules_leave_the_rest(in_par, rq_lanes, seed):
                 model[2, addr] = bytes(word)
             await ctx.tick()
         ctx.set(dut.write_en, 0)
-        await ticks(ctx, 2) # "in the bank two cycles later"
+        await ticks(ctx, 3) # "in the bank three cycles later"
         ctx.set(dut.running, 0)
         await ticks(ctx, 2)
         for bank, addr in model:
@@ -140,7 +140,8 @@ def test_granules_leave_the_rest(in_par, rq_lanes, seed):
 
 
 def test_write_latency(seed):
-    # In the bank two cycles later: a read whose address enters one cycle after the write meets it there, or does not.
+    # In the bank three cycles later: a read whose address enters one cycle after the write meets it there, one that
+    # enters with it does not.
     params, rng = params_of(2, 2), random.Random(seed)
     for distance, new in ((0, False), (1, True), (2, True)):
         dut = ActivationBanks(params)

@@ -164,7 +164,7 @@ def test_latency(seed):
         await ticks(ctx, 30)
 
     simulate(bench.dut, finish, background=[watch, bench._client(0), *bench.memory.processes(bench.dut.drain)])
-    assert cycles == {"taken": 0, "address": 1, "came": 11, "offered": 12, "idle": 13}
+    assert cycles == {"taken": 0, "address": 1, "came": 11, "offered": 14, "idle": 14}
 
 
 def test_burst_every_other_cycle(seed):
@@ -270,6 +270,7 @@ def test_drain(start, gap, seed):
         await ticks(ctx, start)
         bench.willing = [False] * 3
         ctx.set(dut.drain, 1)
+        await ctx.tick()
         beats = sum(length for _, length in bench.memory.bursts) + OUTSTANDING * 20
         limit = (beats + 40) * (4 if gap else 1)
         for _ in range(limit):

@@ -94,6 +94,8 @@ def test_why_no_pass_is_under_way():
             assert not ctx.get(dut.start)
             await ctx.tick()
         ctx.set(dut.busy_core, 0)
+        assert not ctx.get(dut.start)
+        await ctx.tick()
         assert ctx.get(dut.start)
 
     simulate(dut, bench)
@@ -113,6 +115,7 @@ def test_layer_registers_travel_whole(seed):
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
             ctx.set(dut.ready, 1)
+            await ctx.tick()
             assert ctx.get(dut.start)
             assert ctx.get(dut.layer.as_value()) == bits, f"seed {seed}"
             await ctx.tick()

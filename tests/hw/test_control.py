@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from hw.axi_lite import AxiLiteSlave
 from hw.control import Control
 from hw.instructions import ErrorCode
 from hw.registers import COUNTERS, IDENTITY, REGISTERS, register
@@ -24,11 +25,12 @@ def bench_of(body):
         hit = ctx.get(dut.write_hit)
         await ctx.tick()
         ctx.set(dut.write, 0)
+        await ctx.tick() # a write reaches the registers one cycle later
         return hit
 
     async def read(ctx, name):
         ctx.set(dut.read_addr, register(name).address // 4)
-        await ticks(ctx, 2)
+        await ticks(ctx, AxiLiteSlave.READ_LATENCY)
         assert ctx.get(dut.read_hit), name
         return ctx.get(dut.read_data)
 
@@ -87,7 +89,7 @@ def test_addresses_without_a_register_do_not_hit():
         for address in range(1 << len(dut.read_addr)):
             ctx.set(dut.read_addr, address)
             ctx.set(dut.write_addr, address)
-            await ticks(ctx, 2)
+            await ticks(ctx, AxiLiteSlave.READ_LATENCY)
             assert ctx.get(dut.read_hit) == (address in used), address
             assert address in used or not ctx.get(dut.write_hit), address
 
@@ -102,9 +104,11 @@ def test_a_run_that_ends_well(enable):
         ctx.set(dut.write_addr, register("CONTROL").address // 4)
         ctx.set(dut.write_data, START)
         ctx.set(dut.write, 1)
-        assert ctx.get(dut.start) and ctx.get(dut.program_address) == 0x1000 and ctx.get(dut.program_length) == 5
         await ctx.tick()
         ctx.set(dut.write, 0)
+        await ctx.tick()
+        assert ctx.get(dut.start) and ctx.get(dut.program_address) == 0x1000 and ctx.get(dut.program_length) == 5
+        await ctx.tick()
         assert ctx.get(dut.running) and not ctx.get(dut.start)
         ctx.set(dut.idle, 0)
         await ticks(ctx, 20)
@@ -130,9 +134,10 @@ def test_a_start_while_busy_is_refused_and_the_run_goes_on():
         await write(ctx, "CONTROL", START)
         ctx.set(dut.write_addr, register("CONTROL").address // 4)
         ctx.set(dut.write, 1)
-        assert not ctx.get(dut.start)
         await ctx.tick()
         ctx.set(dut.write, 0)
+        assert not ctx.get(dut.start)
+        await ctx.tick()
         assert await read(ctx, "REFUSAL") == 1
         assert await read(ctx, "INTERRUPT") == 4
         assert await read(ctx, "STATUS") == BUSY

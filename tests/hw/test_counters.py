@@ -33,6 +33,8 @@ def run(passes):
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
+            for _ in range(2):
+                await ctx.tick()
             assert as_dict(ctx.get(dut.counts)) == expected([]), "cleared"
             for event in batch:
                 for name, value in event.items():
@@ -40,7 +42,7 @@ def run(passes):
                 await ctx.tick()
             for name in ("running", "step", "step_cond", "decided", "fired"):
                 ctx.set(getattr(dut, name), 0)
-            for _ in range(2): # registered, then counted
+            for _ in range(3): # registered twice, then counted
                 await ctx.tick()
             got.append(as_dict(ctx.get(dut.counts)))
             for _ in range(5):

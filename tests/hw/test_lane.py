@@ -96,9 +96,9 @@ def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
         before, fires_before = 0, 0
         slots, fired = {}, {}                    # what they hold, and the decisions on them
         read, read_slot, psum = False, 0, None   # the two registers of a read; None is anything
-        for cycle in range(-2, len(steps) + latency + 10):
+        for cycle in range(-Lane.WEIGHT_LEAD, len(steps) + latency + 10):
             step = steps[cycle] if 0 <= cycle < len(steps) else None
-            ahead = steps[cycle + 2] if cycle + 2 < len(steps) else None
+            ahead = steps[cycle + Lane.WEIGHT_LEAD] if cycle + Lane.WEIGHT_LEAD < len(steps) else None
             ctx.set(dut.weight_addr, ahead[2] if ahead else rng.randrange(params.ring_entries))
             # Without a step the operands are anything, and so is what comes with `valid` = 0.
             ctx.set(dut.act, pack(step[0]) if step else rng.getrandbits(params.chunk_bits))
@@ -109,7 +109,7 @@ def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
             others, other_fires = rng.randint(-2**31, 2**31 - 1), rng.getrandbits(LANES)
             ctx.set(dut.saliency, others)
             ctx.set(dut.fires, other_fires)
-            end = ctx.get(dut.end)
+            end, stored = ctx.get(dut.end), {}
             assert end.valid == (cycle in due), f"cycle {cycle} {where}"
             if cycle in due:
                 job = due[cycle]
@@ -120,19 +120,22 @@ def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
                 assert ctx.get(dut.saliency_out) == wrap(before + job.psum), f"cycle {cycle} {where}"
                 if not cond:
                     above = job.psum > thresholds[parity]
-                    fires = ctx.get(dut.fires_out)
-                    assert fires >> (LANES - 1) == above, f"cycle {cycle} {where}"
-                    # The lanes before this one are each a bit lower now.
-                    assert fires % (1 << (LANES - 1)) == fires_before >> 1, f"cycle {cycle} {where}"
                     fired[slot] = {GateMode.CHANNEL: above,
                                    GateMode.FORCED: bool(job.control["forced"] >> index & 1)}.get(mode, True)
                 if not cond or fired[slot]:
-                    slots[slot] = job.psum
+                    stored = {slot: job.psum} # from the next cycle on
                 outcomes.append((bool(cond), fired[slot]))
+            if cycle - 1 in due and not due[cycle - 1].control["cond"]: # the decision, one cycle later
+                job, fires = due[cycle - 1], ctx.get(dut.fires_out)
+                above = job.psum > thresholds[job.control["parity"]]
+                assert fires >> (LANES - 1) == above, f"cycle {cycle} {where}"
+                # The lanes before this one are each a bit lower now.
+                assert fires % (1 << (LANES - 1)) == fires_before >> 1, f"cycle {cycle} {where}"
             if psum is not None:
                 assert ctx.get(dut.psum) == psum, f"psum in cycle {cycle} {where}"
             if read:
                 psum = slots.get(read_slot)
+            slots |= stored
             # A job's slot as soon as it is written; other slots now and then.
             read = cycle in due or rng.random() < 0.3
             read_slot = due[cycle].control["slot"] if cycle in due else rng.randrange(params.psum_slots)
@@ -208,6 +211,7 @@ def test_tie_does_not_fire(parity, excess, fire):
             while not ctx.get(dut.end.valid):
                 await ctx.tick()
             if not cond:
+                await ctx.tick()
                 assert ctx.get(dut.fires_out) >> (LANES - 1) == fire
         ctx.set(dut.psum_read, 1)
         ctx.set(dut.psum_slot, 1)
@@ -269,7 +273,7 @@ def test_largest_psum(weight):
 @pytest.mark.parametrize("mode, forced", [
     (GateMode.GATED, 0), (GateMode.CHANNEL, 0), (GateMode.FORCED, 1), (GateMode.FORCED, 0xfe)])
 def test_conditional_as_soon_as_the_slot_is_written(mode, forced, in_par, seed):
-    # The slot is read one cycle before the accumulator: a conditional job may start three cycles after the base's last.
+    # The slot is read one cycle before the accumulator: a conditional job may start four cycles after the base's last.
     params, rng = params_of(in_par), random.Random(seed)
     weights = [[rng.randint(-127, 127) for _ in range(in_par)] for _ in range(params.ring_entries)]
     steps, ends, total = [], [], 0
@@ -279,7 +283,7 @@ def test_conditional_as_soon_as_the_slot_is_written(mode, forced, in_par, seed):
         control = {"valid": 1, "first": 1, "last": 1, "cond": cond, "slot": 2, "parity": 1, "forced": forced}
         steps.append((act, control, entry))
         ends.append(End(len(steps) - 1, control, total))
-        steps += [None] * 2
+        steps += [None] * 3
     run(params, weights, steps, ends, rng, f"(seed {seed})", mode)
 
 

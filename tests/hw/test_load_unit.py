@@ -48,18 +48,19 @@ def run(params, memory, instructions, *, gap_in, gap_out, seed):
             if complete:
                 given.append((give, len(words), len(records)))
 
-    def collect(port, into):
+    def collect(port, into, gap):
         async def process(ctx):
             rng = random.Random(seed + 3)
             while True:
-                ctx.set(port.ready, rng.random() >= gap_out)
+                ctx.set(port.ready, rng.random() >= gap)
                 _, _, valid, ready, payload = await ctx.tick().sample(port.valid, port.ready, port.payload)
                 if valid and ready:
                     into.append(as_dict(payload))
         return process
 
     simulate(dut, queue, background=[
-        ends, collect(dut.load, words), collect(dut.param, records), monitor(dut.load, seed), monitor(dut.param, seed),
+        ends, collect(dut.load, words, gap_out), collect(dut.param, records, 0.0), monitor(dut.load, seed),
+        monitor(dut.param, seed),
         *reader(dut.burst, dut.data, memory, params, gap=gap_in, seed=seed)], max_cycles=60_000, what=f"(seed {seed})")
     return words, records, given
 

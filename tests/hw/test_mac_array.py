@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.lane import tree_levels
+from hw.lane import Lane, tree_levels
 from hw.layouts import GateMode
 from hw.mac_array import MacArray
 from hw.params import LANES, HwParams
@@ -124,9 +124,10 @@ class Driver:
         ctx.set(dut.thresholds, thresholds)
         slots, fired = {}, {}      # what they hold, and the decisions on them, a bit for each lane
         read, psums = None, None   # a slot that is being read; what the last read gave
-        for cycle in range(-2, len(steps) + latency_of(params) + 10):
+        due = None                 # the decisions of the cycle before
+        for cycle in range(-Lane.WEIGHT_LEAD, len(steps) + latency_of(params) + 10):
             step = steps[cycle] if 0 <= cycle < len(steps) else None
-            ahead = steps[cycle + 2] if cycle + 2 < len(steps) else None
+            ahead = steps[cycle + Lane.WEIGHT_LEAD] if cycle + Lane.WEIGHT_LEAD < len(steps) else None
             ctx.set(dut.weight_addr, ahead[2] if ahead else rng.randrange(params.ring_entries))
             ctx.set(dut.act, pack(step[0]) if step else rng.getrandbits(params.chunk_bits))
             ctx.set(dut.control, step[1] if step else {
@@ -138,6 +139,9 @@ class Driver:
                 ctx.set(dut.write_en, 0)
             end = ctx.get(dut.end)
             assert end.valid == (cycle in ends), f"cycle {cycle} {self.where}"
+            if due is not None:
+                assert ctx.get(dut.fires) == due, f"cycle {cycle} {self.where}"
+            due = None
             if cycle in ends:
                 control, total = ends[cycle]
                 for name in ("slot", "cond", "parity", "forced"):
@@ -149,7 +153,7 @@ class Driver:
                 else:
                     above = sum((psum > threshold) << n for n, (psum, threshold) in
                                 enumerate(zip(total, thresholds[control["parity"]], strict=True)))
-                    assert ctx.get(dut.fires) == above, f"cycle {cycle} {self.where}"
+                    due = above
                     fired[slot] = {GateMode.CHANNEL: above, GateMode.FORCED: control["forced"]}.get(self.mode, 0xff)
                     slots[slot] = total
                 # Of a conditional job only the lanes that fired have a new psum.

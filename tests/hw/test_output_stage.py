@@ -7,6 +7,7 @@ import torch
 
 from hw.activation_banks import ActivationBanks
 from hw.output_stage import OutputStage
+from hw.parameters import Parameters
 from hw.params import LANES, HwParams
 from sw_model.int_ops import requantize
 from tests.hw.helpers import as_dict, monitor, simulate
@@ -70,11 +71,11 @@ class Bench:
                 for n in range(first, first + self.params.rq_lanes)]
 
     async def memories(self, ctx):
-        # `scales` two cycles after its address, the residual READ_LATENCY after its own. A write is seen by reads whose
-        # address comes later. Psums two cycles after `psum_read`: the slot is registered, then what it holds; that
-        # stands until the next read.
+        # `scales` SCALES_LATENCY cycles after its address, the residual READ_LATENCY after its own. A write is seen by
+        # reads whose address comes later. Psums two cycles after `psum_read`: the slot is registered, then what it
+        # holds; that stands until the next read.
         dut = self.dut
-        scales, residuals = [0] * 2, [0] * ActivationBanks.READ_LATENCY
+        scales, residuals = [0] * Parameters.SCALES_LATENCY, [0] * ActivationBanks.READ_LATENCY
         read, slot, psums = False, 0, [0] * LANES
         while True:
             ctx.set(dut.psums, psums)

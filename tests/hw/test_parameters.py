@@ -37,14 +37,16 @@ def test_read_back(in_par, rq_lanes, seed):
     async def bench(ctx):
         await source(dut.i, rng.sample(words, len(words)), 0.3, seed)(ctx)
         await ctx.tick()
-        # A new address in every cycle. `scales` answers after two cycles, `thresholds` after one.
+        # A new address in every cycle. `scales` answers after SCALES_LATENCY cycles, `thresholds` after one.
+        latency = Parameters.SCALES_LATENCY
         addresses = [rng.randrange(params.param_words) for _ in range(100)]
         threshold_addrs = [rng.randrange(params.param_words) for _ in range(100)]
         for n in range(100):
             ctx.set(dut.address, addresses[n])
             ctx.set(dut.threshold_addr, threshold_addrs[n])
-            if n >= 2:
-                assert as_dict(ctx.get(dut.scales)) == words[addresses[n - 2]]["scales"], f"read {n} (seed {seed})"
+            if n >= latency:
+                assert as_dict(ctx.get(dut.scales)) == words[addresses[n - latency]]["scales"], \
+                    f"read {n} (seed {seed})"
             if n >= 1:
                 assert as_dict(ctx.get(dut.thresholds)) == words[threshold_addrs[n - 1]]["thresholds"], \
                     f"read {n} (seed {seed})"
@@ -86,7 +88,7 @@ def test_takes_a_word_every_cycle(seed):
         await source(dut.i, first)(ctx)
         ctx.set(dut.address, 3)
         ctx.set(dut.threshold_addr, 3)
-        await ticks(ctx, 3)
+        await ticks(ctx, Parameters.SCALES_LATENCY + 1)
         for word in second[half:]:
             ctx.set(dut.i.payload, word)
             ctx.set(dut.i.valid, 1)
@@ -98,7 +100,7 @@ def test_takes_a_word_every_cycle(seed):
         for address in range(params.param_words):
             ctx.set(dut.address, address)
             ctx.set(dut.threshold_addr, address)
-            await ticks(ctx, 2)
+            await ticks(ctx, Parameters.SCALES_LATENCY)
             word = (first if address < half else second)[address]
             assert as_dict(ctx.get(dut.scales)) == word["scales"], f"address {address} (seed {seed})"
             assert as_dict(ctx.get(dut.thresholds)) == word["thresholds"], f"address {address} (seed {seed})"

@@ -77,13 +77,12 @@ def run(mode, jobs, gap=0.0, o_gap=0.0, seed=0):
             ctx.set(dut.i, {"valid": 1, "last": 1, "cond": int(job["cond"]), "slot": slot, "parity": parity,
                             "forced": job["forced"]})
             ctx.set(dut.saliency, job["saliency"])
-            ctx.set(dut.fires, job["fires"])
             entered[cycle] = job
             await tick()
+            ctx.set(dut.fires, job["fires"]) # one cycle later
             ctx.set(dut.i, {"valid": 0, "last": 1, "cond": rng.randrange(2), "slot": rng.randrange(4),
                             "parity": rng.randrange(2), "forced": rng.getrandbits(LANES)})
             ctx.set(dut.saliency, INT32_MAX)
-            ctx.set(dut.fires, rng.getrandbits(LANES))
         await drain()
         for _ in range(10):
             await tick()
