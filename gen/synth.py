@@ -35,7 +35,7 @@ __all__ = ["BUILD", "TARGETS", "Target", "cells_of", "critical_path", "main", "r
 BUILD = Path("build/synth")
 
 #: Clock that nextpnr aims at unless told otherwise, in MHz. What it reaches is often more.
-FREQ = 85.0
+FREQ = 80.0
 
 #: Seconds after which a program is stopped: the router does not end where it cannot reach its clock.
 LIMIT = 5400

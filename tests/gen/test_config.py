@@ -41,14 +41,14 @@ def test_every_configuration_has_a_purpose():
         assert lines[lines.index(name) + 1].startswith("    8 x ")
 
 
-@pytest.mark.parametrize("name, dsps, brams", [("full", 140, 204), ("small", 35, 54)])
+@pytest.mark.parametrize("name, dsps, brams", [("full", 140, 172), ("small", 35, 54)])
 def test_estimates_are_what_synthesis_counts(name, dsps, brams):
     found = describe(name)
     assert (found["dsps"], found["brams"]) == (dsps, brams)
 
 
 def test_parts_of_the_estimate():
-    assert describe("full")["brams_of"] == {"banks": 128, "ring": 64, "scales": 8, "thresholds": 4}
+    assert describe("full")["brams_of"] == {"banks": 128, "ring": 32, "scales": 8, "thresholds": 4}
     for name in CONFIGS:
         found = describe(name)
         assert sum(found["brams_of"].values()) == found["brams"]

@@ -229,13 +229,18 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(quantize, "load_data", lambda source: data)
     source = tmp_path / "last.ckpt"
     torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)
-    training = types.SimpleNamespace(load_model=lambda path: copy.deepcopy(model))
+    written = []
+    training = types.SimpleNamespace(load_model=lambda path: copy.deepcopy(model),
+                                     save_weights=lambda *what: written.append(what))  # fmt: skip
     monkeypatch.setitem(sys.modules, "sw_model.training", training)
     monkeypatch.setattr(bn_stats, "reestimate", functools.partial(bn_stats.reestimate, batch_size=16))
 
     out, results = tmp_path / "out.safetensors", tmp_path / "results" / "out.json"
     options = ["--checkpoint", str(source), "--data", str(tmp_path), "--out", str(out), "--results", str(results)]
+    options += ["--float16", "half.safetensors"]
     assert quantize.main([*options, "--limit", "16", "--batches", "1", "--batches2", "1"]) == 0
+    [(path, half, facts)] = written
+    assert path == Path("half.safetensors") and facts == {"seed": 1, "path": "x"}
     assert "top-1 on 16 images: float32" in capsys.readouterr().out
 
     figures, net = json.loads(results.read_text()), checkpoint.load(out)
@@ -245,6 +250,9 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
     correct = (net.run(PHOTOS).classes() == torch.arange(16) % 10).double().mean()
     assert figures["accuracy"]["int8"] == float(correct)
     restored = quantize.restore_model(net)
+    # What is written in float16 has the statistics that were re-estimated.
+    running = half.state_dict()["blocks.0.conv1.norm.0.running_mean"]
+    assert torch.equal(running, restored.state_dict()["blocks.0.conv1.norm.0.running_mean"])
     labels = np.arange(16) % 10
     assert abs(figures["accuracy"]["float32"] - parallel.float_correct(restored, PHOTOS, labels) / 16) <= 0.25
     for number in (0, 1):  # statistics were re-estimated through either branch
