@@ -83,7 +83,9 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: TARGET=ecp5-85f   synth: the device
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
-	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds)
+#: SEED=2            synth: seed of the first
+	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) \
+		$(call option,SEED,seed)
 
 .PHONY: bench
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing

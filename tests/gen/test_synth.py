@@ -48,6 +48,7 @@ def test_critical_path_is_the_longest_between_registers():
     (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
     (["--top", "lane"], "top must be one of core, system, not 'lane'"),
     (["--seeds", "0"], "seeds must be 1 or more, not 0"),
+    (["--seed", "-1"], "seed must be 0 or more, not -1"),
     (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
     (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
 ])
@@ -71,6 +72,38 @@ def test_program_that_does_not_end_is_stopped(monkeypatch, tmp_path):
     monkeypatch.setattr(synth, "LIMIT", 0.5)
     with pytest.raises(synth.UserError, match=rf"^title did not end within 0.5 s, its log is {log}; aim at a slower"):
         synth._call("endless:main", [], log, "title", synth.Console(quiet=True))
+
+
+@pytest.mark.parametrize("routed", [None, 3])
+def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypatch, tmp_path):
+    monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": HwParams(in_par=2, rq_lanes=1, max_slices=2)}))
+
+    def tool(entry, arguments, log, title, console):
+        if title.startswith("yosys"):
+            [name] = [word[1:-1] for word in arguments[1].split() if word.endswith('.json"')]
+            module = {"ports": {}, "cells": {}}
+            (log.parent / name).write_text(json.dumps({"modules": {"harness": module}}))
+        elif title != f"nextpnr, seed {routed}":
+            raise synth.EndlessError("on and on")
+        else:
+            path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", "X1Y1", "X9Y9")]}
+            (log.parent / arguments[arguments.index("--report") + 1]).write_text(json.dumps({
+                "fmax": {"clk": {"achieved": 90.0}}, "critical_paths": [path], "utilization": {}}))
+        return 1.0
+
+    monkeypatch.setattr(synth, "_call", tool)
+
+    def run():
+        return synth.synthesise("ecp5-85f", "tiny", 2, folder=tmp_path, console=synth.Console(quiet=True), first_seed=2)
+
+    if routed is None:
+        with pytest.raises(synth.UserError, match="no seed from 2 to 3 was routed within 2700 s, aiming at 80 MHz"):
+            run()
+        assert not (tmp_path / "ecp5-85f" / "report.json").exists()
+    else:
+        report = run()
+        assert report["runs"] == [{"seed": 2, "fmax_mhz": None}, {"seed": 3, "fmax_mhz": 90.0}]
+        assert report["fmax_mhz"] == {"min": 90.0, "median": 90.0, "max": 90.0}
 
 
 @pytest.mark.slow
