@@ -258,7 +258,7 @@ def test_numbers_of_images_that_do_not_divide(images):
     checked(blank_resnet(1), config("full"), images, (32, 32))
 
 
-HALF, WIDE = config("half"), HwParams(in_par=8, rq_lanes=8, axi_bits=128)
+HALF, WIDE = config("half"), HwParams(in_par=8, rq_lanes=8, ring_entries=1024, axi_bits=128)
 
 
 @pytest.mark.parametrize("network, params, size", [
