@@ -84,8 +84,7 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
 #: SEED=2            synth: seed of the first
-	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) \
-		$(call option,SEED,seed)
+	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed)
 
 .PHONY: bench
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing
