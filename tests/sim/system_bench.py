@@ -139,7 +139,7 @@ async def reset_during_a_run(dut):
         await bridge(driver.start)()
         await ClockCycles(dut.clk, wait)
         dut.rst.value = 1
-        await ClockCycles(dut.clk, 3)
+        await ClockCycles(dut.clk, 4) # three until everything is cleared, one to see it
         for valid in (dut.m_axi_arvalid, dut.m_axi_awvalid, dut.m_axi_wvalid, dut.interrupt):
             assert valid.value == 0
         await FallingEdge(dut.clk)
