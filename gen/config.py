@@ -34,7 +34,7 @@ BUILD = Path("build/configs.json")
 
 #: The configurations by name. Neither the table nor a configuration can be changed.
 CONFIGS: Mapping[str, HwParams] = MappingProxyType({
-    # Twice the entries save one cycle in a thousand, but leave an ECP5-85F too few block RAMs to route the rest by.
+    # Twice the entries save two cycles in a thousand, but leave an ECP5-85F too few block RAMs to route the rest by.
     "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=512, psum_slots=16),
     "half": HwParams(in_par=8, rq_lanes=2, bank_words=4096, ring_entries=1024, psum_slots=16),
     "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16, axi_bits=32),
