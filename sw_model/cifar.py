@@ -8,6 +8,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -169,9 +170,11 @@ def load_jpegs(folder: Path, cache: Path = CACHE) -> DataSet:
     stored = cache / "cifar10-jpeg.npz"
     if not stored.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        part = stored.with_suffix(".part.npz")
-        np.savez(part, **_decode_jpegs(folder))
-        part.replace(stored)
+        # A folder of its own, since several rows of a comparison may decode at the same time.
+        with tempfile.TemporaryDirectory(dir=cache) as own:
+            part = Path(own) / stored.name
+            np.savez(part, **_decode_jpegs(folder))
+            part.replace(stored)
     try:
         with np.load(stored) as z:
             arrays = {key: torch.from_numpy(z[key]) for key in ("x_train", "y_train", "x_test", "y_test")}

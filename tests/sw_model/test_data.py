@@ -127,6 +127,22 @@ def test_jpeg_copy_in_original_order_and_cached(tmp_path, monkeypatch):
         load_data(tmp_path, tmp_path / "cache")
 
 
+def test_jpeg_copy_decoded_by_two_at_the_same_time(tmp_path, monkeypatch):
+    gray, _ = write_jpegs(tmp_path, monkeypatch)
+    savez, cache, others = np.savez, tmp_path / "cache", []
+
+    def overtaken(path, **arrays):
+        savez(path, **arrays)
+        if not others:
+            others.append(None)
+            others[0] = load_data(tmp_path, cache)
+
+    monkeypatch.setattr(cifar.np, "savez", overtaken)
+    data = load_data(tmp_path, cache)
+    assert others[0].train[:, 0, 0, 0].tolist() == data.train[:, 0, 0, 0].tolist() == gray["train"]
+    assert [path.name for path in cache.iterdir()] == ["cifar10-jpeg.npz"]
+
+
 def test_damaged_jpeg_copy(tmp_path, monkeypatch):
     write_jpegs(tmp_path, monkeypatch, damaged=True)
     with pytest.raises(DataError, match="0000.jpg in .* must be a JPEG image"):
