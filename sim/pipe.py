@@ -25,25 +25,28 @@ def copied(pipe: Path, target: Path) -> Iterator[None]:
         At the end, if ``target`` could not be written.
     """
     failures: list[OSError] = []
+    os.mkfifo(pipe)
+    # Both ends are opened here, so that opening never waits for the other side, and the copy ends only after the body.
+    source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    end = os.open(pipe, os.O_WRONLY)
+    os.set_blocking(source, True)
 
     def copy() -> None:
-        with pipe.open("rb") as source:
+        with os.fdopen(source, "rb") as stream:
             try:
                 with target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
+                    shutil.copyfileobj(stream, file)
             except OSError as error:
                 failures.append(error)
-                while source.read(1 << 16): # so that the writer can go on
+                while stream.read(1 << 16): # so that the writer can go on
                     pass
 
-    os.mkfifo(pipe)
     reader = threading.Thread(target=copy, daemon=True)
     reader.start()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError): # the reader would wait forever for a writer that never came
-            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        os.close(end)
         reader.join()
         if failures:
             raise failures[0]
