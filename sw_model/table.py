@@ -141,7 +141,8 @@ def _run_scale(run: dict[str, Any]) -> str:
     return (
         f"{run['data']}, width {run['network']['width']:g}, {first['epochs']:g} contrastive epochs of "
         f"{first['size']}x{first['size']} crops, {second['epochs']:g} epochs of fine-tuning at "
-        f"{second['size']}x{second['size']}, evaluation at {run['image_size']}x{run['image_size']}"
+        f"{second['size']}x{second['size']}, precision {run['precision']}, evaluation at "
+        f"{run['image_size']}x{run['image_size']}"
     )
 
 

@@ -59,7 +59,7 @@ def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
     (tmp_path / "docs").mkdir()
     assert table.main([]) == 0
     text = (tmp_path / "docs" / "results.md").read_text()
-    assert "width 0.25, 1 contrastive epochs of 16x16 crops" in text
+    assert "width 0.25, 1 contrastive epochs of 16x16 crops" in text and "precision 32-true" in text
     assert "Not trained yet: cdg0, cdg100, cdg50, dense." in text
     tuned = [100 * results[f"scdg_seed{seed}"]["fine_tuned"]["1"]["top1"] for seed in (1, 2)]
     assert "| 0 % |" not in text and "CDG_SimCLR" not in text and "No order of the methods is claimed" in text
@@ -87,6 +87,7 @@ def test_a_run_goes_on_with_its_own_options_only(data, capsys):
     [
         (["--row", "cgnet"], "--row must be one of dense, cdg0, cdg100, scdg, fbs, dgc, cdg50, cdg75, not 'cgnet'"),
         (["--epochs", "0"], "--epochs must be positive, not 0.0"),
+        (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),
         (["--sparsity", "1"], "--sparsity must be between 0 and 1, not 1.0"),
         (["--size", "24"], "--size must be between 8 and 16, not 24"),
         (["--groups", "3"], "gating groups must be at least 2 and divide 16 and 16 channels, not 3"),
