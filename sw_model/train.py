@@ -4,8 +4,8 @@
     python -m sw_model.train --data FOLDER --run runs/full          # CIFAR or a folder of images
 
 The same command continues a run that was killed. The supervised phase has a constant learning rate and may be ended at
-any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay phase then takes the rate to zero. Options
-that are not given have values that suit the data set.
+any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay phase then takes the rate to zero. With
+`--from CHECKPOINT` another run goes on with the network. Options that are not given have values that suit the data set.
 """
 
 import argparse
@@ -76,7 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--run", type=Path, help=f"folder of checkpoints and logs ({default('run')})")
     add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
     add("--quantize", action=argparse.BooleanOptionalAction, help=f"quantise and evaluate ({default('quantize')})")
-    network = parser.add_argument_group("network")
+    add("--from", dest="start", type=Path, metavar="CKPT",
+        help="begin with the network of this training checkpoint, or of its float16 file; no contrastive phase then "
+        "unless --contrastive-epochs asks for it")  # fmt: skip
+    network = parser.add_argument_group("network", "without effect beside --from")
     network.add_argument("--method", default="scdg", help=f"one of {', '.join(METHODS)} (default: %(default)s)")
     network.add_argument("--width", type=float, help=f"multiplier of the channel counts ({default('width')})")
     network.add_argument("--depth", type=int, default=18, help="of the ResNet: 10, 18, 20 or 34 (default: %(default)s)")
@@ -101,7 +104,6 @@ def build_parser() -> argparse.ArgumentParser:
     add = budget.add_argument
     add("--steps", type=int, help="at most this many steps of each phase, for a trial")
     add("--decay-at", metavar="HH:MM", help="end the supervised phase at this time, UTC")
-    add("--decay-from", type=Path, metavar="CKPT", help="only the decay phase, from this training checkpoint")
     add("--save-every", type=float, default=300, metavar="S", help="seconds between saves (default: %(default)s)")
     add("--compile", action="store_true", help="compile the network: minutes to start, then a quarter faster")
     add("--accelerator", default="cpu", help="cpu, gpu or auto (default: %(default)s)")
@@ -111,7 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def fill(args: argparse.Namespace) -> None:
-    """Give the options that were left out the values that suit the data set."""
+    """Give the options that were left out the values that suit the data set, and the network's training so far."""
+    if args.start is not None and args.contrastive_epochs is None:
+        args.contrastive_epochs = 0
     for name, values in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, values[args.data == DIGITS])
@@ -181,8 +185,8 @@ def make_phase(args: argparse.Namespace, name: str) -> Phase:
 def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
     """The network that the options and the data set ask for, untrained or from a checkpoint."""
     try:
-        if args.decay_from is not None:
-            return load_model(args.decay_from)
+        if args.start is not None:
+            return start_model(args.start, data)
         model = ResNet(
             args.width, args.depth, args.groups, args.slice_size, num_classes=len(data.classes), density=args.density,
             stem=data.stem, **METHODS[args.method].network,
@@ -194,7 +198,19 @@ def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
     return model
 
 
-def write_summary(args: argparse.Namespace, data: DataSet, command: str) -> None:
+def start_model(path: Path, data: DataSet) -> ResNet:
+    """The network of a checkpoint, if it suits the data set; raises ValueError if not."""
+    model = load_model(path)
+    for name, found, wanted in (
+        ("classes are", model.hparams["num_classes"], len(data.classes)),
+        ("stem is", model.hparams["stem"], data.stem),
+    ):  # fmt: skip
+        if found != wanted:
+            raise ValueError(f"--from needs a network for {data.name}, whose {name} {wanted}, not {found}")
+    return model
+
+
+def write_summary(args: argparse.Namespace, model: ResNet, data: DataSet, command: str) -> None:
     """Write `summary.json`: what was run, phase by phase."""
     phases: dict[str, Any] = {}
     for name in PHASES:
@@ -219,8 +235,7 @@ def write_summary(args: argparse.Namespace, data: DataSet, command: str) -> None
         "launches": [json.loads(line) for line in (args.run / LAUNCHES).read_text().splitlines()],
         "seed": args.seed,
         "data_set": data.name,
-        "network": dict(method=args.method, width=args.width, depth=args.depth, groups=args.groups,
-                        slice_size=args.slice_size),
+        "network": dict(model.hparams),
         "regulariser": 1e-2,
         "weight_decay": 5e-4,
         "optimiser": "SGD, Nesterov momentum 0.9",
@@ -257,12 +272,12 @@ def train(args: argparse.Namespace, command: str) -> int:
         run=args.run, seed=args.seed, steps=args.steps, save_every=args.save_every, compiled=args.compile,
         accelerator=args.accelerator, devices=args.devices,
     )  # fmt: skip
-    for name in PHASES if args.decay_from is None else PHASES[-1:]:
+    for name in PHASES:
         never = name != "supervised"
         if not train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop):
             return 130
         if first_process():
-            write_summary(args, data, command)
+            write_summary(args, model, data, command)
     return finish(args) if args.quantize and first_process() else 0
 
 

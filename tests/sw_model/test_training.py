@@ -76,14 +76,27 @@ def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
     assert torch.equal(model.fc.weight, state(tmp_path / "unbroken" / "decay.ckpt")["state_dict"]["model.fc.weight"])
 
 
-def test_supervised_phase_ends_on_request_and_decay_starts_from_any_checkpoint(data, tmp_path):
+def test_supervised_phase_ends_on_request_and_training_goes_on_from_any_checkpoint(data, tmp_path, capsys):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "decay-now").touch()
     assert run("--run", "r", "--contrastive-epochs", "0") == 0
     assert state(tmp_path / "r" / "supervised.ckpt")["facts"]["steps"] == 1
-    assert run("--run", "s", "--decay-from", str(tmp_path / "r" / "supervised.ckpt")) == 0
+    start = tmp_path / "r" / "supervised.ckpt"
+    assert run("--run", "s", "--from", str(start), "--supervised-epochs", "0", "--width", "1") == 0
     ends = [state(tmp_path / name / "decay.ckpt")["state_dict"] for name in "rs"]
     assert all(torch.equal(v, ends[1][k]) for k, v in ends[0].items())
+    assert sorted(path.stem for path in (tmp_path / "s").glob("*.ckpt")) == ["decay"]
+    assert json.loads((tmp_path / "s" / "summary.json").read_text())["network"]["width"] == 0.5
+
+    save_weights(tmp_path / "half.safetensors", load_model(start), {})
+    assert run("--run", "t", "--from", str(tmp_path / "half.safetensors")) == 0
+    assert sorted(path.stem for path in (tmp_path / "t").glob("*.ckpt")) == ["decay", "supervised"]
+    for name, network in (("classes are", ResNet(0.5, 10, num_classes=3)), ("stem is", ResNet(0.5, 10, stem="large"))):
+        save_weights(tmp_path / "other.safetensors", network, {})
+        capsys.readouterr()
+        assert run("--run", "u", "--from", str(tmp_path / "other.safetensors")) == 2
+        assert f"--from needs a network for sixteen, whose {name} " in capsys.readouterr().err
+    assert not (tmp_path / "u").exists()
 
 
 def test_thresholds_and_norms_have_no_weight_decay(data):
@@ -121,7 +134,7 @@ def test_deadline_is_the_next_time_the_clock_shows():
         (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
         (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
         (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
-        (["--decay-from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
+        (["--from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(data, capsys, tmp_path, arguments, message):
