@@ -18,6 +18,7 @@ __all__ = ["Results", "main", "markdown"]
 
 Figure = Callable[[dict[str, Any]], float | None]
 
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 and float32"}
 INTRODUCTION = """\
 Made by `make table` from `results/*.json`; how rows are trained is in [training.md](training.md). Percentages; ± is
 half the spread between seeds."""
@@ -141,7 +142,7 @@ def _run_scale(run: dict[str, Any]) -> str:
     return (
         f"{run['data']}, width {run['network']['width']:g}, {first['epochs']:g} contrastive epochs of "
         f"{first['size']}x{first['size']} crops, {second['epochs']:g} epochs of fine-tuning at "
-        f"{second['size']}x{second['size']}, precision {run['precision']}, evaluation at "
+        f"{second['size']}x{second['size']}, trained in {PRECISIONS[run['precision']]}, evaluation at "
         f"{run['image_size']}x{run['image_size']}"
     )
 

@@ -59,7 +59,7 @@ def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
     (tmp_path / "docs").mkdir()
     assert table.main([]) == 0
     text = (tmp_path / "docs" / "results.md").read_text()
-    assert "width 0.25, 1 contrastive epochs of 16x16 crops" in text and "precision 32-true" in text
+    assert "width 0.25, 1 contrastive epochs of 16x16 crops" in text and "trained in float32" in text
     assert "Not trained yet: cdg0, cdg100, cdg50, dense." in text
     tuned = [100 * results[f"scdg_seed{seed}"]["fine_tuned"]["1"]["top1"] for seed in (1, 2)]
     assert "| 0 % |" not in text and "CDG_SimCLR" not in text and "No order of the methods is claimed" in text
