@@ -23,7 +23,7 @@ import torch
 from sw_model import flops
 from sw_model.data import DIGITS, DataError, DataSet, load_data
 from sw_model.engine import Phase, Settings, first_process, phase_facts, train_phase
-from sw_model.machine import hardware
+from sw_model.machine import PRECISIONS, hardware
 from sw_model.methods import METHODS
 from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
 from sw_model.resnet import STAGES, ResNet
@@ -38,7 +38,6 @@ FINE_TUNED = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc")
 #: Middle of the band of sparsities, 0.68 to 0.75, in which rows are comparable.
 SPARSITY = 0.715
 BRANCHES = (1, 2)
-PRECISIONS = ("32-true", "bf16-mixed")
 CURVE_POINTS = 200
 
 

@@ -1,4 +1,4 @@
-"""What a results file says about the machine."""
+"""What a results file says about the machine and its arithmetic."""
 
 import os
 import platform
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["hardware"]
+__all__ = ["PRECISIONS", "hardware"]
+
+#: Precisions of training, by the trainer's names for them, in words.
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 and float32"}
 
 
 def hardware() -> str:

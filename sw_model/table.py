@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sw_model import figures
+from sw_model.machine import PRECISIONS
 from sw_model.poster import ABLATION, METHOD_ROWS, STRUCTURED
 
 __all__ = ["Results", "main", "markdown"]
 
 Figure = Callable[[dict[str, Any]], float | None]
 
-PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 and float32"}
 INTRODUCTION = """\
 Made by `make table` from `results/*.json`; how rows are trained is in [training.md](training.md). Percentages; ± is
 half the spread between seeds."""
