@@ -44,7 +44,7 @@ def gradients(module):
 def distributed_step(rank, folder, gate_mode):
     """Loss and averaged gradients of this rank's half of the joint batch."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/{gate_mode}", rank=rank, world_size=RANKS,
-                            timeout=datetime.timedelta(seconds=60))
+                            timeout=datetime.timedelta(minutes=10))
     try:
         module, views = contrastive(gate_mode)
         step = DistributedDataParallel(Step(module), find_unused_parameters=True)
