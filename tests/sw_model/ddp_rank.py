@@ -41,17 +41,24 @@ def gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
+def averaged_step(rank, gate_mode):
+    """Loss and averaged gradients of this rank's half of the joint batch, in the process group that is there."""
+    module, views = contrastive(gate_mode)
+    step = DistributedDataParallel(Step(module), find_unused_parameters=True)
+    loss = step(tuple(view.chunk(RANKS)[rank] for view in views))
+    loss.backward()
+    return loss.item(), gradients(module)
+
+
 def distributed_step(rank, folder, gate_mode):
-    """Loss and averaged gradients of this rank's half of the joint batch."""
+    """`averaged_step` in a process group of its own, whose rendezvous is the file `folder/gate_mode`."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/{gate_mode}", rank=rank, world_size=RANKS,
                             timeout=datetime.timedelta(minutes=10))
     try:
-        module, views = contrastive(gate_mode)
-        step = DistributedDataParallel(Step(module), find_unused_parameters=True)
-        loss = step(tuple(view.chunk(RANKS)[rank] for view in views))
-        loss.backward()
-        return loss.item(), gradients(module)
+        return averaged_step(rank, gate_mode)
     finally:
+        # The wrapped module, which refers to the group, is gone by now, and has to be: were it the last to do so, the
+        # group would be destroyed with Python's global lock held, join a gloo thread waiting for it, and hang.
         dist.destroy_process_group()
 
 
