@@ -22,7 +22,7 @@ import torch
 from sw_model import quantize
 from sw_model.data import DIGITS, DataError, DataSet, load_data
 from sw_model.engine import PHASES, Phase, Settings, first_process, phase_facts, train_phase
-from sw_model.machine import hardware
+from sw_model.machine import PRECISIONS, hardware
 from sw_model.methods import METHODS
 from sw_model.resnet import ResNet
 from sw_model.training import load_model
@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help="at most this many steps of each phase, for a trial")
     add("--decay-at", metavar="HH:MM", help="end the supervised phase at this time, UTC")
     add("--save-every", type=float, default=300, metavar="S", help="seconds between saves (default: %(default)s)")
+    add("--precision", default="bf16-mixed", help=f"{' or '.join(PRECISIONS)} (default: %(default)s)")
     add("--compile", action="store_true", help="compile the network: minutes to start, then a quarter faster")
     add("--accelerator", default="cpu", help="cpu, gpu or auto (default: %(default)s)")
     add("--devices", type=int, default=1, help="devices trained on together by DDP (default: %(default)s)")
@@ -140,6 +141,8 @@ def check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name} must be at least {least}, not {value}")
     if args.accelerator not in ("cpu", "gpu", "auto"):
         raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
+    if args.precision not in PRECISIONS:
+        raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, not {args.precision!r}")
     if args.decay_at is not None:
         try:
             datetime.time.fromisoformat(args.decay_at)
@@ -239,7 +242,7 @@ def write_summary(args: argparse.Namespace, model: ResNet, data: DataSet, comman
         "regulariser": 1e-2,
         "weight_decay": 5e-4,
         "optimiser": "SGD, Nesterov momentum 0.9",
-        "precision": "bf16 autocast",
+        "precision": args.precision,
         "phases": phases,
         "wall_seconds": round(sum(p["wall_seconds"] for p in phases.values()), 1),
         "hardware": hardware(),
@@ -270,7 +273,7 @@ def train(args: argparse.Namespace, command: str) -> int:
 
     settings = Settings(
         run=args.run, seed=args.seed, steps=args.steps, save_every=args.save_every, compiled=args.compile,
-        accelerator=args.accelerator, devices=args.devices,
+        accelerator=args.accelerator, devices=args.devices, precision=args.precision,
     )  # fmt: skip
     for name in PHASES:
         never = name != "supervised"

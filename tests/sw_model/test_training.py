@@ -89,7 +89,9 @@ def test_supervised_phase_ends_on_request_and_training_goes_on_from_any_checkpoi
     assert json.loads((tmp_path / "s" / "summary.json").read_text())["network"]["width"] == 0.5
 
     save_weights(tmp_path / "half.safetensors", load_model(start), {})
-    assert run("--run", "t", "--from", str(tmp_path / "half.safetensors")) == 0
+    assert run("--run", "t", "--from", str(tmp_path / "half.safetensors"), "--precision", "32-true") == 0
+    precisions = [json.loads((tmp_path / name / "summary.json").read_text())["precision"] for name in "st"]
+    assert precisions == ["bf16-mixed", "32-true"]
     assert sorted(path.stem for path in (tmp_path / "t").glob("*.ckpt")) == ["decay", "supervised"]
     for name, network in (("classes are", ResNet(0.5, 10, num_classes=3)), ("stem is", ResNet(0.5, 10, stem="large"))):
         save_weights(tmp_path / "other.safetensors", network, {})
@@ -131,6 +133,7 @@ def test_deadline_is_the_next_time_the_clock_shows():
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--devices", "0"], "--devices must be at least 1, not 0"),
         (["--accelerator", "abacus"], "--accelerator must be cpu, gpu or auto, not 'abacus'"),
+        (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),
         (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
         (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
         (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
