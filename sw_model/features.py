@@ -11,7 +11,10 @@ from sw_model.augment import to_float
 from sw_model.data import Images
 from sw_model.resnet import ResNet
 
-__all__ = ["Features", "extract", "knn_logits", "top1"]
+__all__ = ["DIVERGED", "Features", "diverged", "extract", "knn_logits", "top1"]
+
+#: An image's features have diverged if the largest is more than so many times the median image's largest.
+DIVERGED = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +50,30 @@ def extract(model: ResNet, images: Images, branch: int = 1, batch_size: int = 25
     return Features(torch.cat(values), {name: count / len(images) for name, count in fired.items()})
 
 
+def diverged(values: Tensor) -> Tensor:
+    """Images whose features ran away: they are not finite, or beyond `DIVERGED` times the median image's.
+
+    A frozen encoder may do so where every layer multiplies its input by gains that grow with that input, as DGC's do:
+    in training BatchNorm bounds what a batch can reach, its running statistics do not. One such image among thousands
+    is enough to flatten the scale of all features, or to make it NaN, so classifiers are not trained on it.
+
+    Args:
+        values: (N, D) float.
+
+    Returns:
+        (N,) bool.
+    """
+    size = values.abs().amax(1)
+    return ~(size <= DIVERGED * size[size.isfinite()].median())
+
+
 def knn_logits(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: int = 200, t: float = 0.1) -> Tensor:
     """Votes of the k nearest features, weighted by exp(cosine similarity / t).
 
     Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", 2018, section 3.4.
 
     Args:
-        bank: (N, D) features whose labels are known.
+        bank: (N, D) features whose labels are known; those that diverged do not vote.
         labels: (N,) int64.
         queries: (M, D).
         classes: Number of classes.
@@ -63,6 +83,8 @@ def knn_logits(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: i
     Returns:
         (M, classes).
     """
+    usable = ~diverged(bank)
+    bank, labels = bank[usable], labels[usable]
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     votes = []
     for part in queries.split(1024):
@@ -73,5 +95,9 @@ def knn_logits(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: i
 
 
 def top1(logits: Tensor, labels: Tensor) -> float:
-    """Share of rows of (N, classes) whose greatest entry is that of the label."""
-    return float(multiclass_accuracy(logits, labels, num_classes=logits.shape[1], average="micro"))
+    """Share of rows of (N, classes) whose greatest entry is that of the label; a row that is not finite is wrong."""
+    finite = logits.isfinite().all(1)
+    if not finite.any():
+        return 0.0
+    right = multiclass_accuracy(logits[finite], labels[finite], num_classes=logits.shape[1], average="micro")
+    return float(right * finite.float().mean())

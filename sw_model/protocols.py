@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from sw_model.bn_stats import reestimate
 from sw_model.data import DataSet, step_generator
-from sw_model.features import extract, knn_logits, top1
+from sw_model.features import diverged, extract, knn_logits, top1
 from sw_model.resnet import ResNet
 
 __all__ = ["BN_BATCHES", "fine_tuned_evaluation", "fit_linear", "linear_evaluation", "prepared"]
@@ -35,7 +35,7 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, epochs: int = 100
     the recipe of the first author's later self-supervised work, on cached features.
 
     Args:
-        features: (N, D) float32.
+        features: (N, D) float32; images whose features diverged are left out.
         labels: (N,) int64.
         classes: Number of classes.
         epochs: Passes over the features.
@@ -44,6 +44,8 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, epochs: int = 100
     Returns:
         The classifier; it takes features that are not standardised.
     """
+    usable = ~diverged(features)
+    features, labels = features[usable], labels[usable]
     deviation, mean = torch.std_mean(features, dim=0)
     scale = 1 / deviation.clamp(min=1e-6)
     x = (features - mean) * scale
@@ -68,7 +70,8 @@ def linear_evaluation(model: ResNet, data: DataSet, branch: int, batches: int = 
     """Judge a frozen encoder through one branch.
 
     Returns:
-        "linear" and "knn": top-1 on the test images; "fire_rates" there, by layer.
+        "linear" and "knn": top-1 on the test images; "fire_rates" there, by layer; "diverged": how many training and
+        test images did.
     """
     encoder = prepared(model, data, branch, batches)
     train, test = extract(encoder, data.train, branch), extract(encoder, data.test, branch)
@@ -81,13 +84,18 @@ def linear_evaluation(model: ResNet, data: DataSet, branch: int, batches: int = 
         "linear": top1(logits, data.test_labels),
         "knn": top1(votes, data.test_labels),
         "fire_rates": test.fire_rates,
+        "diverged": {"train": int(diverged(train.values).sum()), "test": int(diverged(test.values).sum())},
     }
 
 
 def fine_tuned_evaluation(model: ResNet, data: DataSet, branch: int, batches: int = BN_BATCHES) -> dict[str, Any]:
-    """Judge a fine-tuned network through one branch; "top1" on the test images and "fire_rates" there, by layer."""
+    """Judge a fine-tuned network through one branch: "top1" and "diverged" of test images, "fire_rates" by layer."""
     network = prepared(model, data, branch, batches)
     test = extract(network, data.test, branch)
     with torch.no_grad():
         logits = network.fc.cpu()(test.values)
-    return {"top1": top1(logits, data.test_labels), "fire_rates": test.fire_rates}
+    return {
+        "top1": top1(logits, data.test_labels),
+        "fire_rates": test.fire_rates,
+        "diverged": {"test": int(diverged(test.values).sum())},
+    }

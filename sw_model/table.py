@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sw_model import figures
+from sw_model.features import DIVERGED
 from sw_model.machine import PRECISIONS
+from sw_model.methods import METHODS
 from sw_model.poster import ABLATION, METHOD_ROWS, STRUCTURED
 
 __all__ = ["Results", "main", "markdown"]
@@ -37,6 +39,10 @@ CGNet the poster's formula on the gated layers' output-weighted sparsity, decidi
 at density in x density out (the first of a block reads a dense sum) with predictors, pooling and gains; for DGC
 convolutions at the share of channels that a head keeps, with the heads' generators and pooling. Batch normalisation and
 ReLU are counted nowhere."""
+DIVERGING = f"""\
+Images whose features ran away in the frozen encoder, beyond {DIVERGED:g} times the median image's or out of float32's
+range; the linear and kNN classifiers are trained without them, and logits that are not finite count as wrong. Of the
+test images, by seed:"""
 SLICES = """\
 One decision for a slice of output channels at a pixel; slices have 8 channels, at quarter width 4. The index reduction
 is the number of output activations to a bit of the mask."""
@@ -182,6 +188,16 @@ def _ablation(results: Results) -> list[str]:
     return _section("Overlap of the two branches (the poster's table 1)", OVERLAPS, head, body)
 
 
+def _diverged(results: Results) -> list[str]:
+    """Say of which rows test images had features that ran away."""
+    counts = {
+        METHODS[row].title: [run["linear"]["1"].get("diverged", {}).get("test", 0) for run in runs]
+        for row, runs in results.rows.items()
+    }
+    found = [f"{title}: {' and '.join(map(str, seeds))}" for title, seeds in counts.items() if any(seeds)]
+    return ["", f"{DIVERGING} {'; '.join(found)}."] if found else []
+
+
 def _methods(results: Results) -> list[str]:
     head = ("method", "linear", "poster", "fine-tuned", "poster", "FLOP reduction", "poster",
             "MAC-true, whole network", "deciding included")  # fmt: skip
@@ -191,7 +207,7 @@ def _methods(results: Results) -> list[str]:
          results.cell(row.row, reduction("network"), 1), results.cell(row.row, reduction("with_decisions"), 1)]
         for row in METHOD_ROWS if row.row in results.rows
     ]  # fmt: skip
-    return _section("Methods on SimCLR (the poster's table 2)", COUNTING, head, body)
+    return _section("Methods on SimCLR (the poster's table 2)", "\n".join([COUNTING, *_diverged(results)]), head, body)
 
 
 def _structured(results: Results) -> list[str]:

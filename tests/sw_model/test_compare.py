@@ -68,6 +68,12 @@ def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
     for name in ("accuracy", "curves", "sparsity", "masks"):
         assert (tmp_path / "docs" / "results" / f"{name}.png").stat().st_size > 1000
 
+    assert "ran away" not in text
+    results["dgc_seed1"]["linear"]["1"]["diverged"]["test"] = 3
+    (tmp_path / "results" / "dgc_seed1.json").write_text(json.dumps(results["dgc_seed1"]))
+    noted = table.markdown(table.Results(tmp_path / "results"), [])
+    assert "ran away" in noted and "DGC: 3.\n" in noted
+
 
 def test_trials_stay_in_their_folder(data, tmp_path):
     assert run("cdg0", "--steps", "2", "--run", "r") == 0
