@@ -27,7 +27,7 @@ from sw_model.machine import PRECISIONS, hardware
 from sw_model.methods import METHODS
 from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
 from sw_model.resnet import STAGES, ResNet
-from sw_model.train import Parser, UsageError
+from sw_model.train import Parser, UsageError, check_machine
 
 __all__ = ["FINE_TUNED", "ROWS", "main"]
 
@@ -80,17 +80,13 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.row not in ROWS:
         raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
-    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1), ("batch", 2), ("bn_batches", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    check_machine(args)
+    for name, least in (("batch", 2), ("bn_batches", 1)):
+        if getattr(args, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}")
     for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
         if not getattr(args, name) > 0:
             raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(args, name)}")
-    if args.accelerator not in ("cpu", "gpu", "auto"):
-        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
-    if args.precision not in PRECISIONS:
-        raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, not {args.precision!r}")
     if not 0 < args.sparsity < 1:
         raise UsageError(f"--sparsity must be between 0 and 1, not {args.sparsity}")
 

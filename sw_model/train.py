@@ -122,6 +122,22 @@ def fill(args: argparse.Namespace) -> None:
             setattr(args, name, values[args.data == DIGITS])
 
 
+def check_machine(args: argparse.Namespace) -> None:
+    """Refuse what every training command refuses: counts, accelerator and precision that there are not.
+
+    Raises:
+        UsageError: Names the option and what is allowed.
+    """
+    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    if args.accelerator not in ("cpu", "gpu", "auto"):
+        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
+    if args.precision not in PRECISIONS:
+        raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, not {args.precision!r}")
+
+
 def check(args: argparse.Namespace) -> None:
     """Refuse values that would fail later.
 
@@ -135,14 +151,7 @@ def check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{phase}-epochs must be at least 0, not {getattr(args, f'{phase}_epochs')}")
         if getattr(args, f"{phase}_batch") < 2:
             raise UsageError(f"--{phase}-batch must be at least 2, not {getattr(args, f'{phase}_batch')}")
-    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
-    if args.accelerator not in ("cpu", "gpu", "auto"):
-        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
-    if args.precision not in PRECISIONS:
-        raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, not {args.precision!r}")
+    check_machine(args)
     if args.decay_at is not None:
         try:
             datetime.time.fromisoformat(args.decay_at)
