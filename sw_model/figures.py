@@ -62,12 +62,12 @@ def _curves(rows: Rows) -> Figure:
     """Contrastive loss, kNN accuracy and sparsity over the steps, a line for the first seed of every row."""
     figure = Figure((9, 3))
     axes = figure.subplots(1, 3)
-    for row, runs in rows.items():
+    for i, (row, runs) in enumerate(rows.items()):
         points = [point for point in runs[0]["curve"] if point["phase"] == "contrastive"]
         for axis, key, scale in zip(axes, ("loss", "knn", "sparsity"), (1, 100, 100), strict=True):
             found = [(point["step"], scale * point[key]) for point in points if key in point]
             if found:
-                axis.plot(*zip(*found, strict=True), label=METHODS[row].title, linewidth=1)
+                axis.plot(*zip(*found, strict=True), label=METHODS[row].title, color=f"C{i}", linewidth=1)
     for axis, text in zip(axes, ("NT-Xent", "kNN top-1, %", "sparsity of the batch, %"), strict=True):
         axis.set(xlabel="contrastive step", ylabel=text)
     axes[0].legend(frameon=False, fontsize=6)

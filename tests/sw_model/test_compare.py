@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sw_model import compare, table
+from sw_model import compare, figures, table
 from sw_model.data import load_data
 from sw_model.dataset import DataSet
 from sw_model.figures import mask_sheet
@@ -121,6 +121,16 @@ def test_tables_without_rows_and_orders_beyond_the_spread(tmp_path, capsys):
     text = table._order(empty)[0]
     assert "1.00 points" in text and "dense above cdg0 by 4.50; dense above cdg100 by 6.50." in text
     assert empty.cell("cdg0", table.linear(1)) == "90.50 ± 0.50" and empty.cell("fbs", table.linear(1)) == "-"
+
+
+def test_a_row_has_one_colour_in_all_curves():
+    def row(*keys):
+        return [{"curve": [{"phase": "contrastive", "step": step, **dict.fromkeys(keys, 0.5)} for step in (1, 2)]}]
+
+    rows = {"dense": row("loss", "knn"), "dgc": row("loss"), "scdg": row("loss", "knn", "sparsity")}
+    panels = [{line.get_label(): line.get_color() for line in axes.lines} for axes in figures._curves(rows).axes]
+    assert [len(panel) for panel in panels] == [3, 2, 1] and len(set(panels[0].values())) == 3
+    assert all(panels[0][title] == colour for panel in panels for title, colour in panel.items())
 
 
 def test_masks_over_images():
