@@ -28,6 +28,7 @@ PROGRAM_OPTIONS = $(call option,IMAGES,images) $(call option,MODE,mode) $(call o
 	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
 DISASM_OPTIONS = $(if $(PROGRAM),'$(PROGRAM)') $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
 	$(call option,CHECKPOINT,checkpoint)
+SYNTH_OPTIONS = $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed) $(call option,FREQ,freq)
 
 .PHONY: help
 help: ## this list
@@ -38,7 +39,7 @@ help: ## this list
 .PHONY: sim
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
-#: MODE=gated        sim, program, disasm: gated, dense, base or channel; sim: or forced
+#: MODE=gated        sim: gated, dense, base, channel or forced; program, disasm: gated, dense, base, or channel if the network decides by channel
 #: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
 #: IMAGES=1          sim, network, program, disasm: number of images; 8 are the default of all but sim
@@ -46,7 +47,7 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, network, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, program, disasm, interface, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2)
+#: CONFIG=full       sim, network, program, disasm, interface, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2); the shipped network runs on full and half
 	$(PY) -m sim $(SIM_OPTIONS)
 
 .PHONY: network
@@ -58,12 +59,12 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 	$(PY) -m sim.network $(NETWORK_OPTIONS)
 
 .PHONY: program
-program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write program and memory
+program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write build/network/program.bin, memory.bin and network.json
 	$(PY) -m gen.network $(PROGRAM_OPTIONS)
 
 .PHONY: disasm
 disasm: .venv/base ## print the program of the whole network, or of a file of instructions
-#: PROGRAM=path      disasm: file of instructions
+#: PROGRAM=path      disasm: file that has nothing but instructions, such as build/network/program.bin
 	$(PY) -m gen.disasm $(DISASM_OPTIONS)
 
 .PHONY: interface
@@ -84,7 +85,8 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
 #: SEED=2            synth: seed of the first
-	$(PY) -m gen.synth --target '$(TARGET)' $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed)
+#: FREQ=80           synth: clock in MHz that place and route aims at
+	$(PY) -m gen.synth --target '$(TARGET)' $(SYNTH_OPTIONS)
 
 .PHONY: bench
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing
@@ -92,19 +94,23 @@ bench: tools .venv/base ## time Verilog generation, simulation, golden model and
 
 .PHONY: train
 train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said
-#: ARGS="..."        train, table, quantize, evaluate, test, test-slow: further arguments of the program
+#: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow: further arguments of the program
 	$(PY) -m sw_model.train $(ARGS)
 
+.PHONY: compare
+compare: .venv/base .venv/train ## train and judge one row of the comparison of methods, as ARGS="--row cdg0 --data FOLDER"
+	$(PY) -m sw_model.compare $(ARGS)
+
 .PHONY: table
-table: .venv/base ## collect results/*.json in docs/results.md, beside the numbers of the paper
+table: .venv/base .venv/train ## collect results/*.json in docs/results.md, beside the numbers of the paper
 	$(PY) -m sw_model.table $(ARGS)
 
 .PHONY: quantize
-quantize: .venv/base .venv/train ## quantise a trained checkpoint to int8
+quantize: .venv/base .venv/train ## quantise a trained checkpoint to int8; wants ARGS="--data FOLDER"
 	$(PY) -m sw_model.quantize $(call option,CHECKPOINT,checkpoint) $(ARGS)
 
 .PHONY: evaluate
-evaluate: .venv/base ## accuracy and sparsity of a checkpoint
+evaluate: .venv/base ## accuracy and sparsity of a checkpoint; wants ARGS="--data FOLDER"
 	$(PY) -m sw_model.evaluate $(call option,CHECKPOINT,checkpoint) $(ARGS)
 
 .PHONY: test

@@ -63,8 +63,9 @@ class LayerCount:
 
     @property
     def speedup(self) -> float:
-        """Theoretical speed-up: dense work / (base work + fired conditional work), per channel."""
-        return LANES * self.dense / (LANES * self.base + self.lane_steps)
+        """Theoretical speed-up: dense work / (base work + fired conditional work), per channel; 1 without any work."""
+        work = LANES * self.base + self.lane_steps
+        return LANES * self.dense / work if work else 1.0
 
 
 def valid_taps(size: int, kernel: int, stride: int, pad: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Callbacks of a phase: checkpoints that survive a kill, a line and a log of progress, the kNN monitor."""
 
-import json
+import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +14,45 @@ from sw_model.features import extract, knn_logits, top1
 from sw_model.protocols import prepared
 from sw_model.training import PhaseModule
 
-__all__ = ["Checkpointer", "KnnMonitor", "Log", "Progress"]
+__all__ = ["LOG_COLUMNS", "Checkpointer", "CsvLog", "KnnMonitor", "Log", "Progress", "read_log"]
 
 Log = Callable[[dict[str, Any]], None]
 
+#: Columns of the log. Loss, accuracy and sparsities are those of one batch, the sparsities those of the branch computed
+#: last: 2 in the contrastive phase. A row of the kNN monitor has its accuracy and nothing else.
+LOG_COLUMNS = ("phase", "step", "lr", "loss", "accuracy", "sparsity_output", "sparsity_mac", "tau", "target",
+               "images_per_second", "knn")  # fmt: skip
 
-def json_lines(path: Path) -> Log:
-    """A function that appends a row to a file, as one line of JSON; unlike Lightning's CSV log it survives a resume."""
 
-    def write(row: dict[str, Any]) -> None:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+class CsvLog:
+    """Appends rows to a CSV file; unlike Lightning's CSV log it goes on after a resume with what is there.
 
-    return write
+    Args:
+        path: The file, made with its heading when the first row comes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Append a row; columns that it lacks stay empty."""
+        new = not self.path.is_file()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log with the columns that they have: the phase's name, the step as int, all else as float."""
+    if not path.is_file():
+        return []
+    kinds = {"phase": str, "step": int}
+    with path.open(newline="") as file:
+        return [
+            {key: kinds.get(key, float)(value) for key, value in row.items() if value} for row in csv.DictReader(file)
+        ]
 
 
 class Checkpointer(L.Callback):
@@ -122,7 +148,8 @@ class Progress(L.Callback):
                 "step": step,
                 "lr": trainer.optimizers[0].param_groups[0]["lr"],
                 **pl_module.latest,
-                "sparsity": sparsity,
+                "sparsity_output": sparsity["output"] if taus else None,
+                "sparsity_mac": sparsity["mac"] if taus else None,
                 "tau": torch.cat(taus).mean().item() if taus else None,
                 "target": pl_module.facts["target"] if taus else None,
                 "images_per_second": rate * self.batch,

@@ -10,6 +10,7 @@ import pickle
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def _reader(archive: Archive, place: Path) -> Callable[[str], Any]:
             else:
                 file = packed.extractfile(f"{archive.folder}/{name}")
                 content = b"" if file is None else file.read()
-        except (OSError, KeyError, EOFError, tarfile.TarError, zipfile.BadZipFile):
+        except (OSError, KeyError, EOFError, tarfile.TarError, zlib.error):
             raise DataError(
                 f"{name} of {archive.name} must be in {place}, with md5 {archive.md5s[name]}; {archive.source}"
             ) from None

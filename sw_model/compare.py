@@ -11,7 +11,8 @@ fine-tuning at 32x32, evaluation at 32x32. On digits, which have 16x16 pixels, c
 
 import argparse
 import json
-import shlex
+import math
+import re
 import sys
 import time
 from dataclasses import replace
@@ -21,13 +22,14 @@ from typing import Any
 import torch
 
 from sw_model import flops
-from sw_model.data import DIGITS, DataError, DataSet, load_data
+from sw_model.callbacks import read_log
+from sw_model.data import DIGITS, DataSet, load_data
 from sw_model.engine import Phase, Settings, first_process, phase_facts, train_phase
-from sw_model.machine import PRECISIONS, hardware
+from sw_model.machine import PRECISIONS, hardware, on_gpu
 from sw_model.methods import METHODS
+from sw_model.options import Parser, UsageError, check_machine, command_line, exit_status, keep_options, write_json
 from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
 from sw_model.resnet import STAGES, ResNet
-from sw_model.train import Parser, UsageError, check_machine
 
 __all__ = ["FINE_TUNED", "ROWS", "main"]
 
@@ -38,6 +40,7 @@ FINE_TUNED = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc")
 #: Middle of the band of sparsities, 0.68 to 0.75, in which rows are comparable.
 SPARSITY = 0.715
 BRANCHES = (1, 2)
+TUNE_BATCH = 64
 CURVE_POINTS = 200
 
 
@@ -80,40 +83,42 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.row not in ROWS:
         raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
-    check_machine(args)
-    for name, least in (("batch", 2), ("bn_batches", 1)):
+    check_machine(args, (args.batch, TUNE_BATCH))
+    for name, least in (("batch", 2), ("bn_batches", 1), ("groups", 1)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}")
     for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
-        if not getattr(args, name) > 0:
-            raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(args, name)}")
+        if not 0 < getattr(args, name) < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(args, name)}")
     if not 0 < args.sparsity < 1:
         raise UsageError(f"--sparsity must be between 0 and 1, not {args.sparsity}")
 
 
 def phases(args: argparse.Namespace, data: DataSet) -> tuple[Phase, Phase]:
     """The contrastive phase and the fine-tuning."""
-    size = args.size or max(16, data.size * 3 // 4)
+    size = max(16, data.size * 3 // 4) if args.size is None else args.size
     if not 8 <= size <= data.size:
         raise UsageError(f"--size must be between 8 and {data.size}, not {size}")
+    if args.batch > len(data.train):
+        raise UsageError(f"--batch must be at most {len(data.train)}, not {args.batch}")
     contrastive = Phase(
         name="contrastive", epochs=args.epochs, size=size, batch_size=args.batch, lr=args.lr, schedule="cosine",
         target=0.57, sparsity=args.sparsity,
     )  # fmt: skip
     tuning = replace(
-        contrastive, name="supervised", epochs=args.tune_epochs, size=data.size, batch_size=64, lr=args.tune_lr,
+        contrastive, name="supervised", epochs=args.tune_epochs, size=data.size, batch_size=TUNE_BATCH, lr=args.tune_lr,
         schedule="linear",
     )  # fmt: skip
     return contrastive, tuning
 
 
 def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
-    """The row's network, untrained; slices are of 8 channels, or as many as the narrowest output group has."""
+    """The row's network, untrained; slices are of 8 channels, or of 4, 2 or 1 where 8 do not divide an output group."""
     torch.manual_seed(args.seed)
+    narrowest = int(STAGES[args.depth][0] * args.width) // args.groups if args.depth in STAGES else 8
     try:
-        slice_size = min(8, int(STAGES[args.depth][0] * args.width) // args.groups) if args.depth in STAGES else 8
         model = ResNet(
-            args.width, args.depth, args.groups, max(1, slice_size), num_classes=len(data.classes), stem=data.stem,
+            args.width, args.depth, args.groups, math.gcd(8, narrowest), num_classes=len(data.classes), stem=data.stem,
             **METHODS[args.row].network,
         )  # fmt: skip
     except ValueError as error:
@@ -151,44 +156,37 @@ class Evaluations:
         return known
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
 def curve(log: Path) -> list[dict[str, Any]]:
     """Loss, sparsity and kNN accuracy over the steps, thinned for a figure; a step that was repeated counts once."""
     rows: dict[tuple[str, int, bool], dict[str, Any]] = {}
-    for line in log.read_text().splitlines() if log.is_file() else ():
-        row = json.loads(line)
+    for row in read_log(log):
         point = {"phase": row["phase"], "step": row["step"]}
         point |= {key: round(row[key], 4) for key in ("loss", "knn") if key in row}
-        if row.get("tau") is not None:
-            point["sparsity"] = round(row["sparsity"]["output"], 4)
+        if "sparsity_output" in row:
+            point["sparsity"] = round(row["sparsity_output"], 4)
         rows[row["phase"], row["step"], "knn" in row] = point
     points = list(rows.values())
     stride = -(-len(points) // CURVE_POINTS)
     return [point for i, point in enumerate(points) if i % stride == 0 or "knn" in point]
 
 
-def keep_options(args: argparse.Namespace, path: Path) -> None:
-    """Note what a run was started with, so that its results cannot come from two different sets of options.
+def slug(name: str) -> str:
+    """A data set's name as a part of a file's name: the letters and digits before the first comma."""
+    return re.sub(r"[^a-z0-9]+", "", name.split(",")[0].lower())
+
+
+def refuse_to_replace(path: Path, scale: dict[str, Any]) -> None:
+    """Refuse to lose results of another scale or budget, before anything is trained.
 
     Raises:
-        UsageError: The run in this folder was started with other options.
+        UsageError: The file has such results.
     """
-    machine = ("run", "results", "threads", "accelerator", "devices")
-    options = {name: value for name, value in vars(args).items() if name not in machine}
-    if not path.is_file():
-        write_json(path, options)
-        return
-    known = json.loads(path.read_text())
-    other = sorted(name for name in options if known.get(name) != options[name])
-    if other:
-        raise UsageError(f"{path.parent} must go on with its own {' and '.join(other)}, not others; name another --run")
+    if path.is_file():
+        known, new = json.loads(path.read_text()), json.loads(json.dumps(scale))
+        other = [name for name, value in new.items() if known.get(name) != value]
+        if other:
+            raise UsageError(f"{path} must not be replaced by results of another {' and '.join(other)}; name other "
+                             "--results")  # fmt: skip
 
 
 def run_row(args: argparse.Namespace, command: str) -> int:
@@ -198,40 +196,46 @@ def run_row(args: argparse.Namespace, command: str) -> int:
     model = make_model(args, data)
     start = time.monotonic()
     run = args.run or Path(f"runs/table/{args.row}-{args.seed}")
+    scale = {
+        "data": data.name, "images": {"train": len(data.train), "test": len(data.test)}, "image_size": data.size,
+        "network": model.hparams,
+        "contrastive": {"epochs": args.epochs, "size": contrastive.size, "batch": args.batch, "lr": args.lr},
+        "fine_tuning": {"epochs": args.tune_epochs, "size": tuning.size, "batch": TUNE_BATCH, "lr": args.tune_lr},
+        "precision": args.precision,
+    }  # fmt: skip
+    out = run / "result.json" if args.steps else args.results / f"{args.row}_{slug(data.name)}_seed{args.seed}.json"
+    if not args.steps:
+        refuse_to_replace(out, scale)
     run.mkdir(parents=True, exist_ok=True)
     if first_process():
-        keep_options(args, run / "options.json")
+        machine = ("run", "results", "threads", "accelerator", "devices")
+        keep_options(run / "options.json", {name: value for name, value in vars(args).items() if name not in machine})
     settings = Settings(
         run=run, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices,
         precision=args.precision,
     )  # fmt: skip
-    device = "cuda" if args.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    device = "cuda" if on_gpu(args.accelerator) else "cpu"
     evaluate, seconds = Evaluations(run / "evaluations.json", device), {}
-    if not train_phase(contrastive, model, data, settings):
-        return 130
+    train_phase(contrastive, model, data, settings)
     facts = phase_facts(run / "contrastive.ckpt")
     tunes, tuning = args.row in FINE_TUNED, replace(tuning, target=facts["target"])
     if not first_process():
         # Only the first process judges; the others wait for it in the fine-tuning.
-        return 0 if not tunes or train_phase(tuning, model, data, settings) else 130
+        if tunes:
+            train_phase(tuning, model, data, settings)
+        return 0
     seconds["contrastive"] = facts["seconds"]
     branches = {b: evaluate("linear evaluation", linear_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
     tuned = None
     if tunes:
-        if not train_phase(tuning, model, data, settings):
-            return 130
+        train_phase(tuning, model, data, settings)
         seconds["fine_tuning"] = phase_facts(run / "supervised.ckpt")["seconds"]
         tuned = {b: evaluate("fine-tuned", fine_tuned_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
-    out = run / "result.json" if args.steps else args.results / f"{args.row}_seed{args.seed}.json"
     write_json(out, {
         "experiment": "comparison", "row": args.row, "title": METHODS[args.row].title, "command": command,
-        "seed": args.seed, "data": data.name, "images": {"train": len(data.train), "test": len(data.test)},
-        "image_size": data.size, "network": model.hparams,
-        "contrastive": {"epochs": args.epochs, "size": contrastive.size, "batch": args.batch, "lr": args.lr},
-        "fine_tuning": {"epochs": args.tune_epochs, "size": tuning.size, "batch": 64, "lr": args.tune_lr},
-        "precision": args.precision, "trial_steps": args.steps, "target": facts["target"],
+        "seed": args.seed, **scale, "trial_steps": args.steps, "target": facts["target"],
         "batch_norm_batches": args.bn_batches,
-        "linear": branches, "fine_tuned": tuned, "curve": curve(run / "log.jsonl"),
+        "linear": branches, "fine_tuned": tuned, "curve": curve(run / "log.csv"),
         "wall_seconds": {**seconds, "this_launch": time.monotonic() - start}, "hardware": hardware(),
         "torch": torch.__version__,
     })  # fmt: skip
@@ -241,15 +245,14 @@ def run_row(args: argparse.Namespace, command: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
-    try:
+
+    def work() -> int:
         args = build_parser().parse_args(argv)
         check(args)
         torch.set_num_threads(args.threads)
-        command = ["python", "-m", "sw_model.compare", *(sys.argv[1:] if argv is None else argv)]
-        return run_row(args, shlex.join(command))
-    except (DataError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return run_row(args, command_line("sw_model.compare", argv, args.data))
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from sw_model.batches import TrainingData
-from sw_model.callbacks import Checkpointer, KnnMonitor, Progress, json_lines
+from sw_model.callbacks import Checkpointer, CsvLog, KnnMonitor, Progress
 from sw_model.data import DataSet
+from sw_model.machine import on_gpu
 from sw_model.resnet import ResNet
 from sw_model.schedule import linear_decay, warmup_constant, warmup_cosine
 from sw_model.training import ContrastiveModule, PhaseModule, SupervisedModule, load_model
@@ -124,7 +125,7 @@ def _quiet() -> Iterator[None]:
 @_quiet()
 def train_phase(
     phase: Phase, model: ResNet, data: DataSet, settings: Settings, stop: Callable[[], bool] = lambda: False
-) -> bool:
+) -> None:
     """Train one phase, or what is left of it; the network of its checkpoint ends up in `model`.
 
     Args:
@@ -134,22 +135,22 @@ def train_phase(
         settings: How to do it.
         stop: Asked after every step; ends the phase early.
 
-    Returns:
-        Whether the phase is complete (False: it was interrupted).
+    Raises:
+        KeyboardInterrupt: It was interrupted; what was saved last stays.
     """
 
     def show(text: str) -> None:
         print(text, flush=True)
 
-    path, log = settings.run / f"{phase.name}.ckpt", json_lines(settings.run / "log.jsonl")
+    path, log = settings.run / f"{phase.name}.ckpt", CsvLog(settings.run / "log.csv")
     facts = phase_facts(path)
     total = min(phase.steps(len(data.train)), settings.steps or math.inf)
     if total == 0:
-        return True
+        return
     if facts.get("complete"):
         model.load_state_dict(load_model(path).state_dict())
         show(f"{phase.name}: complete after {facts['steps']} steps")
-        return True
+        return
     module = make_module(phase, model.train(), int(total), settings.compiled)
     module.facts.update(
         started=facts.get("started", time.time()), phase=phase.name, size=phase.size, batch_size=phase.batch_size,
@@ -170,7 +171,7 @@ def train_phase(
         accelerator=settings.accelerator,
         devices=settings.devices,
         strategy="auto" if not several else strategy,
-        sync_batchnorm=several and settings.accelerator != "cpu",
+        sync_batchnorm=several and on_gpu(settings.accelerator),
         precision=settings.precision,
         max_steps=int(total),
         max_epochs=-1,
@@ -182,5 +183,10 @@ def train_phase(
     )
     seed = settings.seed * 16 + PHASES.index(phase.name)
     batches = TrainingData(data, contrastive, phase.size, phase.batch_size, seed)
-    trainer.fit(module, batches, ckpt_path=str(path) if facts else None, weights_only=True)
-    return bool(module.facts.get("complete"))
+    try:
+        trainer.fit(module, batches, ckpt_path=str(path) if facts else None, weights_only=True)
+    except SystemExit:
+        # The trainer's way to end the program after Ctrl-C.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise

@@ -26,7 +26,7 @@ from .int_accuracy import Gating
 from .int_model import IntNetwork
 from .parallel import Task, evaluate_all
 
-__all__ = ["as_json", "gating_table", "held_out", "main", "zeros"]
+__all__ = ["as_json", "check_classes", "gating_table", "held_out", "main", "zeros"]
 
 
 def zeros(net: IntNetwork, count: int = 8) -> dict[str, float]:
@@ -87,6 +87,16 @@ def gating_table(figures: dict[str, Any]) -> Table:
     return table
 
 
+def check_classes(classes: int, data: DataSet) -> None:
+    """Refuse a network with another number of classes than the data set has.
+
+    Raises:
+        ValueError: It has.
+    """
+    if classes != len(data.classes):
+        raise ValueError(f"network for {data.name} must have {len(data.classes)} classes, not {classes}")
+
+
 def held_out(data: DataSet, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the test images and labels of a data set, or the first ones of them."""
     count = len(data.test) if limit is None else limit
@@ -108,7 +118,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.workers < 1:
             raise ValueError(f"--workers must be at least 1, not {args.workers}")
         net = load(args.checkpoint)
-        images, labels = held_out(load_data(args.data), args.limit)
+        data = load_data(args.data)
+        check_classes(len(net.meta["classes"]), data)
+        images, labels = held_out(data, args.limit)
         results = evaluate_all(Task(net, None, images, labels), args.workers)
         figures = as_json(net, results["gated"].gating)
         figures["accuracy"] = {

@@ -27,10 +27,6 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
          "savefig.bbox": "tight"}  # fmt: skip
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _accuracy(rows: Rows) -> Figure:
     """Linear accuracy against the whole network's MAC-true reduction, deciding included."""
     figure = Figure((6, 4))
@@ -39,11 +35,10 @@ def _accuracy(rows: Rows) -> Figure:
     for row, runs in rows.items():
         x = [run["linear"]["1"]["reduction"]["with_decisions"] for run in runs]
         y = [100 * run["linear"]["1"]["linear"] for run in runs]
-        axes.scatter(x, y, s=24)
-        axes.annotate(METHODS[row].title, (_mean(x), _mean(y)), xytext=(6, 3), textcoords="offset points")
+        axes.scatter(x, y, s=24, label=METHODS[row].title)
     axes.set_title("poster: " + ", ".join(f"{r.method.split('_')[0]} {r.linear:.1f} at {r.reduction:.2f}x"
                                           for r in METHOD_ROWS), fontsize=8)  # fmt: skip
-    axes.margins(0.15)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["PRECISIONS", "hardware"]
+__all__ = ["PRECISIONS", "hardware", "on_gpu"]
 
 #: Precisions of training, by the trainer's names for them, in words.
 PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16 and float32"}
+
+
+def on_gpu(accelerator: str) -> bool:
+    """Whether training and evaluation run on a GPU: "gpu" asks for one, "auto" takes one if there is one."""
+    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def hardware() -> str:

@@ -13,11 +13,6 @@ class Method:
     title: str
     network: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def gated(self) -> bool:
-        """Whether it has thresholds, and so a sparsity that T sets."""
-        return self.network["gate_mode"] in ("slice", "channel")
-
 
 def _cdg(overlap: int) -> Method:
     return Method(title=f"CDG, overlap {overlap} %", network={"gate_mode": "channel", "overlap": overlap})

@@ -23,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from . import checkpoint, evaluate
+from .accounting import LANES
 from .data import DIGITS, DataError, load_data
 from .gating import GatedConv2d
 from .int_builder import RealLayer, build_network
@@ -32,7 +33,7 @@ from .parallel import FLOAT, Task, evaluate_all
 from .resnet import ResNet
 from .topology import resnet_plan
 
-__all__ = ["main", "quantize", "real_layers", "restore_model"]
+__all__ = ["main", "obstacle", "quantize", "real_layers", "restore_model", "training_facts"]
 
 #: Images that the activation scales are chosen on, the first of the training set.
 CALIBRATION_IMAGES = 512
@@ -53,6 +54,18 @@ def _threshold(conv: GatedConv2d, branch: int) -> Tensor:
     return norm.running_mean.double() + conv.tau.double() * (norm.running_var.double() + norm.eps).sqrt()
 
 
+def obstacle(model: ResNet) -> str | None:
+    """Return why the engine cannot run a network of this kind, or None if it can."""
+    mode, stem, size = (model.hparams[key] for key in ("gate_mode", "stem", "slice_size"))
+    if mode in ("fbs", "dgc"):
+        return f"network to quantise must be dense or gated by slice or channel, not {mode}"
+    if stem != "small":
+        return f"network to quantise must have the small stem, not the {stem} one"
+    if mode == "slice" and size not in (1, LANES):
+        return f"network to quantise must have slices of 1 or {LANES} channels, not {size}"
+    return None
+
+
 @torch.no_grad()
 def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
     """List a float network's layers with BatchNorm folded, in the engine's order.
@@ -67,10 +80,9 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
     Raises:
         ValueError: The engine has no such layers.
     """
-    mode, stem, overlap = (model.hparams[key] for key in ("gate_mode", "stem", "overlap"))
-    if mode in ("fbs", "dgc") or stem != "small":
-        raise ValueError(f"network to quantise must be dense or gated by slice or channel and have the small stem, "
-                         f"not {mode} and {stem}")  # fmt: skip
+    mode, overlap = model.hparams["gate_mode"], model.hparams["overlap"]
+    if reason := obstacle(model):
+        raise ValueError(reason)
     if branch == 2 and overlap and mode != "dense":
         raise ValueError(f"branch to quantise must be 1 where the overlap is {overlap}: the engine's second is the "
                          "inverse diagonal")  # fmt: skip
@@ -157,7 +169,7 @@ def restore_model(net: IntNetwork) -> ResNet:
     return model.eval()
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def training_facts(path: Path) -> dict[str, Any]:
     """Return what the training wrote about itself, as plain JSON values."""
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
@@ -189,7 +201,9 @@ def main(argv: list[str] | None = None) -> int:
         "--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/decay.ckpt, or of --float16"
     )
     parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
-    parser.add_argument("--out", type=Path, default=checkpoint.DEFAULT_CHECKPOINT, help="safetensors file to write")
+    parser.add_argument(
+        "--out", type=Path, help="safetensors file to write (default: network.safetensors beside the checkpoint)"
+    )
     parser.add_argument("--float16", type=Path, help="safetensors file for the network before it was quantised")
     parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
     parser.add_argument("--limit", type=int, help="evaluate only the first test images")
@@ -216,9 +230,13 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
     from .training import load_model, save_weights
 
     start = time.monotonic()
+    out = args.out or args.checkpoint.with_name("network.safetensors")
     torch.set_num_threads(args.workers)
     model = load_model(args.checkpoint)
+    if reason := obstacle(model):
+        raise ValueError(reason)
     data = load_data(args.data)
+    evaluate.check_classes(model.fc.out_features, data)
     test_images, test_labels = evaluate.held_out(data, args.limit)
     # Branch 1 last: the ordinary BatchNorms keep its statistics.
     for branch, batches in ((2, args.batches2), (1, args.batches)):
@@ -226,12 +244,12 @@ def _run(args: argparse.Namespace, command: list[str]) -> None:
             print(f"BatchNorm statistics of branch {branch} over {batches} batches of 256", file=sys.stderr)
             reestimate(model, data.train, branch, batches)
     if args.float16:
-        save_weights(args.float16, model, _facts(args.checkpoint))
+        save_weights(args.float16, model, training_facts(args.checkpoint))
     net = quantize(model, data.train[:CALIBRATION_IMAGES], classes=data.classes)
-    net.meta.update(training=_facts(args.checkpoint), data=data.name, image_size=data.size)
-    checkpoint.save(args.out, net)
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
-    net = checkpoint.load(args.out)  # what is evaluated is what was written
+    net.meta.update(training=training_facts(args.checkpoint), data=data.name, image_size=data.size)
+    checkpoint.save(out, net)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
+    net = checkpoint.load(out)  # what is evaluated is what was written
 
     figures = {
         "command": " ".join(command),

@@ -21,11 +21,15 @@ __all__ = ["Results", "main", "markdown"]
 
 Figure = Callable[[dict[str, Any]], float | None]
 
+#: What tables and figures read of a row's results.
+ROW_KEYS = ("row", "data", "image_size", "network", "contrastive", "fine_tuning", "precision", "linear", "fine_tuned",
+            "curve")  # fmt: skip
+
 INTRODUCTION = """\
 Made by `make table` from `results/*.json`; how rows are trained is in [training.md](training.md). Percentages; ± is
 half the spread between seeds."""
 NOTHING = """\
-No row of the comparison has been trained yet; `python -m sw_model.compare --row ROW --data FOLDER` trains one, and
+No row of the comparison has been trained yet; `make compare ARGS="--row ROW --data FOLDER"` trains one, and
 its tables appear here."""
 NOT_THE_POSTERS = """\
 The poster trained longer and at its own width: differences between rows can be compared with its differences, values
@@ -55,16 +59,18 @@ class Results:
         folder: Holds JSON files; those of comparison rows have "experiment": "comparison".
 
     Attributes:
-        rows: By row, the results of its seeds.
+        rows: By row, the results of its seeds, on the data set that most rows are of.
+        elsewhere: By the short name of another data set, such rows.
         shipped: Results of the quantised network that the repository ships, or None.
 
     Raises:
-        ValueError: A file is not JSON.
+        ValueError: A file is not JSON, or has not what a results file has.
     """
 
     def __init__(self, folder: Path) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.shipped: dict[str, Any] | None = None
+        by_data: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for path in sorted(folder.glob("*.json")):
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
@@ -73,17 +79,41 @@ class Results:
             if not isinstance(content, dict):
                 continue
             if content.get("experiment") == "comparison":
-                self.rows.setdefault(content["row"], []).append(content)
-            elif "int8" in content.get("accuracy", {}):
+                missing = [key for key in ROW_KEYS if key not in content]
+                if missing:
+                    raise ValueError(
+                        f"results file {path} must have {' and '.join(missing)}, as sw_model.compare writes"
+                    )
+                by_data.setdefault(short(content["data"]), {}).setdefault(content["row"], []).append(content)
+            elif isinstance(content.get("accuracy"), dict) and "int8" in content["accuracy"]:
                 self.shipped = content
+        most = max(by_data, key=lambda data: len(by_data[data]), default="")
+        self.rows = by_data.pop(most, {})
+        self.elsewhere = by_data
+
+    def on(self, data: str) -> dict[str, list[dict[str, Any]]]:
+        """By row, the results on the data set with this short name."""
+        return self.elsewhere.get(data) or {
+            row: runs for row, runs in self.rows.items() if short(runs[0]["data"]) == data
+        }
 
     def cell(self, row: str, figure: Figure, scale: float = 100, digits: int = 2) -> str:
-        """Mean over the seeds of a row, with the spread if there are several."""
-        values = [value for run in self.rows.get(row, []) if (value := figure(run)) is not None]
-        if not values:
-            return "-"
-        mean = f"{scale * sum(values) / len(values):.{digits}f}"
-        return mean if len(values) == 1 else f"{mean} ± {scale * (max(values) - min(values)) / 2:.{digits}f}"
+        """Mean over the seeds of a row, with half the spread if there are several."""
+        return cell(self.rows.get(row, []), figure, scale, digits)
+
+
+def short(data: str) -> str:
+    """A data set's name without what makes it a copy: "CIFAR-10" of "CIFAR-10, JPEG copy"."""
+    return data.split(",")[0]
+
+
+def cell(runs: Sequence[dict[str, Any]], figure: Figure, scale: float = 100, digits: int = 2) -> str:
+    """Mean of a figure over runs, with half the spread if several have it, and "-" if none has."""
+    values = [value for run in runs if (value := figure(run)) is not None]
+    if not values:
+        return "-"
+    mean = f"{scale * sum(values) / len(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * (max(values) - min(values)) / 2:.{digits}f}"
 
 
 def linear(branch: int) -> Figure:
@@ -145,8 +175,10 @@ def _scale(results: Results) -> list[str]:
 
 def _run_scale(run: dict[str, Any]) -> str:
     first, second = run["contrastive"], run["fine_tuning"]
+    network = run["network"]
     return (
-        f"{run['data']}, width {run['network']['width']:g}, {first['epochs']:g} contrastive epochs of "
+        f"{run['data']}, ResNet-{network['depth']}, width {network['width']:g}, {network['groups']} gating "
+        f"groups, {first['epochs']:g} contrastive epochs of "
         f"{first['size']}x{first['size']} crops, {second['epochs']:g} epochs of fine-tuning at "
         f"{second['size']}x{second['size']}, trained in {PRECISIONS[run['precision']]}, evaluation at "
         f"{run['image_size']}x{run['image_size']}"
@@ -216,13 +248,15 @@ def _structured(results: Results) -> list[str]:
     body = []
     for row in STRUCTURED:
         # The rows' own data set may be a copy of the poster's, as "CIFAR-10, JPEG copy".
-        if not any(run["data"].split(",")[0] == row.data for run in results.rows.get("scdg", [])):
+        found = results.on(row.data)
+        scdg, dense = (found.get(name, []) for name in ("scdg", "dense"))
+        if not scdg:
             continue
         body.append([
-            row.data, results.cell("scdg", fine_tuned), f"{row.accuracy:.2f}", results.cell("dense", fine_tuned),
-            f"{row.accuracy - row.drop:.2f}", results.cell("scdg", sparsity("output", "fine_tuned")),
-            f"{row.sparsity:.2f}", results.cell("scdg", reduction("poster", "fine_tuned"), 1), f"{row.reduction:.2f}",
-            results.cell("scdg", lambda run: run["linear"]["1"]["index_reduction"], 1, 0), "8",
+            row.data, cell(scdg, fine_tuned), f"{row.accuracy:.2f}", cell(dense, fine_tuned),
+            f"{row.accuracy - row.drop:.2f}", cell(scdg, sparsity("output", "fine_tuned")),
+            f"{row.sparsity:.2f}", cell(scdg, reduction("poster", "fine_tuned"), 1), f"{row.reduction:.2f}",
+            cell(scdg[:1], lambda run: run["linear"]["1"]["index_reduction"], 1, 0), "8",
         ])  # fmt: skip
     lines = _section("SCDG (the poster's table 3)", SLICES, head, body)
     if results.shipped is not None:
@@ -236,7 +270,8 @@ def _shipped(shipped: dict[str, Any]) -> str:
         f"SCDG, width {shipped['width']:g}, quantised to int8, {shipped['data']}: top-1 {100 * top1['int8']:.2f} %, "
         f"float32 {100 * top1['float32']:.2f} %.\nSparsity {100 * gates['output']:.1f} % output-weighted, "
         f"{100 * gates['mac']:.1f} % MAC-weighted; FLOP reduction by the formula {less['output_weighted']:.2f}, "
-        f"MAC-true {less['mac_weighted']:.2f} in the gated layers and {less['whole_network']:.2f} in the whole network."
+        f"MAC-true, by the engine's steps and without padding, {less['mac_weighted']:.2f} in the gated layers and "
+        f"{less['whole_network']:.2f} in the whole network."
         "\nIt had another training than the rows of the comparison and is none of them."
     )
 

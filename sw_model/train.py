@@ -11,19 +11,20 @@ any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay ph
 import argparse
 import datetime
 import json
-import shlex
+import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from sw_model import quantize
-from sw_model.data import DIGITS, DataError, DataSet, load_data
+from sw_model.data import DIGITS, DataSet, load_data
 from sw_model.engine import PHASES, Phase, Settings, first_process, phase_facts, train_phase
 from sw_model.machine import PRECISIONS, hardware
 from sw_model.methods import METHODS
+from sw_model.options import Parser, UsageError, check_machine, command_line, exit_status, keep_options, write_json
 from sw_model.resnet import ResNet
 from sw_model.training import load_model
 
@@ -34,7 +35,6 @@ LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps wit
 DEFAULTS: dict[str, tuple[Any, Any]] = {
     "run": (Path("runs/full"), Path("runs/digits")),
     "width": (1.0, 0.5),
-    "quantize": (False, True),
     "contrastive_epochs": (1, 8),
     "contrastive_batch": (128, 128),
     "contrastive_lr": (0.06, 0.06),
@@ -46,18 +46,6 @@ DEFAULTS: dict[str, tuple[Any, Any]] = {
     "decay_epochs": (1, 4),
     "decay_batch": (64, 64),
 }
-
-
-class UsageError(Exception):
-    """An option's value is not allowed; the message says what is."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Parser that reports a wrong option as every other bad input is reported: one line, no usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage."""
-        raise UsageError(f"{message}; see --help")
 
 
 def default(name: str) -> str:
@@ -75,10 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data", default=DIGITS, help="digits, or a folder, see sw_model/data.py (default: %(default)s)")
     add("--run", type=Path, help=f"folder of checkpoints and logs ({default('run')})")
     add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
-    add("--quantize", action=argparse.BooleanOptionalAction, help=f"quantise and evaluate ({default('quantize')})")
+    add("--quantize", action=argparse.BooleanOptionalAction,
+        help="quantise and evaluate (default: only on digits, and only what the engine can run)")  # fmt: skip
     add("--from", dest="start", type=Path, metavar="CKPT",
         help="begin with the network of this training checkpoint, or of its float16 file; no contrastive phase then "
-        "unless --contrastive-epochs asks for it")  # fmt: skip
+        "unless --contrastive-epochs asks for it, and T goes on as it was")  # fmt: skip
     network = parser.add_argument_group("network", "without effect beside --from")
     network.add_argument("--method", default="scdg", help=f"one of {', '.join(METHODS)} (default: %(default)s)")
     network.add_argument("--width", type=float, help=f"multiplier of the channel counts ({default('width')})")
@@ -114,28 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def fill(args: argparse.Namespace) -> None:
-    """Give the options that were left out the values that suit the data set, and the network's training so far."""
+    """Give the options that were left out the values that suit the data set, and the network's training so far.
+
+    The T that a network was trained with comes with its checkpoint, in `train`.
+    """
     if args.start is not None and args.contrastive_epochs is None:
         args.contrastive_epochs = 0
     for name, values in DEFAULTS.items():
-        if getattr(args, name) is None:
+        if getattr(args, name) is None and (name != "supervised_target" or args.start is None):
             setattr(args, name, values[args.data == DIGITS])
-
-
-def check_machine(args: argparse.Namespace) -> None:
-    """Refuse what every training command refuses: counts, accelerator and precision that there are not.
-
-    Raises:
-        UsageError: Names the option and what is allowed.
-    """
-    for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
-    if args.accelerator not in ("cpu", "gpu", "auto"):
-        raise UsageError(f"--accelerator must be cpu, gpu or auto, not {args.accelerator!r}")
-    if args.precision not in PRECISIONS:
-        raise UsageError(f"--precision must be {' or '.join(PRECISIONS)}, not {args.precision!r}")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -147,11 +123,13 @@ def check(args: argparse.Namespace) -> None:
     if args.method not in METHODS:
         raise UsageError(f"--method must be one of {', '.join(METHODS)}, not {args.method!r}")
     for phase in PHASES:
-        if not getattr(args, f"{phase}_epochs") >= 0:
-            raise UsageError(f"--{phase}-epochs must be at least 0, not {getattr(args, f'{phase}_epochs')}")
+        if not 0 <= getattr(args, f"{phase}_epochs") < math.inf:
+            raise UsageError(f"--{phase}-epochs must be 0 or more, not {getattr(args, f'{phase}_epochs')}")
         if getattr(args, f"{phase}_batch") < 2:
             raise UsageError(f"--{phase}-batch must be at least 2, not {getattr(args, f'{phase}_batch')}")
-    check_machine(args)
+    if not any(getattr(args, f"{phase}_epochs") for phase in PHASES):
+        raise UsageError("--contrastive-epochs, --supervised-epochs or --decay-epochs must be more than 0")
+    check_machine(args, [getattr(args, f"{phase}_batch") for phase in PHASES])
     if args.decay_at is not None:
         try:
             datetime.time.fromisoformat(args.decay_at)
@@ -222,6 +200,12 @@ def start_model(path: Path, data: DataSet) -> ResNet:
     return model
 
 
+def fixed_options(args: argparse.Namespace, model: ResNet, data: DataSet) -> dict[str, Any]:
+    """What a run's folder must go on with; epochs, rates and T may change from one launch to the next."""
+    names = ("seed", "start", *(f"{phase}_{name}" for phase in PHASES for name in ("batch", "size")))
+    return {"data": data.name, "network": model.hparams, **{name: getattr(args, name) for name in names}}
+
+
 def write_summary(args: argparse.Namespace, model: ResNet, data: DataSet, command: str) -> None:
     """Write `summary.json`: what was run, phase by phase."""
     phases: dict[str, Any] = {}
@@ -257,9 +241,7 @@ def write_summary(args: argparse.Namespace, model: ResNet, data: DataSet, comman
         "hardware": hardware(),
         "torch": torch.__version__,
     }  # fmt: skip
-    part = args.run / "summary.part"
-    part.write_text(json.dumps(summary, indent=1) + "\n")
-    part.replace(args.run / "summary.json")
+    write_json(args.run / "summary.json", summary)
 
 
 def train(args: argparse.Namespace, command: str) -> int:
@@ -268,8 +250,15 @@ def train(args: argparse.Namespace, command: str) -> int:
     fit_to_data(args, data)
     torch.manual_seed(args.seed)
     model = make_model(args, data)
+    if args.supervised_target is None:
+        usual = DEFAULTS["supervised_target"][args.data == DIGITS]
+        args.supervised_target = quantize.training_facts(args.start).get("target", usual)
+    reason = quantize.obstacle(model)
+    if args.quantize and reason:
+        raise UsageError(f"--quantize must be left out here: {reason}")
     args.run.mkdir(parents=True, exist_ok=True)
     if first_process():
+        keep_options(args.run / "options.json", fixed_options(args, model, data))
         with (args.run / LAUNCHES).open("a") as file:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             file.write(json.dumps({"time": now, "command": command}) + "\n")
@@ -286,11 +275,15 @@ def train(args: argparse.Namespace, command: str) -> int:
     )  # fmt: skip
     for name in PHASES:
         never = name != "supervised"
-        if not train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop):
-            return 130
+        train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop)
         if first_process():
             write_summary(args, model, data, command)
-    return finish(args) if args.quantize and first_process() else 0
+    if not first_process() or args.quantize is False or (args.quantize is None and args.data != DIGITS):
+        return 0
+    if reason:
+        print(f"not quantised: {reason}", flush=True)
+        return 0
+    return finish(args)
 
 
 def finish(args: argparse.Namespace) -> int:
@@ -314,15 +307,15 @@ def start_time(args: argparse.Namespace) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
-    try:
+
+    def work() -> int:
         args = build_parser().parse_args(argv)
         fill(args)
         check(args)
         torch.set_num_threads(args.threads)
-        return train(args, shlex.join(["python", "-m", "sw_model.train", *(sys.argv[1:] if argv is None else argv)]))
-    except (DataError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return train(args, command_line("sw_model.train", argv, str(args.data)))
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

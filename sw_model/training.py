@@ -90,7 +90,8 @@ class PhaseModule(L.LightningModule):
         followed = step % ADJUST_EVERY == 0 and self.lr_factor(step) > 0.1
         if self.sparsity is not None and followed and self.model.gated_convs():
             # All processes must agree on T.
-            found = self.trainer.strategy.reduce(torch.tensor(self.model.sparsity()["output"]), reduce_op="mean")
+            own = torch.tensor(self.model.sparsity()["output"], device=self.device)
+            found = self.trainer.strategy.reduce(own, reduce_op="mean")
             self.facts["target"] += ADJUST_EVERY * ADJUST_RATE * (self.sparsity - float(found))
 
     def regularised(self, loss: Tensor) -> Tensor:
@@ -110,10 +111,8 @@ class PhaseModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with the phase's time, and with T where it is adjusted, as they were saved."""
-        target = self.facts["target"]
-        self.facts.update(checkpoint["facts"])
-        if self.sparsity is None:
-            self.facts["target"] = target
+        kept = ("started", "seconds") if self.sparsity is None else ("started", "seconds", "target")
+        self.facts.update({name: checkpoint["facts"][name] for name in kept})
 
 
 class ContrastiveModule(PhaseModule):

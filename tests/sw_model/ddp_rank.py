@@ -52,8 +52,13 @@ def averaged_step(rank, gate_mode):
 
 def distributed_step(rank, folder, gate_mode):
     """`averaged_step` in a process group of its own, whose rendezvous is the file `folder/gate_mode`."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/{gate_mode}", rank=rank, world_size=RANKS,
-                            timeout=datetime.timedelta(minutes=10))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/{gate_mode}",
+        rank=rank,
+        world_size=RANKS,
+        timeout=datetime.timedelta(minutes=10),
+    )
     try:
         return averaged_step(rank, gate_mode)
     finally:

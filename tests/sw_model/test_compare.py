@@ -11,6 +11,7 @@ from sw_model.figures import mask_sheet
 from sw_model.images import default_images
 from sw_model.int_model import random_network
 
+ROWS = (("cdg75", 1), ("dgc", 1), ("fbs", 1), ("scdg", 1), ("scdg", 2))
 OPTIONS = "--data few --depth 10 --epochs 1 --tune-epochs 1 --batch 16 --bn-batches 1".split()
 
 
@@ -18,8 +19,13 @@ OPTIONS = "--data few --depth 10 --epochs 1 --tune-epochs 1 --batch 16 --bn-batc
 def few():
     digits = load_data("digits")
     return DataSet(
-        name="CIFAR-10, not at all", classes=digits.classes, train=digits.train[:64],
-        train_labels=digits.train_labels[:64], test=digits.test[:16], test_labels=digits.test_labels[:16], flip=False,
+        name="CIFAR-10, not at all",
+        classes=digits.classes,
+        train=digits.train[:64],
+        train_labels=digits.train_labels[:64],
+        test=digits.test[:16],
+        test_labels=digits.test_labels[:16],
+        flip=False,
     )
 
 
@@ -34,11 +40,13 @@ def run(row, *options):
 
 
 def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
-    for row, seed in (("scdg", 1), ("scdg", 2), ("cdg75", 1), ("fbs", 1), ("dgc", 1)):
+    for row, seed in ROWS:
         assert run(row, "--seed", str(seed)) == 0
     names = sorted(path.name for path in (tmp_path / "results").iterdir())
-    assert names == [f"{name}.json" for name in ("cdg75_seed1", "dgc_seed1", "fbs_seed1", "scdg_seed1", "scdg_seed2")]
-    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()}
+    assert names == [f"{row}_cifar10_seed{seed}.json" for row, seed in ROWS]
+    results = {
+        path.stem.replace("_cifar10", ""): json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()
+    }
     scdg, cdg, fbs = (results[f"{row}_seed1"] for row in ("scdg", "cdg75", "fbs"))
     assert scdg["network"]["slice_size"] == 4 and scdg["linear"]["1"]["index_reduction"] == 4
     assert cdg["network"]["overlap"] == 75 and cdg["fine_tuned"] is None and cdg["linear"]["2"]["index_reduction"] == 1
@@ -47,19 +55,24 @@ def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
         assert {point["phase"] for point in result["curve"]} >= {"contrastive"} and result["trial_steps"] is None
         assert any("knn" in point for point in result["curve"])
 
-    before = (tmp_path / "results" / "scdg_seed1.json").read_bytes()
+    assert scdg["command"].startswith("python -m sw_model.compare --row scdg --data DATA --depth 10")
+
+    before = (tmp_path / "results" / "scdg_cifar10_seed1.json").read_bytes()
     checkpoint = tmp_path / "runs" / "table" / "scdg-1" / "supervised.ckpt"
     stamp = checkpoint.stat().st_mtime_ns
     capsys.readouterr()
     assert run("scdg", "--seed", "1") == 0  # nothing is trained or evaluated again
     assert checkpoint.stat().st_mtime_ns == stamp and "evaluating" not in capsys.readouterr().out
-    again = json.loads((tmp_path / "results" / "scdg_seed1.json").read_text())
+    again = json.loads((tmp_path / "results" / "scdg_cifar10_seed1.json").read_text())
     assert {**again, "wall_seconds": 0} == {**json.loads(before), "wall_seconds": 0}
 
     (tmp_path / "docs").mkdir()
     assert table.main([]) == 0
     text = (tmp_path / "docs" / "results.md").read_text()
-    assert "width 0.25, 1 contrastive epochs of 16x16 crops" in text and "trained in float32" in text
+    assert (
+        "ResNet-10, width 0.25, 4 gating groups, 1 contrastive epochs of 16x16 crops" in text
+        and "trained in float32" in text
+    )
     assert "Not trained yet: cdg0, cdg100, cdg50, dense." in text
     tuned = [100 * results[f"scdg_seed{seed}"]["fine_tuned"]["1"]["top1"] for seed in (1, 2)]
     assert "| 0 % |" not in text and "CDG_SimCLR" not in text and "No order of the methods is claimed" in text
@@ -70,9 +83,40 @@ def test_rows_become_results_and_results_become_tables(data, tmp_path, capsys):
 
     assert "ran away" not in text
     results["dgc_seed1"]["linear"]["1"]["diverged"]["test"] = 3
-    (tmp_path / "results" / "dgc_seed1.json").write_text(json.dumps(results["dgc_seed1"]))
+    (tmp_path / "results" / "dgc_cifar10_seed1.json").write_text(json.dumps(results["dgc_seed1"]))
     noted = table.markdown(table.Results(tmp_path / "results"), [])
     assert "ran away" in noted and "DGC: 3.\n" in noted
+
+    other = {**results["scdg_seed1"], "data": "CIFAR-100"}
+    other["fine_tuned"]["1"]["top1"] = 0.5
+    (tmp_path / "results" / "scdg_cifar100_seed1.json").write_text(json.dumps(other))
+    both = table.markdown(table.Results(tmp_path / "results"), [])
+    assert "| CIFAR-100 | 50.00 | 65.94 | - |" in both
+    assert [line for line in both.splitlines() if line[:13] != "| CIFAR-100 |"] == noted.splitlines()
+
+
+def test_results_of_another_scale_are_not_replaced(data, tmp_path, capsys):
+    assert run("cdg75") == 0
+    path = tmp_path / "results" / "cdg75_cifar10_seed1.json"
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert run("cdg75", "--run", "r", "--width", "0.5", "--lr", "0.1") == 2
+    assert capsys.readouterr().err == (
+        f"error: {path.relative_to(tmp_path)} must not be replaced by results of another network and contrastive; name "
+        "other --results\n"
+    )
+    assert path.read_bytes() == before and not (tmp_path / "r").exists()
+    path.write_text(json.dumps({"experiment": "comparison", "row": "cdg75", "accuracy": 0.9}))
+    with pytest.raises(ValueError, match="cdg75_cifar10_seed1.json must have data and image_size and network"):
+        table.Results(path.parent)
+
+
+def test_slices_divide_every_output_group(few):
+    for width, depth, size in ((0.25, 18, 4), (0.75, 18, 4), (1.0, 18, 8), (0.5, 20, 2)):
+        args = compare.build_parser().parse_args(
+            ["--row", "scdg", "--data", "few", "--width", str(width), "--depth", str(depth)]
+        )
+        assert compare.make_model(args, few).hparams["slice_size"] == size
 
 
 def test_trials_stay_in_their_folder(data, tmp_path):
@@ -85,14 +129,19 @@ def test_a_run_goes_on_with_its_own_options_only(data, capsys):
     assert run("cdg50", "--steps", "1") == 0
     assert run("cdg50", "--steps", "2", "--lr", "0.1") == 2
     assert "runs/table/cdg50-1 must go on with its own lr and steps, not others; name another --run" in (
-        capsys.readouterr().err)
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--row", "cgnet"], "--row must be one of dense, cdg0, cdg100, scdg, fbs, dgc, cdg50, cdg75, not 'cgnet'"),
-        (["--epochs", "0"], "--epochs must be positive, not 0.0"),
+        (["--epochs", "0"], "--epochs must be positive and finite, not 0.0"),
+        (["--tune-epochs", "inf"], "--tune-epochs must be positive and finite, not inf"),
+        (["--size", "0"], "--size must be between 8 and 16, not 0"),
+        (["--batch", "65"], "--batch must be at most 64, not 65"),
+        (["--groups", "0"], "--groups must be at least 1, not 0"),
         (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),
         (["--sparsity", "1"], "--sparsity must be between 0 and 1, not 1.0"),
         (["--size", "24"], "--size must be between 8 and 16, not 24"),

@@ -80,6 +80,27 @@ def test_damaged_archive(tmp_path):
         load_data(tmp_path)
 
 
+def test_damaged_bytes_in_an_archive(tmp_path, monkeypatch):
+    """Wherever bytes are wrong, in tar's headings, the compressed stream or its end, one line says so."""
+    folder = tmp_path / "unpacked" / FILES["CIFAR-100"][0]
+    write_archive(folder, "CIFAR-100", monkeypatch)
+    path = tmp_path / "cifar-100-python.tar.gz"
+    pack(folder, path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 40):
+        damaged = bytearray(whole)
+        for i in range(place, min(place + 4, len(whole))):
+            damaged[i] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            load_data(tmp_path)
+        except DataError as error:
+            assert "md5" in str(error) and "\n" not in str(error), place
+            refused += 1
+    assert refused > 30
+
+
 def test_published_md5s_are_those_of_the_data_sets():
     """The md5 of the meta files of both archives, as the copies at hand have them."""
     assert cifar.ARCHIVES[0].md5s["batches.meta"] == "5ff9c542aee3614f3951f8cda6e48888"

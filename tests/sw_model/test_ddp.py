@@ -15,9 +15,10 @@ import ddp_rank  # noqa: E402  (the other process runs the same file)
 def test_loss_and_gradients_equal_one_process_with_the_joint_batch(tmp_path, root):
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     other = subprocess.Popen([sys.executable, ddp_rank.__file__, "1", str(tmp_path)], env=env)
+    own = {}
     try:
         for mode in ("slice", "channel"):
-            loss, grads = ddp_rank.distributed_step(0, tmp_path, mode)
+            loss, grads = own[mode] = ddp_rank.distributed_step(0, tmp_path, mode)
             module, views = ddp_rank.contrastive(mode)
             expected = module.training_step(tuple(views), 0)
             expected.backward()
@@ -30,8 +31,9 @@ def test_loss_and_gradients_equal_one_process_with_the_joint_batch(tmp_path, roo
         assert other.wait(600) == 0
         for mode in ("slice", "channel"):
             loss_other, grads_other = torch.load(tmp_path / f"{mode}.pt", weights_only=True)
-        assert loss_other == pytest.approx(loss, rel=1e-9)
-        assert all(torch.equal(value, grads_other[name]) for name, value in grads.items())
+            loss, grads = own[mode]
+            assert loss_other == pytest.approx(loss, rel=1e-9)
+            assert all(torch.equal(value, grads_other[name]) for name, value in grads.items())
     finally:
         other.kill()
         other.wait()

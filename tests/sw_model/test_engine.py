@@ -1,6 +1,5 @@
 """The engine on its own: adjusted thresholds, the ramp of DGC, the monitor, and a real kill -9 on digits."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from sw_model import train
-from sw_model.callbacks import _spread
+from sw_model.callbacks import CsvLog, _spread, read_log
 from sw_model.data import load_data
 from sw_model.dataset import DataSet
 from sw_model.engine import Phase, Settings, phase_facts, train_phase
@@ -22,8 +21,13 @@ from sw_model.resnet import ResNet
 def data():
     digits = load_data("digits")
     return DataSet(
-        name="few digits", classes=digits.classes, train=digits.train[:64], train_labels=digits.train_labels[:64],
-        test=digits.test[:16], test_labels=digits.test_labels[:16], flip=False,
+        name="few digits",
+        classes=digits.classes,
+        train=digits.train[:64],
+        train_labels=digits.train_labels[:64],
+        test=digits.test[:16],
+        test_labels=digits.test_labels[:16],
+        flip=False,
     )
 
 
@@ -35,12 +39,12 @@ def phase(name="contrastive", **options):
 def trained(data, folder, model, *phases, **options):
     folder.mkdir()
     for one in phases:
-        assert train_phase(one, model, data, Settings(run=folder, seed=1, **options))
+        train_phase(one, model, data, Settings(run=folder, seed=1, **options))
     return torch.load(folder / f"{phases[-1].name}.ckpt", weights_only=True)
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return read_log(folder / "log.csv")
 
 
 def small(**options):
@@ -82,8 +86,63 @@ def test_an_epoch_is_saved_whatever_the_clock_says(data, tmp_path):
         saved.append(phase_facts(folder / "contrastive.ckpt").get("steps"))
         return False
 
-    assert train_phase(phase(epochs=3), small(), data, Settings(run=folder, seed=1, monitor=False), stop)
+    train_phase(phase(epochs=3), small(), data, Settings(run=folder, seed=1, monitor=False), stop)
     assert saved == [None] * 4 + [4] * 4 + [8] * 4
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("mode", ["slice", "dgc"])
+def test_a_contrastive_phase_resumed_equals_unbroken(data, tmp_path, mode):
+    """Projector, optimiser, the T that is adjusted and DGC's ramp go on as they were."""
+    steps = phase(epochs=6, sparsity=0.9)  # 24 steps, T adjusted at 0, 10 and 20
+    whole = trained(data, tmp_path / "unbroken", small(gate_mode=mode), steps, monitor=False)
+    folder, count = tmp_path / "broken", iter(range(100))
+    folder.mkdir()
+    settings = Settings(run=folder, seed=1, monitor=False)
+
+    def kill():
+        if next(count) == 13:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        train_phase(steps, small(gate_mode=mode), data, settings, kill)
+    assert phase_facts(folder / "contrastive.ckpt")["steps"] == 12
+    train_phase(steps, small(gate_mode=mode), data, settings)
+    resumed = torch.load(folder / "contrastive.ckpt", weights_only=True)
+    assert any("projector" in name for name in whole["state_dict"])
+    assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
+    assert whole["facts"]["target"] == resumed["facts"]["target"]
+    assert (whole["facts"]["target"] > 0.5) == (mode == "slice")
+
+
+def test_interrupted_by_the_keyboard(data, tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    folder, count = tmp_path / "r", iter(range(100))
+    folder.mkdir()
+
+    def press():
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_phase(phase(epochs=3), small(), data, Settings(run=folder, seed=1, monitor=False), press)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert phase_facts(folder / "contrastive.ckpt")["steps"] == 4
+
+
+def test_log_keeps_its_columns(tmp_path):
+    for row in ({"phase": "decay", "step": 3, "loss": 0.5, "tau": None}, {"phase": "decay", "step": 4, "knn": 0.25}):
+        CsvLog(tmp_path / "log.csv")(row)  # a new one each time, as after a resume
+    expected = [{"phase": "decay", "step": 3, "loss": 0.5}, {"phase": "decay", "step": 4, "knn": 0.25}]
+    assert read_log(tmp_path / "log.csv") == expected and read_log(tmp_path / "none.csv") == []
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
 
 def test_killed_for_good_and_resumed_equals_unbroken(tmp_path, monkeypatch, root):

@@ -1,5 +1,6 @@
 """Accuracy, sparsity and dynamics of a quantised network over batches of images."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from sw_model import data as data_module
 from sw_model.dataset import DataSet
 from sw_model.images import default_images
 from sw_model.int_model import random_network
+from sw_model.quantize import quantize
 from sw_model.resnet import ResNet
 
 PHOTOS = np.stack([image for _, image in default_images(6)])
@@ -58,6 +60,15 @@ def test_figures_and_table(net):
     assert evaluate.gating_table(figures).row_count == len(net.layers) + 2
 
 
+def test_a_network_without_gates_saves_nothing():
+    dense = quantize(ResNet(width=0.25, depth=10, gate_mode="dense").eval(), PHOTOS)
+    figures = evaluate.as_json(dense, int_accuracy.accuracy(dense, PHOTOS, np.zeros(6, np.int64)).gating)
+    assert figures["sparsity"] == {"output": 0, "mac": 0} and figures["dynamic_slices"] == 0
+    assert figures["flop_reduction"]["mac_weighted"] == figures["flop_reduction"]["whole_network"] == 1
+    assert figures["flop_reduction"]["output_weighted"] == 1
+    assert evaluate.gating_table(figures).row_count == len(dense.layers) + 2
+
+
 def test_zeros_takes_the_worst_photograph(net):
     images = np.stack([image for _, image in default_images(3)])
     tap = net.run(images).taps["conv3_1"]
@@ -76,9 +87,10 @@ def data(monkeypatch):
     """Six photographs in place of every data set that exists."""
     photos, labels = torch.from_numpy(PHOTOS), torch.arange(6)
     six = DataSet(
-        name="six", classes=("a", "b"), train=photos, train_labels=labels, test=photos, test_labels=labels
+        name="six", classes=tuple("abcdefghij"), train=photos, train_labels=labels, test=photos, test_labels=labels
     )
-    monkeypatch.setattr(evaluate, "load_data", lambda source: six if source == "six" else data_module.load_data(source))
+    sets = {"six": six, "two": dataclasses.replace(six, name="two", classes=("a", "b"))}
+    monkeypatch.setattr(evaluate, "load_data", lambda source: sets.get(source) or data_module.load_data(source))
 
 
 def test_main(net, data, tmp_path, capsys):
@@ -99,6 +111,7 @@ def test_main(net, data, tmp_path, capsys):
         (["--limit", "0"], "limit must be 1 to 6, not 0"),
         (["--limit", "7"], "limit must be 1 to 6, not 7"),
         (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
+        (["--data", "two"], "network for two must have 2 classes, not 10"),
     ],
 )
 def test_main_refuses_bad_input(net, data, tmp_path, capsys, options, message):

@@ -205,8 +205,8 @@ def test_other_gate_modes(gate_mode):
 @pytest.mark.parametrize(
     ("arguments", "branch", "message"),
     [
-        ({"gate_mode": "dgc"}, 1, "must be dense or gated by slice or channel and have the small stem, not dgc and sm"),
-        ({"stem": "large"}, 1, "must be dense or gated by slice or channel and have the small stem, not slice and la"),
+        ({"gate_mode": "dgc"}, 1, "must be dense or gated by slice or channel, not dgc"),
+        ({"stem": "large"}, 1, "must have the small stem, not the large one"),
         ({"overlap": 50}, 2, "branch to quantise must be 1 where the overlap is 50"),
     ],
 )
@@ -224,8 +224,14 @@ def test_other_depths():
 def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys):
     """The whole way on a data folder of photographs, without the packages of training."""
     photos, labels = torch.from_numpy(PHOTOS), torch.arange(16) % 10
-    data = DataSet(name="photographs", classes=tuple("abcdefghij"), train=photos, train_labels=labels, test=photos,
-                   test_labels=labels)
+    data = DataSet(
+        name="photographs",
+        classes=tuple("abcdefghij"),
+        train=photos,
+        train_labels=labels,
+        test=photos,
+        test_labels=labels,
+    )
     monkeypatch.setattr(quantize, "load_data", lambda source: data)
     source = tmp_path / "last.ckpt"
     torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)

@@ -1,15 +1,19 @@
 """The training command: resuming, stopping early, and bad input."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from PIL import Image
 
+from sim.__main__ import main as simulate
 from sw_model import engine, train
-from sw_model.callbacks import Progress
+from sw_model.callbacks import Progress, read_log
 from sw_model.dataset import DataSet
-from sw_model.quantize import _facts
+from sw_model.quantize import training_facts
 from sw_model.resnet import ResNet
 from sw_model.training import load_model, save_weights
 
@@ -36,8 +40,9 @@ def data(monkeypatch, tmp_path):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (16, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(10, (16,), generator=generator)
-    sixteen = DataSet(name="sixteen", classes=tuple("abcdefghij"), train=images, train_labels=labels, test=images,
-                      test_labels=labels)
+    sixteen = DataSet(
+        name="sixteen", classes=tuple("abcdefghij"), train=images, train_labels=labels, test=images, test_labels=labels
+    )
     load = train.load_data
     monkeypatch.setattr(train, "load_data", lambda source: sixteen if source == "sixteen" else load(source))
     monkeypatch.chdir(tmp_path)
@@ -67,7 +72,7 @@ def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
     summary = json.loads((tmp_path / "broken" / "summary.json").read_text())
     assert [p["steps"] for p in summary["phases"].values()] == [3, 3, 3]
     assert summary["phases"]["decay"]["complete"] and summary["network"]["width"] == 0.5
-    rows = [json.loads(line) for line in (tmp_path / "unbroken" / "log.jsonl").read_text().splitlines()]
+    rows = read_log(tmp_path / "unbroken" / "log.csv")
     assert [row["phase"] for row in rows if "loss" in row] == list(train.PHASES)
     assert run("--run", "broken") == 0  # complete: nothing is trained again
 
@@ -79,7 +84,7 @@ def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
 def test_supervised_phase_ends_on_request_and_training_goes_on_from_any_checkpoint(data, tmp_path, capsys):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "decay-now").touch()
-    assert run("--run", "r", "--contrastive-epochs", "0") == 0
+    assert run("--run", "r", "--contrastive-epochs", "0", "--supervised-target", "0.25") == 0
     assert state(tmp_path / "r" / "supervised.ckpt")["facts"]["steps"] == 1
     start = tmp_path / "r" / "supervised.ckpt"
     assert run("--run", "s", "--from", str(start), "--supervised-epochs", "0", "--width", "1") == 0
@@ -88,6 +93,8 @@ def test_supervised_phase_ends_on_request_and_training_goes_on_from_any_checkpoi
     assert sorted(path.stem for path in (tmp_path / "s").glob("*.ckpt")) == ["decay"]
     assert json.loads((tmp_path / "s" / "summary.json").read_text())["network"]["width"] == 0.5
 
+    targets = [json.loads((tmp_path / name / "summary.json").read_text())["phases"]["decay"]["target"] for name in "rs"]
+    assert targets == [0.25, 0.25]
     save_weights(tmp_path / "half.safetensors", load_model(start), {})
     assert run("--run", "t", "--from", str(tmp_path / "half.safetensors"), "--precision", "32-true") == 0
     precisions = [json.loads((tmp_path / name / "summary.json").read_text())["precision"] for name in "st"]
@@ -99,6 +106,25 @@ def test_supervised_phase_ends_on_request_and_training_goes_on_from_any_checkpoi
         assert run("--run", "u", "--from", str(tmp_path / "other.safetensors")) == 2
         assert f"--from needs a network for sixteen, whose {name} " in capsys.readouterr().err
     assert not (tmp_path / "u").exists()
+
+
+def test_a_folder_goes_on_with_its_own_network_only(data, tmp_path, capsys):
+    assert run("--run", "r", "--method", "cdg0") == 0
+    summary = (tmp_path / "r" / "summary.json").read_bytes()
+    for other, names in ((["--seed", "2"], "seed"), (["--decay-size", "16"], "decay_size"), ([], "network")):
+        capsys.readouterr()
+        method = "cdg50" if names == "network" else "cdg0"
+        assert run("--run", "r", "--method", method, *other) == 2
+        assert f"r must go on with its own {names}, not others; name another --run" in capsys.readouterr().err
+    assert (tmp_path / "r" / "summary.json").read_bytes() == summary
+    assert run("--run", "r", "--method", "cdg0", "--supervised-lr", "0.1") == 0
+
+
+def test_what_the_engine_lacks_is_trained_and_not_quantised(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*TINY, "--data", "digits", "--method", "fbs", "--steps", "1", "--run", "r"]) == 0
+    assert "not quantised: network to quantise must be dense" in capsys.readouterr().out
+    assert (tmp_path / "r" / "summary.json").is_file() and not (tmp_path / "r" / "network.safetensors").exists()
 
 
 def test_thresholds_and_norms_have_no_weight_decay(data):
@@ -125,7 +151,20 @@ def test_deadline_is_the_next_time_the_clock_shows():
         (["--method", "x"], f"--method must be one of {', '.join(train.METHODS)}, not 'x'"),
         (["--groups", "3"], "gating groups must be at least 2 and divide 64 and 64 channels, not 3"),
         (["--slice-size", "3"], "slice size must divide the 16 channels of an output group, not 3"),
-        (["--decay-epochs", "-1"], "--decay-epochs must be at least 0, not -1.0"),
+        (["--decay-epochs", "-1"], "--decay-epochs must be 0 or more, not -1.0"),
+        (["--decay-epochs", "inf"], "--decay-epochs must be 0 or more, not inf"),
+        (
+            [word for phase in train.PHASES for word in (f"--{phase}-epochs", "0")],
+            "--contrastive-epochs, --supervised-epochs or --decay-epochs must be more than 0",
+        ),
+        (
+            ["--method", "dgc", "--quantize"],
+            "--quantize must be left out here: network to quantise must be dense or gated by slice or channel, not dgc",
+        ),
+        (
+            ["--slice-size", "4", "--quantize"],
+            "--quantize must be left out here: network to quantise must have slices of 1 or 8 channels, not 4",
+        ),
         (["--decay-size", "64"], "--decay-size must be between 8 and 32, not 64"),
         (["--decay-batch", "1"], "--decay-batch must be at least 2, not 1"),
         (["--decay-batch", "32"], "--decay-batch must be at most 16, not 32"),
@@ -158,8 +197,8 @@ def test_defaults_suit_the_data_set(data):
     digits, other = (train.build_parser().parse_args(["--data", name]) for name in ("digits", "sixteen"))
     train.fill(digits)
     train.fill(other)
-    assert (digits.width, digits.contrastive_epochs, digits.quantize) == (0.5, 8, True)
-    assert (other.width, other.contrastive_epochs, other.quantize) == (1.0, 1, False)
+    assert (digits.width, digits.contrastive_epochs) == (0.5, 8)
+    assert (other.width, other.contrastive_epochs) == (1.0, 1)
     for args, sizes in ((digits, [16, 16, 16]), (other, [24, 24, 32])):
         args.contrastive_batch = args.supervised_batch = args.decay_batch = 4
         train.fit_to_data(args, train.load_data(args.data))
@@ -203,7 +242,7 @@ def test_weights_alone_give_the_network_back(tmp_path):
     for name, value in model.state_dict().items():
         expected = value.half().float() if value.ndim > 1 else value
         assert torch.equal(back.state_dict()[name], expected), name
-    assert _facts(tmp_path / "w.safetensors") == {"steps": 3}
+    assert training_facts(tmp_path / "w.safetensors") == {"steps": 3}
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="training checkpoint must be a file written by sw_model.train, not"):
         load_model(tmp_path / "bad.safetensors")
@@ -218,9 +257,25 @@ def test_load_model_wrong(tmp_path):
 
 @pytest.mark.slow
 def test_digits_from_end_to_end(monkeypatch, tmp_path):
-    """What `make train` does: pre-training, fine-tuning, evaluation and quantisation."""
+    """What `make train` does: pre-training, fine-tuning, evaluation and quantisation; and the network on the engine."""
     monkeypatch.chdir(tmp_path)
     assert train.main([]) == 0
     results = json.loads((tmp_path / "runs" / "digits" / "results.json").read_text())
     assert results["accuracy"]["int8"] > 0.95 and 0.6 < results["sparsity"]["mac"] < 0.8
     assert abs(results["accuracy"]["int8"] - results["accuracy"]["float32"]) < 0.02
+    network = str(tmp_path / "runs" / "digits" / "network.safetensors")
+    assert simulate(["--checkpoint", network, "--config", "half", "--layer", "conv3_2"]) == 0
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_from_the_command_line(tmp_path, root):
+    """All phases, the averaged sparsity that T follows, and an end by itself."""
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sw_model.train", "--run", "r", "--devices", "2", "--steps", "3", "--no-quantize"]
+    subprocess.run([*command, "--width", "0.25", "--slice-size", "4"], cwd=tmp_path, env=env, check=True, timeout=600)
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert [phase["steps"] for phase in summary["phases"].values()] == [3, 3, 3]
+    command = [sys.executable, "-m", "sw_model.compare", "--row", "scdg", "--data", "digits", "--devices", "2"]
+    command += ["--steps", "12", "--run", "s", "--bn-batches", "1"]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=600)
+    assert json.loads((tmp_path / "s" / "result.json").read_text())["target"] != 0.57
