@@ -8,7 +8,7 @@ multiplier takes two, the residual one). Block RAMs of a memory: the least over 
 ceil(width / shape's width) * ceil(depth / shape's depth), for each part of a word that is written by itself (in a bank
 ``rq_lanes`` bytes), summed over the memories that synthesis maps to block RAM: four activation banks, the weight ring
 in its 8 lanes, the scales, the thresholds. Memories of a few entries (psums, queues) become LUTs. Both counts are
-those of Yosys for `full` (140; 128 + 64 + 8 + 4 = 204) and `small` (35 and 54).
+those of Yosys for `full` (140; 128 + 32 + 8 + 4 = 172) and `small` (35 and 54).
 """
 
 from __future__ import annotations

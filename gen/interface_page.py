@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.lib import data
 
 from hw import instructions, layouts
+from hw.axi import MAX_BURST, PAGE_BYTES
 from hw.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
@@ -33,8 +34,17 @@ _HEAD = '''\
 
 # Registers and instructions
 
-How the parts work together is in [system.md](system.md). `python -m gen.interface --config NAME` writes this page for
-another configuration, and a C header with the same content; `python -m gen.disasm` prints programs.
+How the parts work together is in [system.md](system.md). `python -m gen.interface` writes this page and a C header with
+the same content, `build/interface/cdgate.h`; with `--config NAME` both are for another configuration, and the page lies
+beside the header. `python -m gen.disasm` prints programs.
+
+## Ports
+
+`clk` is the only clock. `rst` is synchronous and must be high for at least four cycles. `m_axi` is an AXI4 master with
+addresses of 32 bits and one ID, 0: INCR bursts of whole beats, at most {beats} of them, never across a multiple of
+{page} bytes; up to 8 reads and 8 writes are outstanding. `s_axil` is an AXI4-Lite slave with addresses of 10 bits and
+data of 32. It answers SLVERR to an address without a register, to one that is no multiple of 4, to a write of less than
+32 bits and to a write to a register that is read only; such a write does nothing. `interrupt` is a level.
 
 ## Registers
 
@@ -43,13 +53,31 @@ write only: a 1 acts. `w1c` is cleared bit by bit by writing ones.
 '''
 
 _RUN = '''\
-A host writes program, weights, parameters and input into memory, sets `PROGRAM_ADDRESS`, `PROGRAM_LENGTH`, `STORE_BASE`
-and `STORE_END`, and writes the start bit. It waits for the interrupt or for `STATUS.DONE`, and reads the logits. After
-an error it reads `ERROR_CODE` and `ERROR_INDEX`, writes the reset bit, and waits until nothing of `STATUS` is set.
+### How a host runs a program
+
+`python -m gen.network` (`make program`) writes what a host needs; `sim/driver.py` is such a host, in Python. The
+numbers are in `build/network/network.json`: `program`, `store_window` and `regions`, which has name, address and size
+in bytes of each part of memory.
+
+1. Write program, weights and parameters into memory: `build/network/memory.bin`, from address 0 on. Write the images,
+   laid out as [below](#formats-in-memory), to the region `input` (in the file there are photographs).
+2. Set `PROGRAM_ADDRESS` and `PROGRAM_LENGTH` to `address` and `instructions` of `program`, `STORE_BASE` and `STORE_END`
+   to the two numbers of `store_window`.
+3. Clear what is left in `INTERRUPT` by writing ones. Enable the causes that shall raise the interrupt line in
+   `INTERRUPT_ENABLE`: after `rst` it is 0, and none does.
+4. Write `CONTROL.START`. If it is refused, `INTERRUPT.REFUSED` comes up, and `REFUSAL` says why.
+5. Wait for the interrupt, or until `STATUS.DONE` or `STATUS.ERROR` is set. The line stays up until the causes in
+   `INTERRUPT` are cleared.
+6. Read the logits from the region `logits`. For the next images only the input has to be written, and the start bit.
+
+After an error read `ERROR_CODE` and `ERROR_INDEX`, write `CONTROL.RESET`, and wait until nothing of `STATUS` is set.
 
 ## Counters
 
-64 bits each in two registers. They count from the start bit on, and stand from the end of a run to the next start.
+64 bits each in two registers. They count from the start bit on, and stand from the end of a run that ended well to the
+next start; after an error a pass that is still under way may go on counting. A soft reset clears all but those of
+bytes, which only a start clears. A counter must not be counting while its halves are read; during a run `_LOW` alone is
+right as long as the counter is below 2^32.
 '''
 
 _INSTRUCTIONS = f'''\
@@ -172,7 +200,8 @@ def interface_page(config: str, params: HwParams) -> str:
     bits = ("bits", "field", "meaning")
     layer = LayerRegisters(params)
     lines = [
-        _HEAD, *_table(("address", "register", "bits", "access", "reset", "meaning"), _registers()),
+        _HEAD.format(beats=MAX_BURST, page=PAGE_BYTES),
+        *_table(("address", "register", "bits", "access", "reset", "meaning"), _registers()),
         _RUN, *_table(("address", "registers", "what is counted"), _counters()),
         _INSTRUCTIONS, *_table(("opcode", "name", "unit", "what it does"), _opcodes()),
         _TOKENS, *_table(bits, _header()),
@@ -184,6 +213,6 @@ def interface_page(config: str, params: HwParams) -> str:
         _MEMORY, *_table(("what", "counted in", "contents"), iter(_FORMATS)),
         *_table(("bits", "parameter of a channel", "meaning"), _fields(ChannelParameters, 0, (
             ("multiplier", "M, signed"), ("offset", "B with the rounding term `1 << (S - 1)` added, signed"),
-            ("threshold", "K of the slice or of the channel, signed"), ("reserved", "")))),
+            ("threshold", "K of the slice or of the channel, signed"), ("reserved", "not looked at")))),
     ]
     return "\n".join(lines).rstrip() + "\n"

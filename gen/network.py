@@ -33,7 +33,7 @@ from .segments import Segment, cut, shapes, stored_maps
 
 __all__ = ["BUILD", "MODES", "NetworkProgram", "PassInfo", "compile_network", "main"]
 
-#: Where `main` writes memory and facts.
+#: Where `main` writes program, memory and facts.
 BUILD = Path("build/network")
 
 #: Modes in which a network can be compiled.
@@ -197,7 +197,8 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
 
 def _parser() -> Parser:
     parser = Parser(prog="gen.network", description="Compile a network: print its layers with their tiles, bytes and "
-                    "predicted cycles, and write its memory with the photographs that come with scikit-image as input.")
+                    "predicted cycles, and write its program, and its memory with the photographs that come with "
+                    "scikit-image as input.")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH",
                         help="checkpoint of the quantised network (default: that of the repository)")
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
@@ -253,6 +254,7 @@ def _body(args: Any) -> None:
     }
     try:
         args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "program.bin").write_bytes(program.packed().tobytes())
         (args.output / "memory.bin").write_bytes(memory)
     except OSError as error:
         raise UserError(f"{args.output} cannot be written: {error.strerror}") from None
@@ -260,7 +262,7 @@ def _body(args: Any) -> None:
     title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
              f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")
     Console(width=None if sys.stdout.isatty() else 180).print(layer_table(rows, title, program.images))
-    print(args.output / "memory.bin", args.output / "network.json", sep="\n")
+    print(*(args.output / name for name in ("program.bin", "memory.bin", "network.json")), sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -139,7 +139,8 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
             status.update(f"{title}, {seconds:.0f} s: {last[:70]}", spinner="dots")
             if seconds > LIMIT:
                 process.kill()
-                raise EndlessError(f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock")
+                raise EndlessError(f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: "
+                                   "FREQ= of make synth, --freq")
     if process.returncode:
         raise UserError(f"{title} failed, its log is {log}; the last line: {last[:300]}")
     seconds = time.monotonic() - start

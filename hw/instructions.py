@@ -80,7 +80,8 @@ class ErrorCode(enum.Enum, shape=8):
     TOKENS = 2
     #: A gate mode that a program cannot run (forced), or an ofmap in its ifmap's bank.
     LAYER = 3
-    #: A memory address that is no multiple of the bus width.
+    #: A memory address that is no multiple of the bus width; or, told at the start with index 0, a PROGRAM_ADDRESS
+    #: that is no multiple of 64.
     ADDRESS = 4
     #: A transfer of nothing, beyond a bank, beyond the parameter memory or the address space; a store outside of the
     #: window that the host opened.
@@ -93,9 +94,9 @@ class ErrorCode(enum.Enum, shape=8):
     WRITE_SLAVE = 8
     #: DECERR on a write.
     WRITE_DECODE = 9
-    #: Nothing was completed for as many cycles as the watchdog allows.
+    #: No instruction was completed for as many cycles as register WATCHDOG says.
     WATCHDOG = 10
-    #: A program without instructions, or with more than can be numbered.
+    #: A program without instructions, or with more than can be numbered (65,535); told at the start, with index 0.
     LENGTH = 11
 
 
@@ -118,7 +119,7 @@ Transfer = data.StructLayout({
     "address":   unsigned(32), # in memory, in bytes; a multiple of the bus width
     "count":     unsigned(24), # bank words, parameter words, ring entries or logit records
     "bank_addr": unsigned(16), # first word in the bank, or first parameter word; otherwise 0
-    "bank":      unsigned(2),
+    "bank":      unsigned(2), # activation bank of a map; otherwise 0
 })
 
 

@@ -57,34 +57,34 @@ def LayerRegisters(params):
     entries = params.ring_addr_bits + 1
     return data.StructLayout({
         # What is computed.
-        "mode":               GateMode,
-        "image_last":         params.image_bits,
-        "slice_last":         params.slice_bits,
-        "row_last":           params.map_bits, # of the ofmap
-        "col_last":           params.map_bits,
+        "mode":               GateMode, # what decides: a gate mode
+        "image_last":         params.image_bits, # images of the pass, minus one
+        "slice_last":         params.slice_bits, # slices of the ofmap, minus one
+        "row_last":           params.map_bits, # rows of the ofmap, minus one
+        "col_last":           params.map_bits, # columns of the ofmap, minus one
         # Taps of a pixel inside the map, and which of them fall outside at the map's borders.
-        "tap_row_last":       3,
-        "tap_col_last":       3,
+        "tap_row_last":       3, # rows of the kernel, or of the map that a classifier pools, minus one
+        "tap_col_last":       3, # the same of its columns
         "pad_top":            1, # the first row lacks its first tap row
         "pad_bottom":         1, # the last row lacks its last tap row
-        "pad_left":           1,
-        "pad_right":          1,
+        "pad_left":           1, # the first column lacks its first tap column
+        "pad_right":          1, # the last column lacks its last tap column
         # Where feature maps are.
-        "ifmap_bank":         2,
-        "residual_bank":      2,
-        "ofmap_bank":         2,
-        # Of the first pixel's first tap. With padding that lies before the map: base - pad steps, modulo the
-        # address width.
-        "ifmap_base":         addr,
-        "residual_base":      addr,
-        "ofmap_base":         addr,
+        "ifmap_bank":         2, # activation bank that is read
+        "residual_bank":      2, # activation bank of the residual, if there is one; may be the ofmap's
+        "ofmap_bank":         2, # activation bank that is written; not the ifmap's
+        # With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps,
+        # modulo the address width.
+        "ifmap_base":         addr, # of the first pixel's first tap
+        "residual_base":      addr, # of the first pixel
+        "ofmap_base":         addr, # of the first pixel
         "ifmap_image_step":   addr, # from an image to the next
-        "residual_image_step": addr,
-        "ofmap_image_step":   addr,
+        "residual_image_step": addr, # from an image to the next
+        "ofmap_image_step":   addr, # from an image to the next
         "tap_col_step":       addr, # from a pixel to its right neighbour: chunks of a pixel of the ifmap
         "tap_row_step":       addr, # from a pixel to the one below
         "ifmap_col_step":     addr, # the same from one output pixel to the next: stride * tap_col_step
-        "ifmap_row_step":     addr,
+        "ifmap_row_step":     addr, # from one row of output pixels to the next: stride * tap_row_step
         "ofmap_col_step":     addr, # words of a pixel of the ofmap, and of the residual
         # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
         # goes down.
@@ -96,13 +96,13 @@ def LayerRegisters(params):
         "base_entries":       entries, # of one slice's base path
         "cond_entries":       entries, # of one slice's conditional path; 0 if there is none
         "base_tap_entries":   entries, # of one tap: chunks of the path
-        "cond_tap_entries":   entries,
+        "cond_tap_entries":   entries, # the same of the conditional path
         "base_row_entries":   entries, # of one row of taps
-        "cond_row_entries":   entries,
+        "cond_row_entries":   entries, # the same of the conditional path
         "weight_hold":        1, # weights do not advance with the tap (pooling + classifier)
         # Requantisation.
         "param_half":         1, # of the parameter memory that holds this layer's
-        "residual_enable":    1,
+        "residual_enable":    1, # a residual is added
         "residual_signed":    1, # the residual's codes are int8, not uint8
         "residual_scale":     unsigned(16), # R0
         "residual_shift":     5, # Q

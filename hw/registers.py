@@ -61,7 +61,8 @@ class Register:
 
 
 #: Counters of the last run, or of the one under way: name, and what is counted. Each is 64 bits wide in two registers,
-#: ``NAME_LOW`` and ``NAME_HIGH``. They stand from the end of a run to the next start.
+#: ``NAME_LOW`` and ``NAME_HIGH``. They stand from the end of a run that ended well to the next start. A soft reset
+#: clears those of the core, which are all but those of bytes.
 COUNTERS = (
     ("cycles", "cycles from the one after the start bit to the last instruction's end"),
     ("base_steps", "MAC steps of base paths"),
@@ -93,7 +94,8 @@ def _registers():
     yield Register("CONTROL", 0x08, "wo", "Acts on what is written.", (
         Field("START", 0, 1, "Starts the program; refused while the engine is busy or stopped by an error."),
         Field("RESET", 1, 1, "Soft reset: abandons the run, waits for the bus to come to rest, clears everything but "
-                             "the rw registers."),
+                             "the rw registers, the contents of memories, and the counters of bytes, which the next "
+                             "start clears."),
     ))
     yield Register("STATUS", 0x0C, "ro", "State of the engine.", (
         Field("BUSY", 0, 1, "A run is under way."),
@@ -115,10 +117,11 @@ def _registers():
     yield Register("PROGRAM_LENGTH", 0x1C, "rw", "Number of instructions.")
     yield Register("STORE_BASE", 0x20, "rw", "First byte of the window of memory that stores may write.")
     yield Register("STORE_END", 0x24, "rw", "Byte after the last one of that window.", init=0xFFFF_FFFF)
-    yield Register("WATCHDOG", 0x28, "rw", "Cycles without a completed instruction after which a run is stopped.",
-                   init=1 << 26)
+    yield Register("WATCHDOG", 0x28, "rw", "Cycles without a completed instruction after which a run is stopped; 0 "
+                                           "stops every run at once, no value turns it off.", init=1 << 26)
     yield Register("ERROR_CODE", 0x2C, "ro", "Why the last run was stopped.")
-    yield Register("ERROR_INDEX", 0x30, "ro", "Number of the instruction that it was stopped at.")
+    yield Register("ERROR_INDEX", 0x30, "ro", "Number of the instruction that it was stopped at; 0 if the start itself "
+                                             "was at fault (codes ADDRESS and LENGTH).")
     yield Register("REFUSAL", 0x34, "ro", "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error "
                                           "(which takes a soft reset).")
     for number, (name, text) in enumerate(COUNTERS):

@@ -132,7 +132,7 @@ def write_report(report: Mapping[str, Any], folder: Path) -> Path:
 def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write the layers' cycles as a Markdown table, ``folder/table.md``, and return its path."""
     headings = ("layer", "dense cycles", "gated cycles", "speed-up in theory", "realised", "ratio", "efficiency dense",
-                "gated", "sparsity")
+                "gated", "sparsity, output-weighted")
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for report in reports:
         speedup, efficiency = report["speedup"], report["efficiency"]
@@ -166,7 +166,7 @@ def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: s
     title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
     table = Table(title=title, title_justify="left")
     for heading in ("layer", "dense cycles", f"{mode} cycles", "theory", "realised", "ratio", "dense eff.",
-                    f"{mode} eff.", "sparsity", "outputs", "decisions", "mismatches"):
+                    f"{mode} eff.", "sparsity,\noutput", "outputs", "decisions", "mismatches"):
         table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
     for report in reports:
         speedup, efficiency = report["speedup"], report["efficiency"]

@@ -14,7 +14,7 @@ def make(root):
         kept = {name: value for name, value in os.environ.items()
                 if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "LAYER", "MODE", "IMAGE", "IMAGES",
                                 "BATCH", "WAVES", "WAVES_CYCLES", "BANDWIDTH", "LATENCY", "RUNS", "DATA", "CONFIG",
-                                "CHECKPOINT", "PROGRAM", "TARGET", "SEEDS", "ARGS", "PYTHON")}
+                                "CHECKPOINT", "PROGRAM", "TARGET", "TOP", "SEEDS", "SEED", "FREQ", "ARGS", "PYTHON")}
         return subprocess.run([shutil.which("make"), "--no-print-directory", *args], cwd=root, env={**kept, **env},
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return call
@@ -69,6 +69,8 @@ def test_sim_records_waves(make, given, passed):
     (("bench",), "-m sim.benchmark"),
     (("synth",), "-m gen.synth --target 'ecp5-85f'"),
     (("synth", "CONFIG=small", "SEEDS=3"), "-m gen.synth --target 'ecp5-85f' --config 'small' --seeds '3'"),
+    (("synth", "TOP=core", "SEED=4", "FREQ=60"),
+     "-m gen.synth --target 'ecp5-85f' --top 'core' --seed '4' --freq '60'"),
 ])
 def test_options(make, target, expected):
     line = commands(make("-n", "-o", ".venv/base", "-o", ".venv/synth", *target))[-1]

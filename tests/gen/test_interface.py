@@ -66,7 +66,8 @@ def test_page_has_everything():
         assert all(field.doc in page for field in register.fields)
     for layout, module, name in ((Transfer, instructions, "Transfer"),
                                  (LayerRegisters(config("tiny")), layouts, "LayerRegisters")):
-        assert [field for field, _ in field_docs(module, name) if field] == list(layout.members)
+        docs = field_docs(module, name)
+        assert [field for field, _ in docs if field] == list(layout.members) and all(text for _, text in docs)
     for enum in (Opcode, ErrorCode, GateMode):
         assert list(member_docs(enum)) == [member.name for member in enum] and all(member_docs(enum).values())
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from gen import disasm
 from gen import network as module
 from gen.config import config
 from gen.cycle_model import predict, slice_steps
@@ -63,10 +64,16 @@ def test_facts(written, program):
     memory = (written / "memory.bin").read_bytes()
     start = facts["program"]["address"]
     packed = memory[start:start + INSTRUCTION_BYTES * facts["program"]["instructions"]]
-    assert packed == program.packed().tobytes()
+    assert packed == program.packed().tobytes() == (written / "program.bin").read_bytes()
     assert tuple(facts["store_window"]) == program.store_window
     assert len(facts["passes"]) == len(program.passes)
     assert sum(layer["predicted_cycles"] for layer in facts["layers"]) == facts["predicted_cycles"] > 0
+
+
+def test_program_in_words(written, program, capsys):
+    assert disasm.main([str(written / "program.bin"), "--config", CONFIG]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in printed] == [one.opcode.name for one in program.instructions]
 
 
 def test_rows_add_up(program):
@@ -115,7 +122,7 @@ def test_trained_network(tmp_path, capsys):
     assert len(facts["layers"]) == 21 and facts["images"] == 8 and facts["config"] == "full"
     assert sum(layer["weights_read"] for layer in facts["layers"]) == 18_178_048
     assert all(layer["layer"] in printed for layer in facts["layers"])
-    assert printed.splitlines()[-2:] == [str(tmp_path / "memory.bin"), str(tmp_path / "network.json")]
+    assert printed.splitlines()[-3:] == [str(tmp_path / name) for name in ("program.bin", "memory.bin", "network.json")]
 
 
 @pytest.mark.parametrize("options, text", [
