@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hw.axi import MAX_BURST
 from hw.params import LANES, HwParams
 
 from .cli import UserError
 
-__all__ = ["CompileError", "Geometry", "measure"]
+__all__ = ["CompileError", "Geometry", "check_ring", "measure"]
 
 
 class CompileError(UserError):
@@ -205,6 +206,25 @@ def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
         require(channels % groups == 0 and channels // groups % unit == 0,
                 f"{what} channels per group must be a multiple of {unit}, not {channels} / {groups}")
+
+
+def check_ring(layer: Any, geometry: Geometry, params: HwParams) -> None:
+    """Check that a layer's weights can be streamed into the ring from memory.
+
+    The burst that brings the last entries of a slice brings the first ones of the next, too, while the slice is still
+    there: the ring gives back a slice's entries when all of them have been used.
+
+    Raises
+    ------
+    CompileError
+        If a slice and the rest of a burst do not fit the ring.
+    """
+    burst = MAX_BURST * params.axi_bits // params.entry_bits
+    room = params.ring_entries - (max(burst, 1) - 1 if geometry.slices > 1 else 0)
+    entries = geometry.base_entries + geometry.cond_entries
+    require = _requirer(layer.name)
+    require(entries <= room, f"weights of a slice must take at most {room} entries of the ring, beside the rest of a "
+            f"burst, not {entries}")
 
 
 def _check_limits(geometry: Geometry, params: HwParams, require: Callable[[bool, str], None]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hw.params import HwParams
 
-from .geometry import CompileError, Geometry, measure
+from .geometry import CompileError, Geometry, check_ring, measure
 
 __all__ = ["IMAGE", "LayerShape", "Segment", "cut", "map_words", "shapes", "stored_maps"]
 
@@ -90,6 +90,7 @@ def shapes(network: Any, params: HwParams, in_size: tuple[int, int]) -> list[Lay
         # A map that is too high for the engine may still be computed in tiles.
         whole = None if layer.kind == "fc" or layer.out_size(rows) <= params.max_map else (0, params.max_map)
         geometry = measure(layer, params, 1, rows, cols, whole)
+        check_ring(layer, geometry, params)
         found.append(LayerShape(layer=layer, geometry=geometry, in_size=(rows, cols)))
         if layer.kind != "fc":
             sizes[layer.name] = layer.out_size(rows), layer.out_size(cols)

@@ -47,13 +47,17 @@ class AxiLiteSlave(wiring.Component):
         m = Module()
         axi = self.axi
 
+        # Not in reset, nor in the cycle after it: there is no handshake that a reset could lose.
+        awake = Signal()
+        m.d.sync += awake.eq(1)
+
         has_address = Signal()
         has_data = Signal()
         aligned = Signal()
         whole = Signal()
         m.d.comb += [
-            axi.awready.eq(~has_address),
-            axi.wready.eq(~has_data),
+            axi.awready.eq(~has_address & awake),
+            axi.wready.eq(~has_data & awake),
         ]
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [has_address.eq(1), self.write_addr.eq(axi.awaddr[2:]), aligned.eq(axi.awaddr[:2] == 0)]
@@ -72,7 +76,7 @@ class AxiLiteSlave(wiring.Component):
         waiting = Signal(self.READ_LATENCY + 1)
         reading = Signal()
         straight = Signal()
-        m.d.comb += axi.arready.eq(~reading)
+        m.d.comb += axi.arready.eq(~reading & awake)
         m.d.sync += waiting.eq(waiting << 1)
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [reading.eq(1), waiting.eq(1), self.read_addr.eq(axi.araddr[2:]),

@@ -30,7 +30,7 @@ class AxiReader(wiring.Component):
     axi : the bus; of its members the read channels are used.
     bursts, data : by client: stream of bursts, and of the beats read. ``last`` marks the last beat of a burst that is
         the last of its transfer.
-    beats : by client: strobe, a beat was taken.
+    beats : by client: strobe, a beat that was read for it is handed to it, or thrown away in drain.
     error, error_decode, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR, not SLVERR;
         whose it was.
     drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn in the next
@@ -98,6 +98,7 @@ class AxiReader(wiring.Component):
         # Data. What arrives waits in a few registers, so that no client's ready reaches the bus.
         beat = data.View(arrived, arrivals.r_data)
         owner = data.View(whose, order.r_data)
+        gives = Signal(self.clients)
         taken = Signal()
         m.d.comb += [
             arrivals.w_data.eq(Cat(axi.rdata, axi.rresp, axi.rlast)),
@@ -110,14 +111,15 @@ class AxiReader(wiring.Component):
             offers = fifo.SyncFIFO(width=ReadBeat(params.axi_bits).size, depth=self.OFFERS)
             m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
             m.d.comb += [
-                self.beats[client].eq(arrivals.r_rdy & (owner.client == client) & offers.w_rdy & ~self.drain),
-                offers.w_en.eq(self.beats[client]),
+                gives[client].eq(arrivals.r_rdy & (owner.client == client) & offers.w_rdy & ~self.drain),
+                self.beats[client].eq(taken & (owner.client == client)),
+                offers.w_en.eq(gives[client]),
                 offers.w_data.eq(Cat(beat.data, beat.last & owner.last)),
                 port.payload.eq(offers.r_data),
                 port.valid.eq(offers.r_rdy),
                 offers.r_en.eq(port.ready),
             ]
-        m.d.comb += taken.eq(Mux(self.drain, arrivals.r_rdy, Cat(self.beats).any()))
+        m.d.comb += taken.eq(Mux(self.drain, arrivals.r_rdy, gives.any()))
         m.d.sync += [
             self.error.eq(taken & (beat.resp >= Response["SLVERR"])),
             self.error_decode.eq(beat.resp == Response["DECERR"]),

@@ -26,7 +26,7 @@ class AxiWriter(wiring.Component):
     -------
     axi : the bus; of its members the write channels are used.
     burst, data : streams of bursts, and of their beats in the same order.
-    beat : strobe, a beat was taken from ``data``.
+    beat : strobe, one cycle after a beat of ``data`` went into the bus's register; it is certain to be written.
     responses : strobe, one cycle after a burst was acknowledged.
     error, error_decode : strobe, beside ``responses``: with an error; DECERR, not SLVERR.
     drain : no new burst is taken; those that were are completed with beats of which no byte is written.
@@ -95,13 +95,13 @@ class AxiWriter(wiring.Component):
         beat = data.View(WriteBeat(params.axi_bits), beats.r_data)
         m.d.comb += [
             self.data.ready.eq(beats.w_rdy & ~self.drain),
-            self.beat.eq(self.data.valid & self.data.ready),
-            beats.w_en.eq(self.beat),
+            beats.w_en.eq(self.data.valid & self.data.ready),
             beats.w_data.eq(self.data.payload),
             move.eq(active & free & (beats.r_rdy | self.drain)),
             beats.r_en.eq(move),
             lengths.r_en.eq(~active | (move & (left == 0))),
         ]
+        m.d.sync += self.beat.eq(move & ~self.drain)
         with m.If(axi.wready):
             m.d.sync += axi.wvalid.eq(0)
         with m.If(move):

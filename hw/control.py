@@ -215,9 +215,11 @@ class Control(wiring.Component):
                     m.d.sync += [self.start.eq(1), self.running.eq(1)]
 
         with m.If(reset):
-            m.d.sync += [resetting.eq(1), self.running.eq(0)]
+            # One that comes late in a soft reset begins it anew. What is refused from now on stays to be seen.
+            m.d.sync += [resetting.eq(1), self.running.eq(0), at_rest.eq(0)]
+            m.d.sync += [values[name].eq(0) for name in ("REFUSAL", "INTERRUPT")]
         with m.Elif(resetting & at_rest[3] & ~at_rest[4]):
             m.d.sync += self.clear.eq(1)
         with m.Elif(resetting & at_rest.all()): # `clear` has reached all of the engine, which may ask again from now on
             m.d.sync += [resetting.eq(0), error.eq(0), done.eq(0)]
-            m.d.sync += [values[name].eq(0) for name in ("ERROR_CODE", "ERROR_INDEX", "REFUSAL", "INTERRUPT")]
+            m.d.sync += [values[name].eq(0) for name in ("ERROR_CODE", "ERROR_INDEX")]

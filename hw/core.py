@@ -29,7 +29,8 @@ class Core(wiring.Component):
 
     In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or
     before. Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is
-    requantised and written. Jobs follow each other without a gap as long as weights come.
+    requantised and written. Jobs of two steps or more follow each other without a gap as long as weights come;
+    those of one step come every other cycle.
 
     Parameters
     ----------

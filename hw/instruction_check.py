@@ -101,7 +101,9 @@ class InstructionCheck(wiring.Component):
                             self.word[BODY_OFFSET + Transfer.size:].any())),
             token.eq(((header.take.as_value() | header.give.as_value()) & tokens).any()),
             wrong_layer.eq(is_layer & ((layer.mode.as_value() > GateMode.CHANNEL.value)
-                                       | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits))),
+                                       | ((layer.mode.as_value() != GateMode.BASE.value) & (layer.cond_entries == 0))
+                                       | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
+                                       | ((layer.ifmap_bank == layer.residual_bank) & layer.residual_enable))),
             unaligned.eq(~is_layer & transfer.address[:beat].any()),
             outside.eq(~is_layer & (
                 (transfer.count == 0) | (end > (1 << ADDR_BITS))

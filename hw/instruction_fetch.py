@@ -18,7 +18,7 @@ class InstructionFetch(wiring.Component):
     """Fetches the instructions one by one, the next one while the last one waits for its unit.
 
     A read is only asked for when its place is free, so a unit that is busy never holds up the bus. An instruction
-    takes some 14 cycles beyond the latency of the memory. After an error nothing more is dispatched.
+    takes some 14 cycles beyond the latency of the memory. After one with an error nothing more is dispatched.
 
     Parameters
     ----------
@@ -32,6 +32,7 @@ class InstructionFetch(wiring.Component):
     burst, data : to and from the bus.
     load, store, weights, compute : streams of checked instructions.
     index : number of the instruction at hand.
+    reading : number of the instruction that is read next, or being read.
     dispatched : all were handed over.
     error, code : strobe: the instruction at hand is not one; why.
     """
@@ -50,6 +51,7 @@ class InstructionFetch(wiring.Component):
             "weights":    Out(stream.Signature(TransferInstruction)),
             "compute":    Out(stream.Signature(LayerInstruction(params))),
             "index":      Out(INDEX_BITS),
+            "reading":    Out(INDEX_BITS),
             "dispatched": Out(1),
             "error":      Out(1),
             "code":       Out(ErrorCode),
@@ -81,7 +83,7 @@ class InstructionFetch(wiring.Component):
         with m.Elif(~self.burst.valid & ~pending & (to_request != 0)):
             m.d.sync += [self.burst.valid.eq(1), pending.eq(1)]
         with m.If(taken):
-            m.d.sync += pending.eq(0)
+            m.d.sync += [pending.eq(0), self.reading.eq(self.reading + 1)]
 
         # The instruction at hand.
         word = Signal(8 * INSTRUCTION_BYTES)
@@ -111,7 +113,7 @@ class InstructionFetch(wiring.Component):
             self.compute.p.index.eq(self.index),
         ]
         with m.If(self.start):
-            m.d.sync += [left.eq(self.length), self.index.eq(0)]
+            m.d.sync += [left.eq(self.length), self.index.eq(0), self.reading.eq(0)]
 
         waiting = Signal(InstructionCheck.LATENCY)
         with m.FSM(name="dispatch"):

@@ -78,7 +78,8 @@ class ErrorCode(enum.Enum, shape=8):
     OPCODE = 1
     #: A token for or from the instruction's own unit, a token of a unit that has none, or more tokens than are counted.
     TOKENS = 2
-    #: A gate mode that a program cannot run (forced), or an ofmap in its ifmap's bank.
+    #: A gate mode that a program cannot run (forced), one but BASE without a conditional path, an ofmap or a residual
+    #: in the ifmap's bank.
     LAYER = 3
     #: A memory address that is no multiple of the bus width; or, told at the start with index 0, a PROGRAM_ADDRESS
     #: that is no multiple of 64.

@@ -71,7 +71,7 @@ def LayerRegisters(params):
         "pad_right":          1, # the last column lacks its last tap column
         # Where feature maps are.
         "ifmap_bank":         2, # activation bank that is read
-        "residual_bank":      2, # activation bank of the residual, if there is one; may be the ofmap's
+        "residual_bank":      2, # activation bank of the residual, if there is one; not the ifmap's
         "ofmap_bank":         2, # activation bank that is written; not the ifmap's
         # With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps,
         # modulo the address width.

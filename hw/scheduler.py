@@ -20,7 +20,8 @@ class Scheduler(wiring.Component):
     A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot
     is free and its decision has a place to go. A pixel that did not fire never comes here again: that is the
     skipping. The stages (conditional head, chosen, prepared) each load only when empty, so no control path crosses
-    two of them; they pass a job every two cycles, and no job is shorter.
+    two of them; they pass a job every two cycles. So jobs of a single step, in a 1x1 convolution over one chunk, run
+    at half rate.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Scheduler(wiring.Component):
 
     Members
     -------
-    layer, mode : layer registers.
+    layer : layer registers.
     begin : starts a layer.
     pixel : stream of pixels, from :class:`PixelWalker`.
     contexts, newest, oldest, base_ready, cond_ready : from :class:`SliceTable`.

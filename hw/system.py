@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from .axi import Axi4, AxiLite, prefixed
+from .axi import MAX_BURST, Axi4, AxiLite, prefixed
 from .axi_lite import AxiLiteSlave
 from .axi_reader import AxiReader
 from .axi_writer import AxiWriter
@@ -57,6 +57,11 @@ class System(wiring.Component):
     trace_o : granules written to the ofmap, valid only; if ``params.trace``. Likewise:
     mask_o : decisions, in job order.
     pass_o : a pass has had its first step.
+
+    Raises
+    ------
+    :exc:`ValueError`
+        When it is elaborated, if the weight ring is smaller than a burst.
     """
     def __init__(self, params):
         self.params = params
@@ -73,8 +78,11 @@ class System(wiring.Component):
         super().__init__(members)
 
     def elaborate(self, platform):
-        m = Module()
         params = self.params
+        if params.ring_entries * params.entry_bits < MAX_BURST * params.axi_bits:
+            raise ValueError(f"ring_entries must be at least {MAX_BURST * params.axi_bits // params.entry_bits}, for a "
+                             f"burst of {MAX_BURST} beats of {params.axi_bits} bits, not {params.ring_entries}")
+        m = Module()
         m.submodules.core = core = Core(params)
         fetch = InstructionFetch(params)
         tokens = TokenCounters()
@@ -116,7 +124,8 @@ class System(wiring.Component):
         for number, unit in enumerate((load, compute, store)):
             m.d.comb += [
                 tokens.want[number].eq(unit.want),
-                unit.ready.eq(tokens.ready[number]),
+                # After an error no pass is started: its counters would take the place of those of the failed one.
+                unit.ready.eq(tokens.ready[number] & control.running if unit is compute else tokens.ready[number]),
                 tokens.take[number].eq(unit.take),
                 tokens.give[number].eq(unit.give),
             ]
@@ -213,7 +222,7 @@ class System(wiring.Component):
 
     def _collect_errors(self, m, control, reader, writer, fetch, tokens, load, weights, compute, store):
         """The first error of a run stops it; of several in one cycle, the last of these wins."""
-        readers = Array((fetch.index, weights.index, load.index))
+        readers = Array((fetch.reading, weights.index, load.index))
         m.d.sync += control.failed.eq(0)
         with m.If(reader.error):
             m.d.sync += [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gen.config import config
+from gen.cycle_model import predict, slice_steps
 from gen.geometry import CompileError
 from gen.network import compile_network
 from hw.instructions import Opcode, Unit
@@ -288,6 +289,18 @@ def refusal(*args):
     message = str(error.value)
     assert "\n" not in message
     return message
+
+
+def test_a_slice_and_the_rest_of_a_burst_must_fit_the_ring():
+    """A ring of 512 entries, bursts of 32: what is allowed runs, what is not would wait for room for ever."""
+    tiny = config("tiny")
+    program = checked(blank(vgg_plan((106, 32), gated=False)), tiny, 1, (16, 16), "dense")
+    assert predict(program, slice_steps(program, None)).cycles > 0
+    assert refusal(blank(vgg_plan((108, 32), gated=False)), tiny, 1, (16, 16)) == (
+        "layer conv2: weights of a slice must take at most 481 entries of the ring, beside the rest of a burst, "
+        "not 486")
+    # One slice alone has no other behind it.
+    compile_network(blank(vgg_plan((112, 8), gated=False)), tiny, 1, (16, 16))
 
 
 def test_refusals():

@@ -126,6 +126,34 @@ def test_reads(ar_gap, r_gap, seed, rng):
         f"seed {seed}"
 
 
+@pytest.mark.parametrize("wait", range(5))
+@pytest.mark.parametrize("write", [False, True])
+def test_no_transfer_is_lost_after_reset(write, wait):
+    """The reset reaches the slave two cycles late; a master may begin in the first cycle without it."""
+    dut, rst, late = RegisterFile(), Signal(), Signal(2)
+    m = Module()
+    m.d.sync += late.eq(Cat(rst, late))
+    m.submodules.dut = ResetInserter(late[-1])(dut)
+
+    async def bench(ctx):
+        ctx.set(rst, 1)
+        await ticks(ctx, 4)
+        ctx.set(rst, 0)
+        await ticks(ctx, wait)
+        responses, got = [], []
+        if write:
+            address, value = write_payloads(4 * READ_ONLY, 77, FULL)
+            await source(channel(dut.axi, "aw"), [address])(ctx)
+            await source(channel(dut.axi, "w"), [value])(ctx)
+            await sink(channel(dut.axi, "b"), responses, 1)(ctx)
+            assert responses == [OKAY]
+        await source(channel(dut.axi, "ar"), [4 * READ_ONLY])(ctx)
+        await sink(channel(dut.axi, "r"), got, 1)(ctx)
+        assert got == [77 if write else initial(READ_ONLY)]
+
+    simulate(m, bench, max_cycles=200)
+
+
 @pytest.mark.parametrize("gap", [0.0, 0.5])
 def test_reads_beside_writes(gap, seed, rng):
     """Both directions at once: each register has one value before its write and another one after it."""
@@ -275,8 +303,8 @@ def test_cycles():
             ctx.set(channel(dut.axi, name).valid, 1)
         ctx.set(dut.axi.bready, 1)
         ctx.set(dut.axi.rready, 1)
-        await ticks(ctx, 10)
+        await ticks(ctx, 11)
 
     simulate(dut, bench, background=[watch])
-    assert cycles == {"written": [0, 2, 4, 6, 8], "acts": [1, 3, 5, 7, 9], "answered": [2, 4, 6, 8],
-                      "asked": [0, 6], "read": [5]}
+    assert cycles == {"written": [1, 3, 5, 7, 9], "acts": [2, 4, 6, 8, 10], "answered": [3, 5, 7, 9],
+                      "asked": [1, 7], "read": [6]}

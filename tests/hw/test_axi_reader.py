@@ -281,6 +281,11 @@ def test_drain(start, gap, seed):
             await ctx.tick()
         assert ctx.get(dut.idle), f"no rest after {limit} cycles (seed {seed})"
         assert bench.memory.under_way == 0, f"seed {seed}"
+        # Every beat that was read is told, whether its client had it or not.
+        await ctx.tick()
+        for client in range(3):
+            read = sum(length for address, length in bench.memory.bursts if address // SPAN == client)
+            assert bench.strobes[client] == read, f"client {client} (seed {seed})"
         for n in range(20):
             await ctx.tick()
             assert ctx.get(dut.idle) and not ctx.get(dut.axi.arvalid), f"cycle {n} of rest (seed {seed})"

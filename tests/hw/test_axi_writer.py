@@ -62,7 +62,7 @@ class Bench:
                 self.responses.append(2 + decode if error else 0)
             self.taken += beat
             self.handshakes += valid and ready
-            assert self.taken == self.handshakes, f"seed {self.seed}"
+            assert self.taken <= self.handshakes, f"seed {self.seed}"
 
     def run(self, *processes, max_cycles=40_000):
         """Simulate until the processes end."""
@@ -152,7 +152,7 @@ def test_latency(seed):
         await ticks(ctx, 30)
 
     simulate(dut, finish, background=[watch, *bench.memory.processes(dut.drain)])
-    assert cycles == {"taken": 0, "address": 1, "beat": 0, "sent": 3, "answered": 13, "told": 14}
+    assert cycles == {"taken": 0, "address": 1, "beat": 3, "sent": 3, "answered": 13, "told": 14}
 
 
 def test_as_many_bursts_as_allowed(seed, rng):
@@ -259,9 +259,9 @@ def test_drain(start, gap, order, seed, rng):
         for _ in range(20):
             assert ctx.get(dut.idle) and not (ctx.get(dut.axi.awvalid) or ctx.get(dut.axi.wvalid)), f"seed {seed}"
             await ctx.tick()
-        # Of the beats that were taken those are lost that were still waiting.
+        # What is told is what was written; beats that were taken and still waiting are lost.
         sent = sum(strobe != 0 for _, strobe, _ in memory.beats)
-        assert bench.taken - AxiWriter.DEPTH <= sent <= bench.taken, f"seed {seed}"
+        assert bench.taken == sent and bench.handshakes - AxiWriter.DEPTH <= sent <= bench.handshakes, f"seed {seed}"
         assert memory.under_way == 0, f"seed {seed}"
         assert memory.contents() == bytes_of(bursts, beats[:sent], bench.params), f"seed {seed}"
         assert len(bench.responses) == len(memory.bursts), f"seed {seed}"

@@ -203,6 +203,36 @@ def test_a_soft_reset_waits_for_the_bus():
     bench_of(body)
 
 
+@pytest.mark.parametrize("gap", range(2, 16))
+def test_a_soft_reset_during_another(gap):
+    """Whenever it comes, the engine is cleared after it, and is at rest only then."""
+    async def body(ctx, dut, write, read):
+        await write(ctx, "CONTROL", RESET)
+        await ticks(ctx, gap - 2)
+        await write(ctx, "CONTROL", RESET)
+        cleared = 0
+        for _ in range(30):
+            cleared += ctx.get(dut.clear)
+            await ctx.tick()
+        assert cleared == 1 and await read(ctx, "STATUS") == 0
+
+    bench_of(body)
+
+
+def test_a_start_during_a_soft_reset_is_refused_and_seen():
+    async def body(ctx, dut, write, read):
+        await write(ctx, "CONTROL", START)
+        await write(ctx, "CONTROL", START)
+        await write(ctx, "CONTROL", RESET)
+        assert await read(ctx, "REFUSAL") == await read(ctx, "INTERRUPT") == 0
+        await write(ctx, "CONTROL", START)
+        await ticks(ctx, 30)
+        assert await read(ctx, "STATUS") == 0
+        assert await read(ctx, "REFUSAL") == 1 and await read(ctx, "INTERRUPT") == 4
+
+    bench_of(body)
+
+
 @pytest.mark.parametrize("length, address, code", [
     (0, 0x1000, ErrorCode.LENGTH), (0x10000, 0x1000, ErrorCode.LENGTH), (5, 0x1020, ErrorCode.ADDRESS),
     (5, 0x1001, ErrorCode.ADDRESS)])

@@ -26,7 +26,7 @@ def word(opcode, *, take=(), give=(), layer=None, params=SMALL, **transfer):
 
 
 def layer(**registers):
-    return {"mode": GateMode.GATED, "ifmap_bank": 0, "ofmap_bank": 1, **registers}
+    return {"mode": GateMode.GATED, "ifmap_bank": 0, "ofmap_bank": 1, "cond_entries": 9, **registers}
 
 
 def check(params, cases, window=(0, 0xFFFFFFFF)):
@@ -95,7 +95,13 @@ def test_layers():
     cases += [
         (word(Opcode.COMPUTE, layer=layer(ofmap_bank=0)), ErrorCode.LAYER, None, "one bank"),
         (word(Opcode.COMPUTE, layer=layer(ofmap_bank=0, logits=1)), ErrorCode.NONE, None, "logits have no ofmap"),
+        (word(Opcode.COMPUTE, layer=layer(residual_bank=0, residual_enable=1)), ErrorCode.LAYER, None, "residual"),
+        (word(Opcode.COMPUTE, layer=layer(residual_bank=1, residual_enable=1)), ErrorCode.NONE, None, "in place"),
+        (word(Opcode.COMPUTE, layer=layer(residual_bank=0)), ErrorCode.NONE, None, "no residual"),
     ]
+    cases += [(word(Opcode.COMPUTE, layer=layer(mode=mode, cond_entries=0)),
+               ErrorCode.NONE if mode is GateMode.BASE else ErrorCode.LAYER, None, f"{mode} without conditional path")
+              for mode in GateMode]
     cases += [(word(Opcode.COMPUTE, layer=layer()) | mode << BODY_OFFSET | 7 << BODY_OFFSET, ErrorCode.LAYER, None,
                "no such mode") for mode in (5, 6, 7)]
     check(SMALL, cases)

@@ -42,7 +42,8 @@ def make(params, opcode, index, rng, *, layer=(), tokens=None, **fields):
         layout = LayerRegisters(params)
         bits = rng.getrandbits(layout.size)
         bank = rng.randrange(4)
-        allowed = {"mode": GateMode.GATED.value, "ifmap_bank": bank, "ofmap_bank": bank ^ 1}
+        allowed = {"mode": GateMode.GATED.value, "ifmap_bank": bank, "ofmap_bank": bank ^ 1, "residual_bank": bank ^ 2,
+                   "cond_entries": rng.randint(1, 20)}
         for name, value in (allowed | dict(layer)).items():
             field = layout[name]
             bits = bits & ~((1 << field.width) - 1 << field.offset) | value << field.offset
@@ -238,7 +239,7 @@ def test_an_error_stops_and_is_told_once_with_its_index(code, place, seed):
         await until(ctx, bench.dut.error)
         await ticks(ctx, 50)
         assert not ctx.get(bench.dut.dispatched), f"seed {seed}"
-        assert ctx.get(bench.dut.index) == place, f"seed {seed}"
+        assert ctx.get(bench.dut.index) == place and ctx.get(bench.dut.reading) == place + 1, f"seed {seed}"
 
     bench.run(process)
     bench.check_cycles()
@@ -262,6 +263,7 @@ def test_a_busy_unit_holds_up_all_that_follow_and_not_the_bus(name, seed):
         assert bench.taken == order(cases[:2]), f"seed {seed}"
         assert ctx.get(getattr(bench.dut, name).valid) and ctx.get(bench.dut.index) == 2, f"seed {seed}"
         assert bench.bursts == places(SMALL, 0, 4), f"the next one is read, and no more (seed {seed})"
+        assert ctx.get(bench.dut.reading) == 3, f"seed {seed}"
         bench.blocked.clear()
         await until(ctx, bench.dut.dispatched)
 

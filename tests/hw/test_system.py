@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
 from gen.compiler import compile_layer
@@ -16,7 +17,7 @@ from hw.instructions import INSTRUCTION_BYTES, ChannelParameters, ErrorCode, Hea
 from hw.layouts import LayerRegisters
 from hw.params import LANES, HwParams
 from hw.registers import register
-from hw.system import System
+from hw.system import QUEUE_DEPTH, System
 from sim.cases import random_case
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512, max_slices=16)
@@ -303,6 +304,50 @@ def test_bus_errors_stop_the_run_and_the_next_one_is_good(kind, response, code, 
         assert host.memory[program.target:program.target + program.size] == program.expected(), f"seed {seed}"
 
     host.run(body)
+
+
+def test_an_error_in_an_instruction_read_ahead_names_it(seed):
+    """It is read while the one before it waits for its unit, whose queue is full."""
+    program = LayerProgram(seed)
+    blocked = instruction(Opcode.LOAD_MAP, take=["store"], address=DATA, count=1, bank=0)
+    index = QUEUE_DEPTH + 1 # as many as the queue has wait, one is at hand
+    broken = PROGRAM + index * INSTRUCTION_BYTES
+    host = Host(TINY, gap=0.3, seed=seed, broken={"read": (broken, broken + INSTRUCTION_BYTES, 2)})
+
+    async def body(ctx):
+        program.load(host)
+        await host.start(ctx, blocked * (index + 3))
+        assert await host.wait(ctx) == (4, ErrorCode.READ_SLAVE, index), f"seed {seed}"
+
+    host.run(body)
+
+
+def test_no_pass_starts_after_an_error(seed):
+    """The failed run's counters stand, though a pass that needs nothing more is in the queue."""
+    program = LayerProgram(seed, size=(2, 2), images=1)
+    loads, weights = program.code[:-4], program.code[-4]
+    registers = program.program.registers | {"param_half": seed % 2}
+    passes = [instruction(Opcode.COMPUTE, take=["load"], give=["store"], registers=registers)]
+    # The store waits while its bank is the ofmap of a pass, so the others have another.
+    passes += [instruction(Opcode.COMPUTE, registers=registers | {"ofmap_bank": 3, "residual_enable": 0})] * 2
+    store = program.code[-2]
+    host = Host(TINY, seed=seed, broken={"write": (program.target, program.target + 64, 2)})
+
+    async def body(ctx):
+        program.load(host)
+        await host.start(ctx, b"".join([*loads, weights, weights, passes[0], store, *passes[1:]]))
+        assert await host.wait(ctx) == (4, ErrorCode.WRITE_SLAVE, len(loads) + 3), f"seed {seed}"
+        before = await host.read(ctx, "CYCLES_LOW")
+        for _ in range(1000):
+            await ctx.tick()
+        assert await host.read(ctx, "CYCLES_LOW") >= before > 0, f"seed {seed}"
+
+    host.run(body)
+
+
+def test_a_ring_smaller_than_a_burst():
+    with pytest.raises(ValueError, match="ring_entries must be at least 32, for a burst of 64 beats of 64 bits"):
+        Fragment.get(System(HwParams(in_par=2, rq_lanes=1, ring_entries=16)), None)
 
 
 def test_bad_instruction_and_watchdog(seed):
