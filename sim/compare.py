@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from hw.params import LANES, HwParams
 from sw_model.accounting import LayerCount
 from sw_model.int_model import Tap
 
-from .files import RunOutput
+from .files import RunOutput, traced_words
 
 __all__ = ["Mismatch", "PassOutput", "PassView", "Verdict", "broken_writes", "compare", "compare_results"]
 
@@ -33,13 +34,13 @@ class Mismatch:
     Attributes
     ----------
     what
-        "ofmap", "logit" or "decision".
+        "ofmap", "trace" (of a code that the bank holds right), "logit" or "decision"; of memory "stored map".
     layer, image, row, col, channel
         Where; a slice's decision is named by its first channel, a logit's channel is its class.
     expected
         The golden model's value.
     got
-        The engine's, or None if it did not come.
+        The engine's, or None if it did not come, or out of its turn.
     cycle
         In which the engine wrote it, or None.
     """
@@ -70,7 +71,7 @@ class Verdict:
     outputs_checked, decisions_checked
         Numbers compared.
     mismatches
-        How many of them differ.
+        How many of them differ or are not where they belong, and records that nobody asked for.
     first
         The first few of those.
     broken
@@ -130,9 +131,8 @@ def compare_results(program: PassView, output: PassOutput, tap: Tap, mode: str, 
     place = _Place(program.layer, first_image)
     # Before the outputs that depend on them.
     _compare_decisions(verdict, place, output, _expected_decisions(program, tap, mode))
-    if program.ofmap is None:
-        _compare_logits(verdict, place, output, tap.ofmap.numpy())
-    else:
+    _compare_logits(verdict, place, program, output, None if program.ofmap is not None else tap.ofmap.numpy())
+    if program.ofmap is not None:
         _compare_ofmap(verdict, place, program, output, tap.ofmap.numpy())
     return verdict
 
@@ -201,7 +201,11 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
     present = target.from_words(np.repeat(came[:, None], params.in_par, 1), program.channels, False) != 0
     verdict.outputs_checked += expected.size
     verdict.nonzero += int(np.count_nonzero(got))
-    wrong = np.argwhere((got != expected) | ~present)
+    bank_wrong = (got != expected) | ~present
+    # The trace shows what is written, the bank what is left of it. A write that the trace lacks breaks a law.
+    traced, shown = (target.from_words(part, program.channels, program.signed)
+                     for part in traced_words(output.trace, target, params))
+    wrong = np.argwhere(bank_wrong | (traced != expected) & (shown != 0))
     verdict.mismatches += len(wrong)
     if len(wrong):
         addresses = target.addresses()
@@ -212,56 +216,92 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
         for image, channel, row, col in wrong[order[:KEPT]].tolist():
             word, byte = divmod(channel, params.in_par)
             cycle = written.get((int(addresses[image, row, col, word]), byte // params.rq_lanes))
-            value = int(got[image, channel, row, col]) if present[image, channel, row, col] else None
-            verdict.first.append(place.mismatch("ofmap", image, first + row, col, channel,
-                                                int(expected[image, channel, row, col]), value, cycle))
+            at = image, channel, row, col
+            what, value = "trace", int(traced[at])
+            if bank_wrong[at]:
+                what, value = "ofmap", int(got[at]) if present[at] else None
+            verdict.first.append(place.mismatch(what, image, first + row, col, channel, int(expected[at]), value,
+                                                cycle))
         del verdict.first[KEPT:]
 
 
-def _compare_logits(verdict: Verdict, place: _Place, output: PassOutput, expected: np.ndarray) -> None:
+def _in_turn(verdict: Verdict, place: _Place, what: str, records: Mapping[str, Any], cycles: np.ndarray,
+             sizes: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Check that records of ``what`` come in the order of their coordinates, the first outermost, and no others.
+
+    Parameters
+    ----------
+    records, cycles
+        What came, and when.
+    sizes
+        By the name of each coordinate how many there are of it.
+
+    Returns
+    -------
+    tuple
+        The coordinates of each record that must come, (n, len(sizes)) int64, and whether it came in its turn, (n,)
+        bool. Records beyond those are mismatches.
+    """
+    count, came = math.prod(sizes.values()), len(cycles)
+    if came != count:
+        verdict.broken.append(f"layer {place.layer}: {count} records of {what} must leave the engine, not {came}")
+    verdict.mismatches += max(0, came - count)
+    order = np.stack(np.unravel_index(np.arange(count), tuple(sizes.values())), axis=1)
+    common = min(count, came)
+    found = np.stack([records[name][:common] for name in sizes], axis=1)
+    in_turn = np.zeros(count, dtype=bool)
+    in_turn[:common] = (found == order[:common]).all(axis=1)
+    misplaced = np.flatnonzero(~in_turn[:common])
+    if len(misplaced):
+        n = misplaced[0]
+        verdict.broken.append(f"layer {place.layer}: record {n} of {what} must be of ({', '.join(sizes)}) "
+                              f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}")
+    return order, in_turn
+
+
+def _compare_logits(verdict: Verdict, place: _Place, program: PassView, output: PassOutput,
+                    expected: np.ndarray | None) -> None:
+    """Compare the records in their order, in which they are stored: slice outermost, then image, phase."""
+    params, slices = program.params, program.geometry.slices
+    images, classes = (0, 0) if expected is None else expected.shape
+    _, in_turn = _in_turn(verdict, place, "logits", output.logits, output.logit_cycles,
+                          {"slice": slices, "image": images, "phase": params.rq_phases})
+    if expected is None:
+        return
+
+    def by_class(values: np.ndarray) -> np.ndarray:
+        """Bring values of the records' lanes, or one for each record, to the order of ``expected``."""
+        lanes = np.zeros((len(in_turn), params.rq_lanes), dtype=np.int64)
+        lanes[:len(values)] = values[:len(lanes)].reshape(-1, 1) if values.ndim == 1 else values[:len(lanes)]
+        return lanes.reshape(slices, images, LANES).transpose(1, 0, 2).reshape(images, -1)[:, :classes]
+
+    got, cycles, there = by_class(output.logits["logits"]), by_class(output.logit_cycles), by_class(in_turn) != 0
     verdict.outputs_checked += expected.size
-    came: dict[tuple[int, int], tuple[int, int]] = {}
-    logits = output.logits
-    lanes = logits["logits"].shape[1] if len(output.logit_cycles) else 1
-    for n, cycle in enumerate(output.logit_cycles):
-        phase = int(logits["phase"][n]) if "phase" in logits else 0
-        for lane in range(lanes):
-            number = LANES * int(logits["slice"][n]) + lanes * phase + lane
-            came[int(logits["image"][n]), number] = int(logits["logits"][n, lane]), int(cycle)
-    for (image, number), value in np.ndenumerate(expected):
-        got, cycle = came.get((image, number), (None, None))
-        verdict.nonzero += bool(got)
-        if got != value:
-            verdict.mismatches += 1
-            verdict.first.append(place.mismatch("logit", image, 0, 0, number, int(value), got, cycle))
+    verdict.nonzero += int(np.count_nonzero(got[there]))
+    wrong = np.argwhere((got != expected) | ~there)
+    verdict.mismatches += len(wrong)
+    for image, number in wrong[:KEPT].tolist():
+        value, cycle = (int(got[image, number]), int(cycles[image, number])) if there[image, number] else (None, None)
+        verdict.first.append(place.mismatch("logit", image, 0, 0, number, int(expected[image, number]), value, cycle))
     del verdict.first[KEPT:]
 
 
 def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expected: np.ndarray | None) -> None:
     """Compare the records in their order: slice outermost, then image, row, column."""
-    records = output.masks
-    count = 0 if expected is None else expected[:, :, 0].size
-    verdict.decisions_checked += 0 if expected is None else expected.size
-    if len(output.mask_cycles) != count:
-        verdict.broken.append(f"layer {place.layer}: {count} records of decisions must leave the engine, "
-                              f"not {len(output.mask_cycles)}")
+    images, slices, deciders, rows, cols = (0,) * 5 if expected is None else expected.shape
+    order, in_turn = _in_turn(verdict, place, "decisions", output.masks, output.mask_cycles,
+                              {"slice": slices, "image": images, "row": rows, "col": cols})
     if expected is None:
         return
-    images, slices, deciders, rows, cols = expected.shape
-    order = np.stack(np.unravel_index(np.arange(count), (slices, images, rows, cols)), axis=1)
-    common = min(count, len(output.mask_cycles))
-    found = np.stack([records[name][:common] for name in ("slice", "image", "row", "col")], axis=1)
-    fire = np.full(count, -1, dtype=np.int64)
-    fire[:common] = records["fire"][:common]
-    misplaced = np.flatnonzero((found != order[:common]).any(axis=1))
-    if len(misplaced):
-        n = misplaced[0]
-        verdict.broken.append(f"layer {place.layer}: record {n} must be of (slice, image, row, column) "
-                              f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}")
+    count = len(order)
+    verdict.decisions_checked += expected.size
+    fire = np.zeros(count, dtype=np.int64)
+    came = output.masks["fire"][:count]
+    fire[:len(came)] = came
     # A record has a bit for each channel, all equal where the slice decides as one.
     bits = fire[:, None] >> np.arange(LANES) & 1
     wanted = np.repeat(expected.transpose(1, 0, 3, 4, 2).reshape(count, deciders), LANES // deciders, axis=1)
-    differs = (bits != wanted) | (fire < 0)[:, None]
+    differs = (bits != wanted) | ~in_turn[:, None]
     differs = differs.reshape(count, deciders, -1).any(2)
     wrong = np.argwhere(differs)
     verdict.mismatches += len(wrong)
@@ -269,7 +309,7 @@ def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expe
         slice_, image, row, col = order[n].tolist()
         lanes = slice(decider * LANES // deciders, (decider + 1) * LANES // deciders)
         got, cycle = None, None
-        if n < common:
+        if in_turn[n]:
             # Shown as one bit, unless the channels of a slice differ.
             got = int(bits[n, lanes][0]) if len(set(bits[n, lanes].tolist())) == 1 else int(fire[n])
             cycle = int(output.mask_cycles[n])

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from gen.packing import pack, packed_bytes, unpack
-from gen.program import Program
+from gen.program import MapPlace, Program
 from hw.layouts import CounterLayout, LayerRegisters, LogitRecord, MaskRecord, OfmapWrite
+from hw.params import HwParams
 
-__all__ = ["STREAMS", "Run", "RunOutput", "read_records", "read_run", "write_run"]
+__all__ = ["STREAMS", "Run", "RunOutput", "read_records", "read_run", "traced_words", "write_run"]
 
 #: Streams of the core in the order of the testbench.
 STREAMS = ("load", "param", "weight", "mask", "logit", "read", "word", "force")
@@ -182,3 +183,29 @@ def read_run(folder: Path, run: Run) -> RunOutput:
         done_cycle=int(result["done_cycle"]), counters={name: value[0].tolist() for name, value in counters.items()},
         mask_cycles=found["masks"][0], masks=found["masks"][1], logit_cycles=found["logits"][0],
         logits=found["logits"][1], trace_cycles=found["trace"][0], trace=found["trace"][1], words=words)
+
+
+def traced_words(trace: Mapping[str, Any], place: MapPlace, params: HwParams) -> tuple[np.ndarray, np.ndarray]:
+    """Put the granules of a trace together to the words of a map.
+
+    Parameters
+    ----------
+    trace
+        Fields of `hw.layouts.OfmapWrite`.
+    place
+        Where the map lies.
+    params
+        The engine.
+
+    Returns
+    -------
+    tuple
+        Words in the order of `gen.program.MapPlace.addresses`, (n, in_par) uint8, 0 where nothing was written; and
+        alike whether something was.
+    """
+    bank = np.zeros((params.bank_words, params.word_subs, params.rq_lanes), dtype=np.uint8)
+    written = np.zeros_like(bank)
+    bank[trace["addr"], trace["sub"]] = trace["codes"]
+    written[trace["addr"], trace["sub"]] = 1
+    addresses = place.addresses().reshape(-1)
+    return bank[addresses].reshape(-1, params.in_par), written[addresses].reshape(-1, params.in_par)

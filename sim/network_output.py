@@ -14,7 +14,7 @@ from hw.layouts import IdleCause, MaskRecord, OfmapWrite
 from hw.params import HwParams
 from hw.system import PassRecord
 
-from .files import read_records
+from .files import read_records, traced_words
 
 __all__ = ["PassTrace", "RunTrace", "read_trace"]
 
@@ -98,20 +98,16 @@ class RunTrace:
                              (self.trace_cycles, self.mask_cycles))
         none = np.zeros(0, dtype=np.int64)
         trace = unpack(OfmapWrite(self.params), self.trace_words[writes])
+        words = np.zeros((0, self.params.in_par), dtype=np.uint8)
+        if ofmap is not None:
+            words, _ = traced_words(trace, ofmap, self.params)
         return PassTrace(
-            index=int(self.passes["index"][number]), counters=counters, words=self._words(trace, ofmap),
+            index=int(self.passes["index"][number]), counters=counters, words=words,
             trace_cycles=self.trace_cycles[writes], trace=trace,
             mask_cycles=self.mask_cycles[decisions],
             masks=unpack(MaskRecord(self.params), self.mask_words[decisions]),
-            logit_cycles=none, logits={"logits": none.reshape(0, self.params.rq_lanes), "slice": none, "image": none})
-
-    def _words(self, trace: dict[str, Any], ofmap: MapPlace | None) -> np.ndarray:
-        """Put the granules that were written together; 0 where none was."""
-        params = self.params
-        bank = np.zeros((params.bank_words, params.word_subs, params.rq_lanes), dtype=np.uint8)
-        bank[trace["addr"], trace["sub"]] = trace["codes"]
-        addresses = np.zeros(0, dtype=np.int64) if ofmap is None else ofmap.addresses().reshape(-1)
-        return bank[addresses].reshape(-1, params.in_par)
+            logit_cycles=none, logits={"logits": none.reshape(0, self.params.rq_lanes), "phase": none, "slice": none,
+                                       "image": none})
 
 
 def read_trace(path: Path, params: HwParams) -> RunTrace:

@@ -22,7 +22,8 @@ def right(images=2, residual=None, classes=0):
     program = compile_layer(case.layer, case.ifmap, case.residual, PARAMS, "gated")
     count = count_layer(case.layer, (3, 3), images, PARAMS.in_par, tap.decision)
     empty = np.zeros(0, dtype=np.int64)
-    masks, trace = {}, {"addr": empty, "sub": empty, "codes": empty.reshape(0, 2)}
+    masks = dict.fromkeys(("slice", "image", "row", "col", "fire"), empty)
+    trace = {"addr": empty, "sub": empty, "codes": empty.reshape(0, 2)}
     logits = {"logits": empty.reshape(0, 2), "phase": empty, "slice": empty, "image": empty}
     cycles, words, mask_cycles, logit_cycles = empty, np.zeros((0, 4), dtype=np.uint8), empty, empty
     if classes:
@@ -138,7 +139,8 @@ def test_order_of_decisions():
     for value in masks.values():
         value[[3, 4]] = value[[4, 3]]
     verdict = compare(program, dataclasses.replace(output, masks=masks), tap, count, "gated")
-    assert any("record 3 must be of (slice, image, row, column) (0, 0, 1, 0), not (0, 0, 1, 1)" in text
+    assert verdict.mismatches == 2 and verdict.first[0].got is None
+    assert any("record 3 of decisions must be of (slice, image, row, col) (0, 0, 1, 0), not (0, 0, 1, 1)" in text
                for text in verdict.broken)
     fewer = {name: value[:-1] for name, value in output.masks.items()}
     short = dataclasses.replace(output, masks=fewer, mask_cycles=output.mask_cycles[:-1])
@@ -156,3 +158,77 @@ def test_logits():
     assert verdict.mismatches == 1
     found = verdict.first[0]
     assert (found.what, found.image, found.channel, found.cycle) == ("logit", 1, 3, 105)
+
+
+def with_records(output, kind, choose):
+    """Return the output with other records of a kind: those that `choose` makes of their numbers."""
+    cycles = getattr(output, f"{kind[:-1]}_cycles")
+    numbers = choose(np.arange(len(cycles)))
+    records = {name: value[numbers] for name, value in getattr(output, kind).items()}
+    return dataclasses.replace(output, **{kind: records, f"{kind[:-1]}_cycles": np.sort(cycles[numbers])})
+
+
+@pytest.mark.parametrize("kind, classes", [("logits", 16), ("masks", 0)])
+@pytest.mark.parametrize("choose, text", [
+    (lambda numbers: np.append(numbers, 0), "records of"),
+    (lambda numbers: np.repeat(numbers, 2), "records of"),
+    (lambda numbers: numbers[:-1], "records of"),
+    (lambda numbers: numbers[::-1], "record 0 of"),
+    (lambda numbers: np.append(numbers[0], numbers[:-1]), "record 1 of"),
+], ids=["one more", "twice", "one less", "reversed", "one instead of another"])
+def test_records_come_once_and_in_order(kind, classes, choose, text):
+    program, output, tap, count = right(classes=classes)
+    verdict = compare(program, with_records(output, kind, choose), tap, count, "gated")
+    assert verdict.mismatches > 0 and any(text in law for law in verdict.broken)
+
+
+@pytest.mark.parametrize("kind, classes, name", [
+    ("logits", 10, "slice"), ("logits", 10, "image"), ("logits", 10, "phase"),
+    ("masks", 0, "slice"), ("masks", 0, "image"), ("masks", 0, "row"), ("masks", 0, "col")])
+def test_records_of_what_does_not_exist(kind, classes, name):
+    """Right values, each at its place, under a wrong name."""
+    program, output, tap, count = right(classes=classes)
+    records = getattr(output, kind)
+    verdict = compare(program, dataclasses.replace(output, **{kind: {**records, name: records[name] + 3}}), tap, count,
+                      "gated")
+    assert verdict.mismatches == (tap.ofmap if classes else tap.decision).numel()
+    assert [f"record 0 of {'logits' if classes else 'decisions'} must be of" in law for law in verdict.broken] == [True]
+
+
+def test_wrong_logit_before_the_right_one():
+    program, output, tap, count = right(classes=10)
+    output = with_records(output, "logits", lambda numbers: np.insert(numbers, 5, 5))
+    output.logits["logits"][5, 1] += 1
+    assert not compare(program, output, tap, count, "gated").holds
+
+
+def test_logits_of_a_convolution():
+    program, output, tap, count = right()
+    _, other, _, _ = right(classes=10)
+    output = dataclasses.replace(output, logits=other.logits, logit_cycles=output.mask_cycles[:len(other.logit_cycles)])
+    verdict = compare(program, output, tap, count, "gated")
+    assert verdict.mismatches == 16
+    assert verdict.broken == ["layer case31: 0 records of logits must leave the engine, not 16"]
+
+
+def test_decisions_of_a_dense_pass():
+    program, output, tap, count = right(classes=10)
+    _, other, _, _ = right()
+    output = dataclasses.replace(output, masks=other.masks, mask_cycles=other.mask_cycles)
+    verdict = compare(program, output, tap, count, "dense")
+    assert verdict.mismatches == 72 and verdict.decisions_checked == 0
+    assert verdict.broken == ["layer case31: 0 records of decisions must leave the engine, not 72"]
+
+
+def test_wrong_code_in_the_trace():
+    """The bank is right, what the trace shows is not."""
+    program, output, tap, count = right()
+    codes = output.trace["codes"].copy()
+    codes[77, 1] ^= 4 # granule 77 is 1 of word 6 of pixel 4: its second code is of channel 27
+    output = dataclasses.replace(output, trace={**output.trace, "codes": codes})
+    verdict = compare(program, output, tap, count, "gated")
+    expected = int(tap.ofmap[0, 27, 1, 1])
+    assert verdict.mismatches == 1 and not verdict.broken
+    assert str(verdict.first[0]) == (
+        f"trace mismatch: layer case31, image 0, row 1, column 1, channel 27: expected {expected}, got {expected ^ 4}, "
+        "written in cycle 177")
