@@ -116,6 +116,7 @@ class _Model:
         self.loaded = 0
         # The pass under way.
         self.number = -1
+        self.computed = 0 # passes whose last step is done
         self.slice = 0
         self.waits = False     # its next slice may start
         self.base_since = 0.0  # when the slice's base path could start
@@ -174,8 +175,8 @@ class _Model:
                         self.number += 1
                         self.slice = 0
                         self._after(self.start, self._offer_slice)
-                    elif one.opcode is not Opcode.STORE_LOGITS: # which ends with its pass
-                        self._transfer(one)
+                    elif one.opcode is not Opcode.STORE_LOGITS or one.pass_number < self.computed:
+                        self._transfer(one) # logits that are still to come are stored as they come, see `_end_slice`
 
     def _transfer(self, one: Instruction) -> None:
         client = {Unit.LOAD: "load", Unit.WEIGHTS: "weights", Unit.STORE: "store"}[one.unit]
@@ -278,9 +279,10 @@ class _Model:
         if self.slice < one.geometry.slices:
             self._offer_slice()
             return
+        self.computed += 1
         self._after(self.end, self._end, Unit.COMPUTE)
         store = self.current[Unit.STORE]
-        if store is not None and store.opcode is Opcode.STORE_LOGITS:
+        if store is not None and store.opcode is Opcode.STORE_LOGITS and store.pass_number == self.number:
             self._after(self.end, self._end, Unit.STORE)
 
     def _free(self, size: int) -> None:

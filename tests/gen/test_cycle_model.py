@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from gen.config import config
-from gen.cycle_model import END, START, predict, slice_steps
+from gen.cycle_model import END, START, _Model, predict, slice_steps
 from gen.memory_model import Burst, Memory, split
 from gen.network import compile_network
 from gen.schedule import transfer_bytes
+from hw.instructions import Opcode
 from sw_model.accounting import count_network
 from sw_model.topology import resnet_plan
 from tests.gen.networks import blank, blank_resnet, vgg_plan
@@ -120,6 +121,37 @@ def test_weights_are_the_wall():
     found = predict(program, slice_steps(program, none), 1, 40)
     size = program.image["weights conv4"].size
     assert abs(found.layers()["conv4"] / size - 1) < 0.15 and found.layers()["conv1"] < size / 4
+
+
+def test_logits_wait_for_a_map_that_is_being_stored():
+    """A slow memory is still busy with the last map when the logits are computed."""
+    plan = vgg_plan((64, 512, 512))
+    plan[2]["stride"] = 2
+    program = compile_network(blank(plan, groups=2), config("full"), 3, (32, 32))
+    steps = slice_steps(program, None)
+    size = sum(transfer_bytes(one, program.params) for one in program.instructions) + 64 * len(program.instructions)
+    found = predict(program, steps, 1)
+    assert size < found.cycles < 1.1 * size
+
+
+class Watched(_Model):
+    """Notes the instructions as they end."""
+
+    def _end(self, unit):
+        self.order_of_ends = [*getattr(self, "order_of_ends", []), self.current[unit]]
+        super()._end(unit)
+
+
+@pytest.mark.parametrize("bandwidth", [8, 1])
+def test_logits_are_stored_after_their_own_pass(program, decisions, bandwidth):
+    """The store unit waits for them while earlier passes go on."""
+    model = Watched(program, slice_steps(program, decisions), bandwidth, 40)
+    model.run()
+    ended = {id(one): n for n, one in enumerate(model.order_of_ends)}
+    stores = [one for one in program.instructions if one.opcode is Opcode.STORE_LOGITS]
+    assert stores and len(ended) == len(program.instructions)
+    for one in stores:
+        assert ended[id(program.passes[one.pass_number].instruction)] < ended[id(one)]
 
 
 def test_every_configuration():
