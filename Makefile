@@ -55,7 +55,7 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 #: BANDWIDTH=8       network, program: bytes a cycle that the memory reads and writes together
 #: LATENCY=40        network, program: cycles from an address to the first data or response
 #: RUNS=both         network: both, that is gated and dense, or gated
-#: DATA=path         network: folder of CIFAR-10, whose test images are taken instead of photographs
+#: DATA=path         network: digits, or a folder of CIFAR-10, CIFAR-100 or images, whose test images are taken instead of photographs
 	$(PY) -m sim.network $(NETWORK_OPTIONS)
 
 .PHONY: program

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from .passes import PassInfo
 from .patches import patch_map
 from .program import MapPlace
 from .schedule import Instruction, order, pack_instructions, tie
-from .segments import Segment, cut, shapes, stored_maps
+from .segments import IMAGE, LayerShape, Segment, cut, shapes, stored_maps
 
 __all__ = ["BUILD", "MODES", "NetworkProgram", "PassInfo", "compile_network", "main"]
 
@@ -114,11 +115,12 @@ class NetworkProgram:
         expected = (self.images, *self.in_size, 3)
         if images.dtype != np.uint8 or images.shape != expected:
             raise ValueError(f"images must be uint8 of shape {expected}, not {images.dtype} of shape {images.shape}")
-        layer = self.network.layers[0]
-        patches = patch_map(layer, images.transpose(0, 3, 1, 2))
-        words = -(-patches.shape[1] // self.params.in_par)
-        padded = np.pad(patches, ((0, 0), (0, words * self.params.in_par - patches.shape[1]), (0, 0), (0, 0)))
-        return padded.transpose(0, 2, 3, 1).tobytes()
+        first = self.segments[0].layers[0]
+        codes = images.transpose(0, 3, 1, 2)
+        if first.geometry.patches:
+            codes = patch_map(first.layer, codes)
+        padding = first.geometry.in_words * self.params.in_par - codes.shape[1]
+        return np.pad(codes, ((0, 0), (0, padding), (0, 0), (0, 0))).transpose(0, 2, 3, 1).tobytes()
 
     def unpack_logits(self, content: bytes) -> np.ndarray:
         """Return the logits (N, classes), int64, from the contents of region ``logits``.
@@ -173,7 +175,8 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
     Raises
     ------
     CompileError
-        If a layer breaks the shape rule or does not fit the engine, or the program becomes too long.
+        If a layer breaks the shape rule or does not fit the engine, if maps are not read as the engine can read them,
+        or the program becomes too long.
     """
     if mode not in MODES:
         raise CompileError(f"network: mode must be one of {', '.join(MODES)}, not {mode}")
@@ -182,7 +185,9 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
     for layer in network.layers:
         if mode == "channel" and layer.gated and layer.slice_size != 1:
             raise CompileError(f"layer {layer.name}: slice_size must be 1 in mode channel, not {layer.slice_size}")
-    segments = cut(shapes(network, params, in_size), params, images)
+    found = shapes(network, params, in_size)
+    _check_maps(found)
+    segments = cut(found, params, images)
     passes = walk(segments, params, images, "gated" if mode == "channel" else mode)
     program = order(passes.instructions)
     tie(program)
@@ -193,6 +198,27 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
     return NetworkProgram(network=network, params=params, images=images, in_size=in_size, mode=mode,
                           instructions=program, passes=passes.passes, segments=segments, image=passes.image,
                           stored_maps={name: passes.image[f"map {name}"] for name in stored_maps(segments)})
+
+
+def _check_maps(found: Sequence[LayerShape]) -> None:
+    """Check who reads which map: what `cut` and `walk` take for granted."""
+    read = {name for shape in found for name in (shape.layer.input, shape.layer.residual)}
+    # The image is in memory once, laid out as patches or as it is.
+    readers = [shape for shape in found if shape.layer.input == IMAGE]
+    for shape in found:
+        layer = shape.layer
+        if shape.name not in read and shape is not found[-1]:
+            raise CompileError(f"layer {shape.name}: its result must be read by a later layer, as it is not the last")
+        if shape.geometry.patches and layer.input != IMAGE:
+            raise CompileError(f"layer {shape.name}: padding must be of code 0 where a layer does not read the image")
+        if layer.input == IMAGE and _image_layout(shape) != _image_layout(readers[0]):
+            raise CompileError(f"layer {shape.name}: kernel, stride and padding must be those of layer "
+                               f"{readers[0].name}, which reads the image, too")
+
+
+def _image_layout(shape: LayerShape) -> tuple[Any, ...]:
+    layer = shape.layer
+    return (layer.kernel, layer.stride, layer.pad, layer.pad_code) if shape.geometry.patches else ()
 
 
 def _parser() -> Parser:
@@ -221,8 +247,8 @@ def _body(args: Any) -> None:
     from .cycle_model import predict, slice_steps
     from .layer_rows import layer_rows, layer_table
 
-    if not (args.bandwidth > 0 and args.latency > 0 and args.size > 0):
-        raise UserError("bandwidth, latency and size must be more than 0")
+    if not (0 < args.bandwidth < math.inf and args.latency > 0 and args.size > 0):
+        raise UserError("bandwidth, latency and size must be more than 0, and finite")
     params = config(args.config)
     try:
         network = load(args.checkpoint or DEFAULT_CHECKPOINT)
@@ -241,6 +267,7 @@ def _body(args: Any) -> None:
     for region in program.image:
         content = program.pack_images(images) if region.name == "input" else region.content
         if content is not None:
+            assert len(content) == region.size, region.name # else everything behind it would move
             memory[region.address:region.stop] = content
     facts = {
         "schema": 1, "config": args.config, "mode": args.mode, "images": args.images, "in_size": program.in_size,
@@ -252,12 +279,9 @@ def _body(args: Any) -> None:
         "passes": [{"layer": one.layer, "instruction": program.pass_index(n), "first_image": one.first_image,
                     "images": one.images, "rows": one.rows} for n, one in enumerate(program.passes)],
     }
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / "program.bin").write_bytes(program.packed().tobytes())
-        (args.output / "memory.bin").write_bytes(memory)
-    except OSError as error:
-        raise UserError(f"{args.output} cannot be written: {error.strerror}") from None
+    # Last the file that tells about the others.
+    write_if_changed(args.output / "program.bin", program.packed().tobytes())
+    write_if_changed(args.output / "memory.bin", bytes(memory))
     write_if_changed(args.output / "network.json", json.dumps(facts, indent=1) + "\n")
     title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
              f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")

@@ -12,6 +12,7 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -131,16 +132,26 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
           subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, errors="replace") as process):
         assert process.stdout is not None
+        endless = threading.Event()
+
+        def stop() -> None:
+            endless.set()
+            process.kill()
+
+        # A program may go on for ever without a word.
+        timer = threading.Timer(LIMIT, stop)
+        timer.start()
         last = ""
-        for line in process.stdout:
-            file.write(line)
-            last = line.strip() or last
-            seconds = time.monotonic() - start
-            status.update(f"{title}, {seconds:.0f} s: {last[:70]}", spinner="dots")
-            if seconds > LIMIT:
-                process.kill()
-                raise EndlessError(f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: "
-                                   "FREQ= of make synth, --freq")
+        try:
+            for line in process.stdout:
+                file.write(line)
+                last = line.strip() or last
+                status.update(f"{title}, {time.monotonic() - start:.0f} s: {last[:70]}", spinner="dots")
+        finally:
+            timer.cancel()
+    if endless.is_set():
+        raise EndlessError(f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: FREQ= of "
+                           "make synth, --freq")
     if process.returncode:
         raise UserError(f"{title} failed, its log is {log}; the last line: {last[:300]}")
     seconds = time.monotonic() - start

@@ -7,6 +7,8 @@ import shlex
 import shutil
 import sys
 import time
+import tokenize
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,18 @@ from sw_model.int_model import IntNetwork
 
 from . import pictures, report, runner, waves
 from .compare import Verdict
-from .layer import MODES, Outcome, execute, plan, sum_up
+from .layer import MODES, Outcome, Pass, execute, plan, sum_up
+from .lock import locked
 from .verilog_cache import cached_verilog
 
 __all__ = ["main"]
 
 #: Where reports and the files of the runs are written.
 BUILD = Path("build/sim")
+
+#: What numpy raises for a file that holds no array, or a broken one.
+_NO_ARRAY = (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError, KeyError, zipfile.BadZipFile,
+             tokenize.TokenError)
 
 
 def _parser() -> Parser:
@@ -64,6 +71,8 @@ def _images(args: Any) -> tuple[list[str], np.ndarray]:
         raise UserError(f"number of images must be 1 with an image file, not {args.images}")
     else:
         named = [(str(args.image), load_image(args.image))]
+    if args.batch > len(named):
+        raise UserError(f"batch must be at most the number of images, {len(named)}, not {args.batch}")
     return [name for name, _ in named], np.stack([pixels for _, pixels in named])
 
 
@@ -82,7 +91,7 @@ def _mask(args: Any) -> torch.Tensor | None:
         raise UserError("a mask needs mode forced and one layer")
     try:
         values = np.load(args.mask, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except _NO_ARRAY as error:
         raise UserError(f"mask must be a readable .npy file, not {args.mask} ({type(error).__name__})") from None
     if not isinstance(values, np.ndarray) or values.dtype != bool:
         found = values.dtype if isinstance(values, np.ndarray) else "an archive"
@@ -114,6 +123,8 @@ def _body(args: Any, command: str) -> int:
     try:
         names, images = _images(args)
         network = load(args.checkpoint)
+        # Now, as the file may be replaced while the simulation runs; so with the Verilog below.
+        checkpoint_sha256 = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()
     except (CheckpointError, ImageError) as error:
         raise UserError(str(error)) from None
     layers = _names(network, args.layer)
@@ -123,17 +134,28 @@ def _body(args: Any, command: str) -> int:
     path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))
     generated = time.monotonic()
     simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
-    built = time.monotonic()
-    work = args.output / args.layer / "runs"
-    outcomes = execute(passes, simulator, work)
-    results = sum_up(outcomes)
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
-        "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
-        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tools": report.tool_versions(),
-        "wall_seconds": {"generate": round(generated - start, 3), "build": round(built - generated, 3),
-                         "simulate": round(time.monotonic() - built, 3)},
+        "checkpoint_sha256": checkpoint_sha256, "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "tools": report.tool_versions(),
+        "wall_seconds": {"generate": round(generated - start, 3), "build": round(time.monotonic() - generated, 3)},
     }
+    folder = args.output / args.layer
+    with locked(folder / ".lock", announce=lambda: _say(f"waiting for another run that writes to {folder}")):
+        return _simulate(args, passes, layers, images, simulator, path, facts)
+
+
+def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarray, simulator: runner.Simulator,
+              verilog: Path, facts: dict[str, Any]) -> int:
+    """Run what was planned, write and print what came, and return the exit status."""
+    folder = args.output / args.layer
+    for name in {args.layer, *layers}: # a run that fails must not leave an older one's report
+        (args.output / name / "report.json").unlink(missing_ok=True)
+    start = time.monotonic()
+    work = folder / "runs"
+    outcomes = execute(passes, simulator, work)
+    results = sum_up(outcomes)
+    facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
     reports = [report.layer_report(name, args.mode, results[name], facts) for name in layers]
     written = [report.write_report(one, args.output) for one in reports]
     total = report.combine(list(results.values()))
@@ -149,15 +171,16 @@ def _body(args: Any, command: str) -> int:
         shutil.rmtree(work)
     console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
-    folder, lines = args.output / args.layer, [f"report: {written[-1]}"]
+    lines = [f"report: {written[-1]}"]
     failures: list[str] = [] # told after the result
     try:
-        drawn = pictures.draw(passes, images, names, args.mode, reports[:len(layers)], folder, args.layer == "all")
+        drawn = pictures.draw(passes, images, facts["image_names"], args.mode, reports[:len(layers)], folder,
+                              args.layer == "all")
         lines += [f"picture: {picture}" for picture in drawn]
     except UserError as error:
         failures.append(str(error))
     try:
-        lines += _waves(outcomes, path, folder, args.waves_cycles) if args.waves else []
+        lines += _waves(outcomes, verilog, folder, args.waves_cycles) if args.waves else []
     except (UserError, runner.SimulationError) as error:
         failures.append(str(error))
     for line in (*lines, f"bit_exact: {str(not verdict.mismatches).lower()}"):

@@ -139,6 +139,8 @@ def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: st
 
 def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None) -> tuple[IntLayer, Tap, str]:
     """Return the layer as it is run in a mode, what must come of it, and the mode by the compiler's name."""
+    if masks is not None and not layer.gated:
+        raise CompileError(f"layer {layer.name}: a mask needs a gated layer")
     if mode == "gated" or not layer.gated:
         return layer, gated, "gated"
     if mode == "channel":

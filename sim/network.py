@@ -29,6 +29,7 @@ from sw_model.int_model import IntNetwork, Result
 from . import network_runner, report, runner
 from .compare import Verdict
 from .driver import LoadedNetwork
+from .lock import locked
 from .network_compare import NetworkResult, compare_network
 from .network_pictures import draw_network
 from .network_report import network_report, print_network
@@ -172,7 +173,8 @@ def _parser() -> Parser:
                     "behind AXI, and compare every output, every decision and the logits with the reference.")
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
     parser.add_argument("--data", type=Path, metavar="DIR",
-                        help="folder of CIFAR-10, whose first test images are taken (default: photographs)")
+                        help="digits, or a folder of CIFAR-10, CIFAR-100 or images in train/ and val/: its first test "
+                             "images are taken (default: photographs)")
     parser.add_argument("--bandwidth", type=int, default=8, metavar="N",
                         help="bytes a cycle that the memory reads and writes together (default: 8)")
     parser.add_argument("--latency", type=int, default=40, metavar="N",
@@ -202,6 +204,8 @@ def _body(args: Any, command: str) -> int:
     try:
         names, images, labels = _images(args)
         network = load(args.checkpoint)
+        # Now, as the file may be replaced while the simulation runs; so with the Verilog below.
+        checkpoint_sha256 = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()
     except (CheckpointError, DataError, ImageError) as error:
         raise UserError(str(error)) from None
     plans = {mode: plan(network, params, images, mode, args.bandwidth, args.latency) for mode in RUNS[args.runs]}
@@ -212,22 +216,32 @@ def _body(args: Any, command: str) -> int:
     generated = time.monotonic()
     simulator = network_runner.build(
         path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
-    built = time.monotonic()
-    folder = args.output / "network"
-    settings = {"bandwidth": args.bandwidth, "latency": args.latency}
-    results = execute(simulator, plans, settings, folder / "runs", _say)
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": len(images),
-        "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
-        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tools": report.tool_versions(),
-        "wall_seconds": {"generate": round(generated - compiled, 3), "build": round(built - generated, 3),
-                         "simulate": round(time.monotonic() - built, 3)},
+        "checkpoint_sha256": checkpoint_sha256, "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "tools": report.tool_versions(),
+        "wall_seconds": {"generate": round(generated - compiled, 3), "build": round(time.monotonic() - generated, 3)},
     }
+    folder = args.output / "network"
+    with locked(folder / ".lock", announce=lambda: _say(f"waiting for another run that writes to {folder}")):
+        return _simulate_and_report(args, network, plans, simulator, labels, facts)
+
+
+def _simulate_and_report(args: Any, network: IntNetwork, plans: Mapping[str, Plan],
+                         simulator: network_runner.NetworkSimulator, labels: Sequence[str | None],
+                         facts: dict[str, Any]) -> int:
+    """Run what was planned, write and print what came, and return the exit status."""
+    folder = args.output / "network"
+    (folder / "report.json").unlink(missing_ok=True) # a run that fails must not leave an older one's report
+    settings = {"bandwidth": args.bandwidth, "latency": args.latency}
+    start = time.monotonic()
+    results = execute(simulator, plans, settings, folder / "runs", _say)
+    facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
     gated = [layer.name for layer in network.layers if layer.gated]
-    predictions = _predictions(network, names, labels, results["gated"], plans["gated"].golden)
+    predictions = _predictions(network, facts["image_names"], labels, results["gated"], plans["gated"].golden)
     summed = network_report(results, {mode: traffic(one.program) for mode, one in plans.items()},
-                            {mode: one.prediction.layers() for mode, one in plans.items()}, params, gated, settings,
-                            facts, predictions)
+                            {mode: one.prediction.layers() for mode, one in plans.items()},
+                            plans["gated"].program.params, gated, settings, facts, predictions)
     written = report.write_report(summed, args.output)
     verdict = Verdict()
     for result in results.values():

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class NetworkSimulator:
         with (job.parent / "runner.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sim.network_runner", str(self.folder), str(job)], cwd=runner.SOURCE.parent,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(runner.SOURCE.parent), *sys.path])})
         return RunningScenario(process, job)
 
@@ -103,9 +104,10 @@ class RunningScenario:
         return _result(self.job)
 
     def stop(self) -> None:
-        """End the process, if it has not ended."""
-        self.process.terminate()
-        self.process.wait()
+        """End the process and the simulator, which is its child, if it has not ended."""
+        if not self.ended:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait()
 
 
 def _execute(folder: Path, job: Path) -> None:

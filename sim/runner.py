@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import Verilator
 
-from gen.tools import verilator_env, verilator_version
+from gen.tools import package_version, verilator_env, verilator_version
 
 from . import tracing
 from .files import Run, RunOutput, read_run, write_run
@@ -107,7 +107,7 @@ class Simulator:
         Parameters
         ----------
         runs
-            What to run. The first one resets the core.
+            What to run. The core is reset before the first one, and after one that was given up.
         work
             Folder for the files of the runs; emptied first.
         progress
@@ -236,7 +236,9 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
         If it fails.
     """
     options = [*_OPTIONS, *tracing.OPTIONS] if waves else _OPTIONS
-    tools = repr((options, _MAKE_OPTIONS, verilator_version(), sys.version, sys.prefix)).encode()
+    # A build is linked with the libraries of cocotb.
+    tools = repr((options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"), sys.version,
+                  sys.prefix)).encode()
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
     if waves:
         texts = {name: tracing.traceable(text) if name.endswith(".v") else text for name, text in texts.items()}

@@ -93,7 +93,7 @@ module tb;
     logic [39:0] cycle, done_cycle;
     int unsigned violations; // of the rule that a stream holds valid and payload until ready
     int unsigned stray;      // outputs outside of their time
-    logic        timeout;
+    logic        timeout = 0;
     logic [`COUNTER_BITS-1:0] counted, held;
 
     typedef enum {IDLE, RESET, LOADING, SETTLE, STARTING, RUNNING, QUIET, READING, CLOSING} state_t;
@@ -136,6 +136,7 @@ module tb;
         words = reads;
         violations = 0;
         stray = 0;
+        if (timeout) want_reset = 1; // the run before was given up, its pass may still be under way
         timeout = 0;
         for (int n = 0; n < STREAMS; n++) lfsr[n] = shift(shift((seed + n + 1) * 32'h9E3779B1) | 1);
     endtask
@@ -316,7 +317,11 @@ module tb;
             end
             QUIET: begin
                 if (mask_valid) waited <= 0;
-                if (waited == QUIET_CYCLES) begin
+                if (stuck == STUCK_CYCLES) begin
+                    timeout = 1;
+                    held <= counters;
+                    state <= CLOSING;
+                end else if (waited == QUIET_CYCLES) begin
                     held <= counters;
                     waited <= 0;
                     state <= READING;

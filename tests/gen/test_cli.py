@@ -1,5 +1,6 @@
 """Errors of the command lines, files written whole, pins, tools."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -29,6 +30,24 @@ def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run("x", lambda: 1 // 0)
 
+    def broken_pipe():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    with pytest.raises(BrokenPipeError):
+        run("x", broken_pipe)
+
+
+def test_folder_that_cannot_be_used_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert run("x", (tmp_path / "file" / "new").mkdir) == 2
+    assert capsys.readouterr().err == f"x: {tmp_path}/file/new: Not a directory\n"
+
+
+def test_full_disk_is_one_line(capsys):
+    def body():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert run("x", body) == 2
+    assert capsys.readouterr().err == "x: No space left on device\n"
+
 
 def test_write_only_on_change(tmp_path):
     path = tmp_path / "new" / "file"
@@ -39,6 +58,8 @@ def test_write_only_on_change(tmp_path):
     assert write_if_changed(path, "b")
     assert path.read_text() == "b"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert write_if_changed(path, b"\xff") and not write_if_changed(path, b"\xff")
+    assert path.read_bytes() == b"\xff"
 
 
 def test_write_into_a_file(tmp_path):

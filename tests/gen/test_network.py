@@ -1,5 +1,6 @@
 """The network compiler: programs, executed in every order that their tokens allow, compute the network."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -13,6 +14,7 @@ from hw.instructions import Opcode, Unit
 from hw.params import LANES, HwParams
 from sw_model.accounting import count_network
 from sw_model.checkpoint import DEFAULT_CHECKPOINT, load
+from sw_model.int_model import IntNetwork
 from sw_model.topology import resnet_plan
 from tests.gen.networks import blank, blank_resnet, lively, photographs, vgg_plan
 from tests.gen.program_interpreter import Engine, ProgramError, decode, most_tokens, unordered
@@ -324,6 +326,60 @@ def test_refusals():
     assert refusal(blank_resnet(1), full, 1, (32, 32), "forced").startswith("network: mode must be one of")
     assert refusal(blank_resnet(1), full, 1, (32, 32), "channel").startswith("layer conv2_1: ")
     assert refusal(blank_resnet(1), full, 3000, (32, 32)).startswith("network: ")
+
+
+def pointwise_plan(stride):
+    """A stack whose first layer is a 1x1 convolution of the image itself."""
+    first = {"name": "conv0", "in_ch": 3, "out_ch": 16, "kernel": 1, "stride": stride, "relu": True, "gated": False,
+             "input": "image", "residual": None}
+    return [first, {**vgg_plan((16, 16), gated=False)[1], "input": "conv0"}]
+
+
+@pytest.mark.parametrize("in_par, stride", [(2, 1), (4, 1), (4, 2), (8, 2), (16, 1)])
+def test_first_layer_without_patches(in_par, stride):
+    """The image has whole slices of 8 channels then, as any other map."""
+    params = HwParams(in_par=in_par, rq_lanes=1, bank_words=1024, ring_entries=512, axi_bits=32)
+    network = lively(SIZE, pointwise_plan(stride), groups=1)
+    program = compile_network(network, params, 2, SIZE)
+    assert len(program.pack_images(photographs(2, SIZE))) == program.image["input"].size
+    check(program, photographs(2, SIZE))
+
+
+def changed(network, name, **changes):
+    """Return the network with one layer that differs."""
+    return IntNetwork(tuple(dataclasses.replace(layer, **changes) if layer.name == name else layer
+                            for layer in network.layers))
+
+
+def test_result_that_nobody_reads():
+    plan = vgg_plan((16, 16, 32), gated=False)
+    network = blank([*plan, {**plan[0], "name": "other", "out_ch": 32}])
+    assert refusal(changed(network, "fc", input="conv3"), config("small"), 1, SIZE) == (
+        "layer other: its result must be read by a later layer, as it is not the last")
+
+
+def test_padding_behind_the_image():
+    network = changed(blank(vgg_plan((16, 16, 32), gated=False)), "conv2", pad_code=(0,) * 15 + (1,))
+    assert refusal(network, config("small"), 1, SIZE) == (
+        "layer conv2: padding must be of code 0 where a layer does not read the image")
+
+
+def image_read_twice(stride=1, **changes):
+    """Return a network whose second layer reads the image, too; its result is added to the third one's."""
+    plan = vgg_plan((16, 16), gated=False)
+    side = {**plan[0], "name": "side", "stride": stride, **changes}
+    return blank([plan[0], side, {**plan[1], "stride": stride, "residual": "side"}])
+
+
+def test_image_that_is_read_twice():
+    small, size = config("small"), (8, 8)
+    plan = vgg_plan((16, 16), gated=False)
+    network = lively(size, [plan[0], {**plan[0], "name": "side"}, {**plan[1], "stride": 1, "residual": "side"}])
+    check(compile_network(network, small, 2, size), photographs(2, size))
+    for wrong in (image_read_twice(kernel=1), image_read_twice(stride=2),
+                  changed(image_read_twice(), "side", pad_code=(1, 0, 0))):
+        assert refusal(wrong, small, 1, size) == (
+            "layer side: kernel, stride and padding must be those of layer conv1, which reads the image, too")
 
 
 def test_images_must_fit(gated):

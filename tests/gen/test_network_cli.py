@@ -1,6 +1,7 @@
 """The command that compiles a network: its table, its memory and what it says about both."""
 
 import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from gen import disasm
 from gen import network as module
+from gen.cli import write_if_changed
 from gen.config import config
 from gen.cycle_model import predict, slice_steps
 from gen.layer_rows import layer_rows, layer_table
@@ -130,7 +132,9 @@ def test_trained_network(tmp_path, capsys):
     (["--images", "0"], "number of default images must be 1 to 16, not 0"),
     (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
     (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-    (["--latency", "0"], "bandwidth, latency and size must be more than 0"),
+    (["--latency", "0"], "bandwidth, latency and size must be more than 0, and finite"),
+    (["--bandwidth", "nan"], "bandwidth, latency and size must be more than 0, and finite"),
+    (["--bandwidth", "inf"], "bandwidth, latency and size must be more than 0, and finite"),
 ])
 def test_bad_input(options, text, tmp_path, capsys):
     assert module.main([*options, "-o", str(tmp_path / "out")]) == 2
@@ -142,4 +146,34 @@ def test_unwritable_output(tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("")
     assert module.main(["--mode", "dense", "--images", "1", "-o", str(file)]) == 2
-    assert capsys.readouterr().err == f"gen.network: {file} cannot be written: File exists\n"
+    assert capsys.readouterr().err == f"gen.network: {file}/program.bin cannot be written: File exists\n"
+
+
+def test_files_are_replaced_whole_and_facts_come_last(network, tmp_path, monkeypatch, capsys):
+    """A reader has the old files or the new ones open; what a run did not get to stays as it was."""
+    save(tmp_path / "x.safetensors", network)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    names = ("program.bin", "memory.bin", "network.json")
+    for name in names:
+        (folder / name).write_text("old")
+    open_before = [(folder / name).open() for name in names]
+    written = []
+
+    def disk_that_fills(path, content):
+        written.append(path.name)
+        if path.name == "memory.bin":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_if_changed(path, content)
+
+    options = ["--checkpoint", str(tmp_path / "x.safetensors"), "--config", CONFIG, "--images", "1", "-o", str(folder)]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_if_changed", disk_that_fills)
+        assert module.main(options) == 2
+    assert capsys.readouterr().err == "gen.network: No space left on device\n"
+    assert written == ["program.bin", "memory.bin"] and (folder / "network.json").read_text() == "old"
+    assert module.main(options) == 0
+    assert [file.read() for file in open_before] == ["old"] * 3
+    for file in open_before:
+        file.close()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)

@@ -66,9 +66,10 @@ def test_tool_that_fails_is_named_with_its_log(tmp_path):
     assert "no_such_module" in log.read_text()
 
 
-def test_program_that_does_not_end_is_stopped(monkeypatch, tmp_path):
+@pytest.mark.parametrize("work", ["while True: print('on and on', flush=True)", "import time; time.sleep(60)"])
+def test_program_that_does_not_end_is_stopped(monkeypatch, tmp_path, work):
     log = tmp_path / "log"
-    (tmp_path / "endless.py").write_text("def main():\n    while True: print('on and on', flush=True)\n")
+    (tmp_path / "endless.py").write_text(f"def main():\n    {work}\n")
     monkeypatch.setattr(synth, "LIMIT", 0.5)
     with pytest.raises(synth.UserError, match=rf"^title did not end within 0.5 s, its log is {log}; aim at a slower"):
         synth._call("endless:main", [], log, "title", synth.Console(quiet=True))

@@ -1,16 +1,23 @@
 """``python -m sim``: reports, exit status, and one line for bad input."""
 
+import fcntl
+import hashlib
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import sim.__main__
 import sim.layer
 from gen.compiler import compile_layer
+from sim import runner
 from sim.__main__ import main
+from sim.compare import Verdict
+from sim.layer import Outcome
 from sim.mutants import MUTANTS
 from sw_model.checkpoint import save
 from sw_model.int_model import random_network
@@ -201,15 +208,107 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
     (["--layer", "conv1", "--config", "small"], "layer conv1: ifmap must fit a bank of 4096 words"),
     (["--layer", "conv2_1"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
     (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
+    (["--layer", "conv5_2", "--images", "1", "--batch", "9"], "batch must be at most the number of images, 1, not 9"),
+    (["--layer", "fc", "--mode", "forced", "--mask", "{mask}"], "layer fc: a mask needs a gated layer"),
 ])
 def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
     monkeypatch.chdir(root)
+    np.save(tmp_path / "mask.npy", np.ones((1, 2, 1, 1), dtype=bool))
+    options = [option.format(mask=tmp_path / "mask.npy") for option in options]
     if "--checkpoint" not in options:
-        options = [*options, "--checkpoint", str(checkpoint)]
+        options = ["--checkpoint", str(checkpoint), *options]
     try:
-        status = main([*options, "-o", str(tmp_path)])
+        status = main(["-o", str(tmp_path), *options])
     except SystemExit as error: # of argparse
         status = error.code
     printed = capsys.readouterr()
     assert status == 2 and not printed.out
     assert printed.err.startswith("sim: ") and text in printed.err and printed.err.count("\n") == 1
+
+
+def header(text):
+    """Return the start of an .npy file whose header is a text."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"PK\x03\x04 no archive", b"\x93NUMPY", header("{'descr': '|b1', 'shape': (1"), header("{'descr': '|b1'}"),
+    header("{'descr': '|b1', 'fortran_order': False, 'shape': (1000000000000000000,)}"),
+    header(f"{{'descr': '|b1', 'fortran_order': False, 'shape': ({10**30},)}}"),
+    header("{'descr': '|b1', 'fortran_order': False, 'shape': (5,)}") + b"\0",
+])
+def test_mask_file_broken(checkpoint, monkeypatch, root, capsys, tmp_path, content):
+    monkeypatch.chdir(root)
+    mask = tmp_path / "mask.npy"
+    mask.write_bytes(content)
+    options = ["--layer", "conv5_2", "--config", "small", "--mode", "forced", "--mask", str(mask)]
+    assert main([*options, "--checkpoint", str(checkpoint), "-o", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"sim: mask must be a readable .npy file, not {mask} (") and not printed.out
+    assert printed.err.count("\n") == 1
+
+
+@pytest.fixture
+def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
+    """Call the program with a function in place of the simulation; return as `run`."""
+    monkeypatch.chdir(root)
+    files = SimpleNamespace(verilog=tmp_path / "engine.v", checkpoint=tmp_path / "copy.safetensors", output=tmp_path)
+    files.verilog.write_text("old Verilog")
+    files.checkpoint.write_bytes(checkpoint.read_bytes())
+    monkeypatch.setattr(sim.__main__, "cached_verilog", lambda *args, **options: files.verilog)
+    monkeypatch.setattr(runner, "build", lambda *args, **options: None)
+
+    def call(layer, execute):
+        monkeypatch.setattr(sim.__main__, "execute", execute)
+        status = main(["--layer", layer, "--config", "small", "--checkpoint", str(files.checkpoint), "-o",
+                       str(tmp_path)])
+        path = tmp_path / layer / "report.json"
+        return status, json.loads(path.read_text()) if path.is_file() else None, capsys.readouterr()
+
+    call.files = files
+    return call
+
+
+def right_outcomes(passes, simulator, work):
+    """Return what a simulation finds if nothing differs."""
+    work.mkdir(parents=True)
+    counters = {"cycles": 10, "base_steps": 5, "cond_steps": 5, "decisions": 0, "fired": 0, "idle": [0] * 6}
+    return [Outcome(one, SimpleNamespace(counters=counters), Verdict(outputs_checked=1)) for one in passes]
+
+
+def test_digests_are_of_what_was_simulated(without_engine):
+    files = without_engine.files
+    before = {name: hashlib.sha256(getattr(files, name).read_bytes()).hexdigest() for name in ("checkpoint", "verilog")}
+
+    def execute(*args):
+        files.checkpoint.write_bytes(b"another one")
+        files.verilog.write_bytes(b"another one")
+        return right_outcomes(*args)
+
+    status, report, _ = without_engine("conv5_2", execute)
+    assert status == 0 and {name: report[f"{name}_sha256"] for name in before} == before
+
+
+def test_failed_run_leaves_no_old_report(without_engine):
+    def fail(*args):
+        raise runner.SimulationError("simulator failed")
+
+    assert without_engine("conv5_2", right_outcomes)[1] is not None
+    status, report, printed = without_engine("conv5_2", fail)
+    assert status == 1 and report is None and printed.err == "sim: simulator failed\n"
+
+
+def test_one_run_at_a_time_in_a_folder(without_engine):
+    """Another process could not take the lock while passes are simulated."""
+    def execute(*args):
+        with (without_engine.files.output / "conv5_2/.lock").open("w") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return right_outcomes(*args)
+
+    assert without_engine("conv5_2", execute)[0] == 0
+
+
+def test_folder_that_is_a_file(without_engine):
+    (without_engine.files.output / "conv5_2").touch()
+    status, _, printed = without_engine("conv5_2", right_outcomes)
+    assert status == 2 and printed.err == f"sim: {without_engine.files.output}/conv5_2: File exists\n"

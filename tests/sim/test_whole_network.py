@@ -1,15 +1,20 @@
 """Whole networks on the small configuration: programs, memory and comparison, and what the comparison notices."""
 
 import dataclasses
+import fcntl
+import hashlib
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hw.registers import COUNTERS
-from sim import network
-from sim.network_compare import compare_network, initial_memory
+from sim import network, network_runner, runner
+from sim.compare import Verdict
+from sim.layer import ModeResult
+from sim.network_compare import NetworkResult, compare_network, initial_memory
 from sim.network_run import run_networks
 from sim.network_traffic import traffic
 from sw_model.checkpoint import save
@@ -118,6 +123,13 @@ def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, tex
     assert printed.err.startswith("sim.network: ") and text in printed.err
 
 
+def test_help_names_the_data_sets(capsys):
+    with pytest.raises(SystemExit):
+        network.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(name in text for name in ("digits", "CIFAR-10,", "CIFAR-100", "train/ and val/"))
+
+
 def spoiled(monkeypatch, region_name, at):
     """Make the host write a byte of a region wrong."""
     load = network.loaded
@@ -149,6 +161,65 @@ def test_engine_that_stops_is_reported(run, monkeypatch):
     status, report, printed = run("--images", "1")
     assert status == 1 and report is None
     assert printed.err.splitlines()[-1] == "sim.network: engine stopped at instruction 3: OPCODE"
+
+
+@pytest.fixture
+def without_engine(checkpoint, tmp_path, monkeypatch, root, capsys):
+    """Call the program with a function in place of the simulation; return as `run`."""
+    monkeypatch.chdir(root)
+    files = SimpleNamespace(verilog=tmp_path / "engine.v", checkpoint=tmp_path / "copy.safetensors")
+    files.verilog.write_text("old Verilog")
+    files.checkpoint.write_bytes(checkpoint.read_bytes())
+    monkeypatch.setattr(network, "cached_verilog", lambda *args, **options: files.verilog)
+    monkeypatch.setattr(network_runner, "build", lambda *args, **options: None)
+
+    def call(execute):
+        monkeypatch.setattr(network, "execute", execute)
+        status = network.main(["--config", "small", "--images", "1", "--runs", "gated", "--checkpoint",
+                               str(files.checkpoint), "-o", str(tmp_path)])
+        path = tmp_path / "network/report.json"
+        return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
+
+    call.files = files
+    return call
+
+
+def right_results(simulator, plans, settings, work, say):
+    """Return what a simulation finds if nothing differs."""
+    work.mkdir(parents=True)
+    found = {}
+    for mode, one in plans.items():
+        layers = {name: ModeResult(cycles=count.base + count.conditional, base_steps=count.base,
+                                   cond_steps=count.conditional, count=count, verdict=Verdict(outputs_checked=1))
+                  for name, count in one.counts.items()}
+        counters = dict.fromkeys((name for name, _ in COUNTERS), 1)
+        report = dict.fromkeys(("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads"), 0)
+        found[mode] = NetworkResult(layers, Verdict(), 10, [0], counters, report)
+    return found
+
+
+def test_digests_are_of_what_was_simulated(without_engine):
+    files = without_engine.files
+    before = {name: hashlib.sha256(getattr(files, name).read_bytes()).hexdigest() for name in ("checkpoint", "verilog")}
+
+    def execute(*args):
+        files.checkpoint.write_bytes(b"another one")
+        files.verilog.write_bytes(b"another one")
+        return right_results(*args)
+
+    status, report, _ = without_engine(execute)
+    assert status == 0 and {name: report[f"{name}_sha256"] for name in before} == before
+
+
+def test_failed_run_leaves_no_old_report_and_runs_exclude_each_other(without_engine, tmp_path):
+    def fail(*args):
+        with (tmp_path / "network/.lock").open("w") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise runner.SimulationError("simulator failed")
+
+    assert without_engine(right_results)[1] is not None
+    status, report, printed = without_engine(fail)
+    assert status == 1 and report is None and printed.err == "sim.network: simulator failed\n"
 
 
 def planned(params, seed, mode, count=2, size=16, **options):
