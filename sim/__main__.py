@@ -90,7 +90,8 @@ def _mask(args: Any) -> torch.Tensor | None:
     if args.mode != "forced" or args.layer == "all":
         raise UserError("a mask needs mode forced and one layer")
     try:
-        values = np.load(args.mask, allow_pickle=False)
+        with args.mask.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
     except _NO_ARRAY as error:
         raise UserError(f"mask must be a readable .npy file, not {args.mask} ({type(error).__name__})") from None
     if not isinstance(values, np.ndarray) or values.dtype != bool:
