@@ -83,10 +83,10 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.row not in ROWS:
         raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
-    check_machine(args, (args.batch, TUNE_BATCH))
     for name, least in (("batch", 2), ("bn_batches", 1), ("groups", 1)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}")
+    check_machine(args, (args.batch, TUNE_BATCH))
     for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
         if not 0 < getattr(args, name) < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(args, name)}")

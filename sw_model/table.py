@@ -174,12 +174,11 @@ def _scale(results: Results) -> list[str]:
 
 
 def _run_scale(run: dict[str, Any]) -> str:
-    first, second = run["contrastive"], run["fine_tuning"]
-    network = run["network"]
+    first, second, network = run["contrastive"], run["fine_tuning"], run["network"]
     return (
-        f"{run['data']}, ResNet-{network['depth']}, width {network['width']:g}, {network['groups']} gating "
-        f"groups, {first['epochs']:g} contrastive epochs of "
-        f"{first['size']}x{first['size']} crops, {second['epochs']:g} epochs of fine-tuning at "
+        f"{run['data']}, ResNet-{network['depth']}, width {network['width']:g}, {network['groups']} gating groups, "
+        f"{first['epochs']:g} contrastive epochs of {first['size']}x{first['size']} crops, "
+        f"{second['epochs']:g} epochs of fine-tuning at "
         f"{second['size']}x{second['size']}, trained in {PRECISIONS[run['precision']]}, evaluation at "
         f"{run['image_size']}x{run['image_size']}"
     )

@@ -1,7 +1,6 @@
 """``python -m sim``: reports, exit status, and one line for bad input."""
 
 import fcntl
-import hashlib
 import json
 import math
 import re
@@ -21,6 +20,7 @@ from sim.layer import Outcome
 from sim.mutants import MUTANTS
 from sw_model.checkpoint import save
 from sw_model.int_model import random_network
+from tests.sim.inputs import Inputs
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +252,7 @@ def test_mask_file_broken(checkpoint, monkeypatch, root, capsys, tmp_path, conte
 def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
     """Call the program with a function in place of the simulation; return as `run`."""
     monkeypatch.chdir(root)
-    files = SimpleNamespace(verilog=tmp_path / "engine.v", checkpoint=tmp_path / "copy.safetensors", output=tmp_path)
-    files.verilog.write_text("old Verilog")
-    files.checkpoint.write_bytes(checkpoint.read_bytes())
+    files = Inputs(tmp_path, checkpoint)
     monkeypatch.setattr(sim.__main__, "cached_verilog", lambda *args, **options: files.verilog)
     monkeypatch.setattr(runner, "build", lambda *args, **options: None)
 
@@ -276,23 +274,11 @@ def right_outcomes(passes, simulator, work):
     return [Outcome(one, SimpleNamespace(counters=counters), Verdict(outputs_checked=1)) for one in passes]
 
 
-def replace(path, content):
-    """Put another file in a file's place; the old one may be mapped into memory."""
-    path.with_suffix(".new").write_bytes(content)
-    path.with_suffix(".new").replace(path)
-
-
 def test_digests_are_of_what_was_simulated(without_engine):
     files = without_engine.files
-    before = {name: hashlib.sha256(getattr(files, name).read_bytes()).hexdigest() for name in ("checkpoint", "verilog")}
-
-    def execute(*args):
-        replace(files.checkpoint, b"another one")
-        replace(files.verilog, b"another one")
-        return right_outcomes(*args)
-
-    status, report, _ = without_engine("conv5_2", execute)
-    assert status == 0 and {name: report[f"{name}_sha256"] for name in before} == before
+    before = files.digests()
+    status, report, _ = without_engine("conv5_2", files.replaced_during(right_outcomes))
+    assert status == 0 and {name: report[name] for name in before} == before
 
 
 def test_failed_run_leaves_no_old_report(without_engine):
@@ -307,7 +293,7 @@ def test_failed_run_leaves_no_old_report(without_engine):
 def test_one_run_at_a_time_in_a_folder(without_engine):
     """Another process could not take the lock while passes are simulated."""
     def execute(*args):
-        with (without_engine.files.output / "conv5_2/.lock").open("w") as file, pytest.raises(BlockingIOError):
+        with (without_engine.files.folder / "conv5_2/.lock").open("w") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return right_outcomes(*args)
 
@@ -315,6 +301,6 @@ def test_one_run_at_a_time_in_a_folder(without_engine):
 
 
 def test_folder_that_is_a_file(without_engine):
-    (without_engine.files.output / "conv5_2").touch()
+    (without_engine.files.folder / "conv5_2").touch()
     status, _, printed = without_engine("conv5_2", right_outcomes)
-    assert status == 2 and printed.err == f"sim: {without_engine.files.output}/conv5_2: File exists\n"
+    assert status == 2 and printed.err == f"sim: {without_engine.files.folder}/conv5_2: File exists\n"

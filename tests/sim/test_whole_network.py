@@ -2,10 +2,8 @@
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from sim.network_traffic import traffic
 from sw_model.checkpoint import save
 from sw_model.images import default_images
 from sw_model.int_model import random_network
+from tests.sim.inputs import Inputs
 
 LAYERS = ["conv1", "conv2_1", "conv2_2", "conv3_1", "down3", "conv3_2", "conv4_1", "down4", "conv4_2", "conv5_1",
           "down5", "conv5_2", "fc"]
@@ -167,9 +166,7 @@ def test_engine_that_stops_is_reported(run, monkeypatch):
 def without_engine(checkpoint, tmp_path, monkeypatch, root, capsys):
     """Call the program with a function in place of the simulation; return as `run`."""
     monkeypatch.chdir(root)
-    files = SimpleNamespace(verilog=tmp_path / "engine.v", checkpoint=tmp_path / "copy.safetensors")
-    files.verilog.write_text("old Verilog")
-    files.checkpoint.write_bytes(checkpoint.read_bytes())
+    files = Inputs(tmp_path, checkpoint)
     monkeypatch.setattr(network, "cached_verilog", lambda *args, **options: files.verilog)
     monkeypatch.setattr(network_runner, "build", lambda *args, **options: None)
 
@@ -198,23 +195,11 @@ def right_results(simulator, plans, settings, work, say):
     return found
 
 
-def replace(path, content):
-    """Put another file in a file's place; the old one may be mapped into memory."""
-    path.with_suffix(".new").write_bytes(content)
-    path.with_suffix(".new").replace(path)
-
-
 def test_digests_are_of_what_was_simulated(without_engine):
     files = without_engine.files
-    before = {name: hashlib.sha256(getattr(files, name).read_bytes()).hexdigest() for name in ("checkpoint", "verilog")}
-
-    def execute(*args):
-        replace(files.checkpoint, b"another one")
-        replace(files.verilog, b"another one")
-        return right_results(*args)
-
-    status, report, _ = without_engine(execute)
-    assert status == 0 and {name: report[f"{name}_sha256"] for name in before} == before
+    before = files.digests()
+    status, report, _ = without_engine(files.replaced_during(right_results))
+    assert status == 0 and {name: report[name] for name in before} == before
 
 
 def test_failed_run_leaves_no_old_report_and_runs_exclude_each_other(without_engine, tmp_path):

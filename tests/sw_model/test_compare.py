@@ -5,11 +5,10 @@ import json
 import pytest
 
 from sw_model import compare, figures, table
-from sw_model.data import load_data
-from sw_model.dataset import DataSet
 from sw_model.figures import mask_sheet
 from sw_model.images import default_images
 from sw_model.int_model import random_network
+from tests.sw_model.few_digits import few_digits
 
 ROWS = (("cdg75", 1), ("dgc", 1), ("fbs", 1), ("scdg", 1), ("scdg", 2))
 OPTIONS = "--data few --depth 10 --epochs 1 --tune-epochs 1 --batch 16 --bn-batches 1".split()
@@ -17,16 +16,7 @@ OPTIONS = "--data few --depth 10 --epochs 1 --tune-epochs 1 --batch 16 --bn-batc
 
 @pytest.fixture(scope="module")
 def few():
-    digits = load_data("digits")
-    return DataSet(
-        name="CIFAR-10, not at all",
-        classes=digits.classes,
-        train=digits.train[:64],
-        train_labels=digits.train_labels[:64],
-        test=digits.test[:16],
-        test_labels=digits.test_labels[:16],
-        flip=False,
-    )
+    return few_digits("CIFAR-10, not at all")
 
 
 @pytest.fixture
@@ -140,6 +130,7 @@ def test_a_run_goes_on_with_its_own_options_only(data, capsys):
         (["--epochs", "0"], "--epochs must be positive and finite, not 0.0"),
         (["--tune-epochs", "inf"], "--tune-epochs must be positive and finite, not inf"),
         (["--size", "0"], "--size must be between 8 and 16, not 0"),
+        (["--batch", "1"], "--batch must be at least 2, not 1"),
         (["--batch", "65"], "--batch must be at most 64, not 65"),
         (["--groups", "0"], "--groups must be at least 1, not 0"),
         (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),

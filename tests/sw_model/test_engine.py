@@ -11,24 +11,14 @@ import torch
 
 from sw_model import train
 from sw_model.callbacks import CsvLog, _spread, read_log
-from sw_model.data import load_data
-from sw_model.dataset import DataSet
 from sw_model.engine import Phase, Settings, phase_facts, train_phase
 from sw_model.resnet import ResNet
+from tests.sw_model.few_digits import few_digits
 
 
 @pytest.fixture(scope="module")
 def data():
-    digits = load_data("digits")
-    return DataSet(
-        name="few digits",
-        classes=digits.classes,
-        train=digits.train[:64],
-        train_labels=digits.train_labels[:64],
-        test=digits.test[:16],
-        test_labels=digits.test_labels[:16],
-        flip=False,
-    )
+    return few_digits("few digits")
 
 
 def phase(name="contrastive", **options):

@@ -110,6 +110,32 @@ def test_weight_gradient_is_that_of_the_selected_paths():
     assert torch.allclose(conv.weight.grad, full * conv.base_mask(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("branch", "overlap"), [(1, 0), (2, 0), (2, 50), (2, 75)])
+@pytest.mark.parametrize("mode", ["slice", "channel"])
+def test_gradients_equal_those_that_autograd_finds_itself(mode, branch, overlap):
+    """The functions with gradients of their own against plain operations, with a surrogate that autograd can follow."""
+    torch.manual_seed(2)
+    conv = GatedConv2d(8, 64, mode=mode, overlap=overlap).double()
+    with torch.no_grad():
+        conv.tau.uniform_(-0.5, 0.8)
+    x = torch.randn(3, 8, 5, 6, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(3, 64, 5, 6, dtype=torch.float64)
+    found = torch.autograd.grad(conv(x, branch), (x, conv.weight, conv.tau), g)
+
+    full, base = (F.conv2d(x, w, padding=1) for w in (conv.weight, conv.weight * conv.base_mask(branch)))
+    saliency = base.unflatten(1, (-1, conv.slice_size)).mean(2)
+    z = F.batch_norm(saliency, None, None, training=True) - conv.tau[:, None, None]
+    surrogate = torch.sigmoid(2 * z)
+    decision = (z > 0) + surrogate - surrogate.detach()
+    # The psums take their gradients by the decision, the decision takes its own by the psums as they are.
+    fired = (z > 0).double().repeat_interleave(conv.slice_size, 1)
+    merged = base + fired * (full - base)
+    merged = merged + (decision - decision.detach()).repeat_interleave(conv.slice_size, 1) * (full - base).detach()
+    expected = torch.autograd.grad(merged, (x, conv.weight, conv.tau), g)
+    for name, one, other in zip(("x", "weight", "tau"), found, expected, strict=True):
+        assert one.abs().max() > 1e-3 and torch.allclose(one, other, rtol=0, atol=1e-9), name
+
+
 def test_branches_keep_their_own_statistics():
     conv = make().train()
     before = [norm.running_mean.clone() for norm in conv.norm]
