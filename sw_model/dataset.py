@@ -42,6 +42,7 @@ class DataSet:
         flip: Whether a mirrored image shows the same thing.
         least_area: Least share of an image's area that a contrastive view shows.
         stem: Stem of the networks for it, see `sw_model.resnet.ResNet`.
+        exact_test: Where the images are a lossy copy: exact pixels and labels of the first test images, if at hand.
     """
 
     name: str
@@ -55,6 +56,7 @@ class DataSet:
     flip: bool = True
     least_area: float = 0.2
     stem: str = "small"
+    exact_test: tuple[Images, Tensor] | None = None
 
     @property
     def size(self) -> int:

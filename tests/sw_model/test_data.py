@@ -143,9 +143,22 @@ def test_jpeg_copy_in_original_order_and_cached(tmp_path, monkeypatch):
         assert data.train[:, 0, 0, 0].tolist() == gray["train"] and data.train_labels.tolist() == labels["train"]
         assert data.test[:, 0, 0, 0].tolist() == gray["test"] and data.test_labels.tolist() == labels["test"]
         assert data.name == "CIFAR-10, JPEG copy"
+        assert data.exact_test is None
     (tmp_path / "cache" / "cifar10-jpeg.npz").write_bytes(b"half")
     with pytest.raises(DataError, match="it is damaged; remove it to decode again"):
         load_data(tmp_path, tmp_path / "cache")
+
+
+def test_exact_test_images_beside_the_jpeg_copy(tmp_path, monkeypatch):
+    write_jpegs(tmp_path, monkeypatch)
+    exact = tmp_path / cifar.EXACT_TEST
+    pixels = np.random.default_rng(3).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    np.savez(exact, x_test=pixels, y_test=np.array([0], np.uint8), test_index=np.array([0]))
+    with pytest.raises(DataError, match=f"{cifar.EXACT_TEST} must have md5 .* it is damaged"):
+        load_data(tmp_path, tmp_path / "cache")
+    monkeypatch.setitem(cifar.JPEG_MD5, cifar.EXACT_TEST, hashlib.md5(exact.read_bytes()).hexdigest())
+    images, labels = load_data(tmp_path, tmp_path / "cache").exact_test
+    assert np.array_equal(images.numpy(), pixels) and labels.tolist() == [0] and labels.dtype == torch.int64
 
 
 def test_jpeg_copy_decoded_by_two_at_the_same_time(tmp_path, monkeypatch):
