@@ -89,9 +89,12 @@ class _Batch:
             home = self._home(shape)
             target = _place(shape, "ofmap", geometry, home, start * size, params)
             if layer.residual is not None:
-                beside = self.homes.get(layer.residual, home) # where it is needed on, it keeps a place of its own
+                # Loaded to the ofmap's place: what is not computed here, and a second copy of what is the ifmap, too.
+                loaded = not self.segment.makes(layer.residual) or layer.residual == layer.input
+                # A residual that is needed on keeps a place of its own.
+                beside = home if loaded else self.homes.get(layer.residual, home)
                 added = _place(shape, "residual", geometry, beside, start * size, params)
-                if not self.segment.makes(layer.residual):
+                if loaded:
                     passes.load(shape.name, layer.residual, home, start * size, self.first + start, 0, count * size,
                                 count)
         passes.compute(shape, geometry, self.first + start, source, added, target)

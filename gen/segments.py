@@ -167,10 +167,19 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
 
 
 def stored_maps(segments: Sequence[Segment]) -> list[str]:
-    """Return the names of the maps that go to memory, as a layer reads them that is not in their segment."""
-    return [made.name for home in segments for made in home.layers
-            if any(made.name in (shape.layer.input, shape.layer.residual)
-                   for segment in segments if segment is not home for shape in segment.layers)]
+    """Return the names of the maps that go to memory.
+
+    These are the maps that a layer of another segment reads, and those to which a layer adds what it makes of them: the
+    engine reads ifmap and residual from two banks, so a second copy is loaded.
+    """
+    def leaves(name: str, home: Segment) -> bool:
+        for segment in segments:
+            for layer in (shape.layer for shape in segment.layers):
+                if name in (layer.input, layer.residual) and (segment is not home or layer.input == layer.residual):
+                    return True
+        return False
+
+    return [made.name for home in segments for made in home.layers if leaves(made.name, home)]
 
 
 def _reads(found: Sequence[LayerShape]) -> Mapping[str, list[str]]:
@@ -191,7 +200,9 @@ def _banks(layers: Sequence[LayerShape], reads: Mapping[str, list[str]]) -> int:
     for n, shape in enumerate(layers):
         layer = shape.layer
         outside = layer.input not in names
-        in_place = layer.residual in names and not _later(reads, layer.residual, names[n + 1:])
+        # Only the last layer of all that reads a map may write over it, and not while it reads its taps.
+        in_place = (layer.residual in names and layer.residual != layer.input
+                    and reads[layer.residual][-1] == shape.name)
         taken = len(live | {layer.input}) + (0 if in_place or shape.classifier else 1)
         most = max(most, taken + outside)
         live.add(shape.name)

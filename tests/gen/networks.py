@@ -34,6 +34,27 @@ def vgg_plan(channels, gated=True):
     return plan
 
 
+def skip(name, source, residual, channels=16, kernel=3, gated=False):
+    """Return a convolution from a map to one of the same size, with another map added."""
+    return {"name": name, "in_ch": channels, "out_ch": channels, "kernel": kernel, "stride": 1, "relu": True,
+            "gated": gated, "input": source, "residual": residual}
+
+
+def graph(*layers):
+    """Return a plan: a first layer ``a`` that halves the image, and more layers behind it."""
+    return [{**skip("a", "image", None), "in_ch": 3, "stride": 2}, *layers]
+
+
+#: Maps that are read more than once, in ways that a ResNet does not read them.
+GRAPHS = {
+    "skips in a row": graph(skip("b", "a", "a"), skip("c", "b", "b", gated=True), skip("d", "c", "c")),
+    "read by three": graph(skip("b", "a", "a"), skip("c", "b", "a", gated=True), skip("d", "c", "a")),
+    "skip over four": graph(skip("b", "a", None), skip("c", "b", None, gated=True), skip("d", "c", None),
+                            skip("e", "d", "a")),
+    "crossed": graph(skip("b", "a", None), skip("c", "a", "b"), skip("d", "c", "c"), skip("e", "d", "a", gated=True)),
+}
+
+
 def blank(plan, groups=4, classes=10):
     """Return a network of a plan with weights of no interest, made in no time."""
     layers = []

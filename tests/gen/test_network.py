@@ -16,7 +16,7 @@ from sw_model.accounting import count_network
 from sw_model.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.int_model import IntNetwork
 from sw_model.topology import resnet_plan
-from tests.gen.networks import blank, blank_resnet, lively, photographs, vgg_plan
+from tests.gen.networks import GRAPHS, blank, blank_resnet, graph, lively, photographs, skip, vgg_plan
 from tests.gen.program_interpreter import Engine, ProgramError, decode, most_tokens, unordered
 
 #: Banks small enough for everything to happen: tiles of rows, and stages of 1, 2, 4 and 5 images.
@@ -185,6 +185,27 @@ def test_shortcut_that_is_read_twice():
     plan.append({**plan[2], "name": "conv2_4", "input": "conv2_3", "residual": "conv2_2"})
     network = lively((8, 8), plan)
     check(compile_network(network, TINY, 3, (8, 8), "gated"), photographs(3, (8, 8)))
+
+
+@pytest.mark.parametrize("kernel, gated", [(1, False), (3, False), (3, True)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_residual_that_is_the_ifmap(kernel, gated, count):
+    """A skip over one convolution: the engine reads ifmap and residual from two banks, and writes to no ifmap."""
+    network = lively((16, 16), graph(skip("b", "a", "a", kernel=kernel, gated=gated)))
+    program = compile_network(network, config("small"), count, (16, 16), "gated")
+    check(program, photographs(count, (16, 16)))
+    for info in program.passes:
+        fields = info.instruction.fields
+        if info.layer == "b":
+            assert fields["ifmap_bank"] not in (fields["ofmap_bank"], fields["residual_bank"])
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("params", [TINY, config("small")], ids=["tiny banks", "small"])
+def test_graphs_with_maps_read_more_than_once(name, params):
+    network = lively((16, 16), GRAPHS[name])
+    for count in (1, 4):
+        check(compile_network(network, params, count, (16, 16), "gated"), photographs(count, (16, 16)))
 
 
 def checked(network, params, images, size, mode="gated"):

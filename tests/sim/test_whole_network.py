@@ -18,6 +18,7 @@ from sim.network_traffic import traffic
 from sw_model.checkpoint import save
 from sw_model.images import default_images
 from sw_model.int_model import random_network
+from tests.gen.networks import GRAPHS
 from tests.sim.inputs import Inputs
 
 LAYERS = ["conv1", "conv2_1", "conv2_2", "conv3_1", "down3", "conv3_2", "conv4_1", "down4", "conv4_2", "conv5_1",
@@ -226,13 +227,8 @@ def findings(result):
     return [str(mismatch) for mismatch in total.first] + total.broken
 
 
-def test_random_bus_and_a_second_network_without_reset(small_system, tmp_path):
-    """Back-pressure on every channel and random latency; then other networks, with what the last one left in memory."""
-    params = small_system.params
-    plans = [planned(params, 22, "gated"), planned(params, 23, "dense", branch=2), planned(params, 24, "base", count=1),
-             planned(params, 25, "gated", slice_size=1, count=1, size=12), planned(params, 22, "gated")]
-    settings = {"bandwidth": 6, "latency": 30, "extra": 80, "stall": 70, "lite_gap": 5, "seed": 9}
-    runs = small_system.simulator.run(run_networks, ([one.job for one in plans], settings), tmp_path / "run")
+def check_in_turn(plans, runs):
+    """Compare networks that ran one after the other in the same memory, without a reset."""
     memory = None
     for one, run in zip(plans, runs, strict=True):
         found = np.fromfile(run.memory, dtype=np.uint8)
@@ -247,7 +243,27 @@ def test_random_bus_and_a_second_network_without_reset(small_system, tmp_path):
         assert not findings(result), (one.program.mode, findings(result)[:5])
         assert result.total().outputs_checked > 0
         memory = found if memory is None or len(found) >= len(memory) else np.concatenate([found, memory[len(found):]])
+
+
+def test_random_bus_and_a_second_network_without_reset(small_system, tmp_path):
+    """Back-pressure on every channel and random latency; then other networks, with what the last one left in memory."""
+    params = small_system.params
+    plans = [planned(params, 22, "gated"), planned(params, 23, "dense", branch=2), planned(params, 24, "base", count=1),
+             planned(params, 25, "gated", slice_size=1, count=1, size=12), planned(params, 22, "gated")]
+    settings = {"bandwidth": 6, "latency": 30, "extra": 80, "stall": 70, "lite_gap": 5, "seed": 9}
+    runs = small_system.simulator.run(run_networks, ([one.job for one in plans], settings), tmp_path / "run")
+    check_in_turn(plans, runs)
     assert runs[0].logits == runs[-1].logits
+
+
+def test_graphs_with_maps_read_more_than_once(small_system, tmp_path):
+    """A residual that is the ifmap itself, maps with three readers, skips over several layers."""
+    images = photographs(2, 16)
+    networks = [random_network(plan=plan, groups=2, seed=27, images=images) for plan in GRAPHS.values()]
+    plans = [network.plan(one, small_system.params, images, "gated") for one in networks]
+    settings = {"bandwidth": 8, "latency": 40, "stall": 40, "seed": 10}
+    runs = small_system.simulator.run(run_networks, ([one.job for one in plans], settings), tmp_path / "run")
+    check_in_turn(plans, runs)
 
 
 @pytest.fixture(scope="module")
