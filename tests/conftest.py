@@ -21,10 +21,13 @@ def pytest_addoption(parser):
 
 @pytest.fixture
 def seed(request):
-    """Seed of a test's random numbers: a function of the test's name, or what --seed says. Shown on failure."""
+    """Seed of a test's random numbers: what --seed says, or a function of the test's name and parameters.
+
+    The file has no part in it, so that a test that moves keeps its numbers. Shown on failure.
+    """
     value = request.config.getoption("--seed")
     if value is None:
-        value = zlib.crc32(request.node.nodeid.encode())
+        value = zlib.crc32(request.node.name.encode())
     request.node.user_properties.append(("seed", value))
     return value
 
