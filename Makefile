@@ -60,7 +60,7 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 
 .PHONY: program
 program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write build/network/program.bin, memory.bin and network.json
-	$(PY) -m gen.network $(PROGRAM_OPTIONS)
+	$(PY) -m gen.program $(PROGRAM_OPTIONS)
 
 .PHONY: disasm
 disasm: .venv/base ## print the program of the whole network, or of a file of instructions

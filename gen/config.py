@@ -23,8 +23,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gen.cli import Parser, UserError, run, write_if_changed
-from gen.estimate import estimate
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from gen.fpga.estimate import estimate
 from hw.params import HwParams
 
 __all__ = ["BUILD", "CONFIGS", "DEFAULT", "config", "describe", "main"]
@@ -59,7 +61,7 @@ def config(name: str) -> HwParams:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return a configuration's choices, and what they take; see `gen.estimate`."""
+    """Return a configuration's choices, and what they take; see `gen.fpga.estimate`."""
     params = config(name)
     return {"name": name, **dataclasses.asdict(params), **estimate(params)}
 

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Transfer
-from hw.layouts import GateMode, LayerRegisters
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from gen.config import DEFAULT, config
+from gen.layer.packing import pack, unpack
+from gen.network.compiler import MODES, compile_network
+from gen.network.instruction import UNITS
+from gen.network.program import NetworkProgram
+from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Transfer
+from hw.interface.layouts import GateMode, LayerRegisters
 from hw.params import HwParams
-
-from .cli import Parser, UserError, run, write_if_changed
-from .config import DEFAULT, config
-from .network import MODES, NetworkProgram, compile_network
-from .packing import pack, unpack
-from .schedule import UNITS
 
 __all__ = ["Decoded", "decode", "disassemble", "main", "purposes"]
 
@@ -35,13 +37,15 @@ class Decoded:
     Attributes
     ----------
     opcode
-        A `hw.instructions.Opcode`; None if there is none of that number, or if a bit is set that no field takes.
+        A `hw.interface.instructions.Opcode`; None if there is none of that number, or if a bit is set that no field
+        takes.
     number
         The opcode's number, whether or not it is one.
     take, give
         Names of units with which tokens are exchanged.
     fields
-        Values of `hw.instructions.Transfer`, or of the layer's registers where it computes; empty if it is none.
+        Values of `hw.interface.instructions.Transfer`, or of the layer's registers where it computes; empty if it is
+        none.
     word
         Its bytes.
     """
@@ -55,7 +59,7 @@ class Decoded:
 
 
 def decode(words: np.ndarray, params: HwParams) -> list[Decoded]:
-    """Take a program apart; the inverse of `gen.schedule.pack_instructions`.
+    """Take a program apart; the inverse of `gen.network.instruction.pack_instructions`.
 
     Parameters
     ----------
@@ -214,7 +218,7 @@ def _of_file(path: Path) -> np.ndarray:
 
 def _of_network(args: Any, params: HwParams) -> NetworkProgram:
     # Imported here, as it takes long and a file needs it not.
-    from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
 
     try:
         network = load(args.checkpoint or DEFAULT_CHECKPOINT)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .c_header import c_header
-from .cli import Parser, run, write_if_changed
-from .config import DEFAULT, config
-from .interface_page import interface_page
+from cdgate.cli import Parser, run
+from cdgate.files import write_if_changed
+from gen.config import DEFAULT, config
+from gen.host.c_header import c_header
+from gen.host.interface_page import interface_page
 
 __all__ = ["HEADER", "PAGE", "main"]
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.tools import verilator_env
 from gen import verilog
-from gen.cli import Parser, UserError, run
 from gen.config import CONFIGS
-from gen.tools import verilator_env
 
 __all__ = ["WAIVERS", "lint", "main"]
 

@@ -1,152 +1,107 @@
-"""One pass of one layer, ready for the engine: what is loaded, what is streamed, where the ofmap lies then."""
+"""The network compiler: a network becomes a program for the whole engine, and an image of the memory it runs in.
+
+``python -m gen.program`` compiles a checkpoint and tells about it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from hw.layouts import BankAddress, BankWrite, LayerRegisters, MaskRecord, ParameterWord
-from hw.params import HwParams
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from gen.config import DEFAULT, config
+from gen.network.compiler import MODES, compile_network
+from gen.network.program import PassInfo
 
-from .geometry import Geometry
-from .packing import pack, packed_bytes
+__all__ = ["BUILD", "PassInfo", "main"]
 
-__all__ = ["MapPlace", "Placement", "Program"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a feature map is wanted.
-
-    Attributes
-    ----------
-    bank
-        Activation bank, 0 to 3.
-    base
-        Word address of the first image.
-    image_step
-        Words from an image to the next; None puts them back to back.
-    """
-
-    bank: int
-    base: int = 0
-    image_step: int | None = None
+#: Where `main` writes program, memory and facts.
+BUILD = Path("build/network")
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapPlace:
-    """Where a feature map lies: pixel (image, row, col) at ``base + image * image_step + (row * cols + col) * words``.
-
-    Attributes
-    ----------
-    bank, base, image_step
-        As in `Placement`, all known.
-    images, rows, cols, words
-        Sizes; ``words`` are the bank words of a pixel.
-    """
-
-    bank: int
-    base: int
-    image_step: int
-    images: int
-    rows: int
-    cols: int
-    words: int
-
-    @property
-    def stop(self) -> int:
-        """Word address after the last one."""
-        return self.base + (self.images - 1) * self.image_step + self.rows * self.cols * self.words
-
-    def addresses(self) -> np.ndarray:
-        """Return the word addresses, (images, rows, cols, words) int64."""
-        within = np.arange(self.rows * self.cols * self.words).reshape(1, self.rows, self.cols, self.words)
-        return self.base + self.image_step * np.arange(self.images).reshape(-1, 1, 1, 1) + within
-
-    def to_words(self, maps: np.ndarray, in_par: int) -> np.ndarray:
-        """Cut (images, C, rows, cols) codes into words, (images, rows, cols, words, in_par) uint8, padded with 0."""
-        padding = self.words * in_par - maps.shape[1]
-        codes = np.pad(maps.astype(np.int64), ((0, 0), (0, padding), (0, 0), (0, 0))).astype(np.uint8)
-        return codes.transpose(0, 2, 3, 1).reshape(self.images, self.rows, self.cols, self.words, in_par)
-
-    def from_words(self, words: np.ndarray, channels: int, signed: bool) -> np.ndarray:
-        """Join words, in the order of `addresses`, into (images, channels, rows, cols) int64 codes."""
-        codes = np.ascontiguousarray(words, dtype=np.uint8).reshape(self.images, self.rows, self.cols, -1)
-        codes = codes[..., :channels].transpose(0, 3, 1, 2)
-        return codes.view(np.int8).astype(np.int64) if signed else codes.astype(np.int64)
+def _parser() -> Parser:
+    parser = Parser(prog="gen.program", description="Compile a network: print its layers with their tiles, bytes and "
+                    "predicted cycles, and write its program, and its memory with the photographs that come with "
+                    "scikit-image as input.")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH",
+                        help="checkpoint of the quantised network (default: that of the repository)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
+    parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
+    parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
+    parser.add_argument("--bandwidth", type=float, default=8, metavar="N",
+                        help="bytes a cycle that the memory reads and writes together (default: 8)")
+    parser.add_argument("--latency", type=int, default=40, metavar="N",
+                        help="cycles from an address to the first data or response (default: 40)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
+    return parser
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Program:
-    """Everything that a pass needs.
+def _body(args: Any) -> None:
+    # Imported here, as they build on this module or take long.
+    from gen.cost.cycle_model import predict
+    from gen.cost.layer_rows import layer_rows, layer_table
+    from gen.cost.steps import slice_steps
+    from sw_model.data.photographs import ImageError, default_images
+    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
 
-    Attributes
-    ----------
-    layer
-        Name of the layer.
-    params
-        The engine it was compiled for.
-    geometry
-        Sizes of the pass.
-    registers
-        Values by the field names of `hw.layouts.LayerRegisters`.
-    load_bank, load_addr, load_words
-        Bank words: (n,), (n,) int64 and (n, in_par) uint8.
-    parameters
-        `hw.layouts.ParameterWord` values, as `gen.packing.pack` takes them.
-    parameter_count
-        Their number.
-    weights
-        Ring entries in order of use, (n, 8 * in_par) uint8: byte ``lane * in_par + k``.
-    masks
-        `hw.layouts.MaskRecord` values that force the decisions, in job order; None where the engine decides.
-    ofmap
-        Where the ofmap lies after the pass; None if logits leave by their stream.
-    channels
-        Output channels or classes, without padding.
-    signed
-        Whether the ofmap's codes are int8.
-    """
+    if not (0 < args.bandwidth < math.inf and args.latency > 0 and args.size > 0):
+        raise UserError("bandwidth, latency and size must be more than 0, and finite")
+    params = config(args.config)
+    try:
+        network = load(args.checkpoint or DEFAULT_CHECKPOINT)
+        images = np.stack([pixels for _, pixels in default_images(args.images, args.size)])
+    except (CheckpointError, ImageError) as error:
+        raise UserError(str(error)) from None
+    program = compile_network(network, params, args.images, (args.size, args.size), args.mode)
+    decisions = None
+    if args.mode in ("gated", "channel"):
+        taps = network.run(images, "gated").taps
+        decisions = {name: tap.decision.numpy() for name, tap in taps.items() if tap.decision is not None}
+    steps = slice_steps(program, decisions)
+    prediction = predict(program, steps, args.bandwidth, args.latency)
+    rows = layer_rows(program, steps, prediction)
+    memory = bytearray(program.image.size)
+    for region in program.image:
+        content = program.pack_images(images) if region.name == "input" else region.content
+        if content is not None:
+            assert len(content) == region.size, region.name # else everything behind it would move
+            memory[region.address:region.stop] = content
+    facts = {
+        "schema": 1, "config": args.config, "mode": args.mode, "images": args.images, "in_size": program.in_size,
+        "program": {"address": program.image["program"].address, "instructions": len(program.instructions)},
+        "store_window": program.store_window, "memory_bytes": program.memory_bytes,
+        "regions": [{"name": one.name, "address": one.address, "size": one.size} for one in program.image],
+        "memory": {"bytes_per_cycle_limit": args.bandwidth, "latency_cycles": args.latency},
+        "predicted_cycles": prediction.cycles, "layers": [dataclasses.asdict(row) for row in rows],
+        "passes": [{"layer": one.layer, "instruction": program.pass_index(n), "first_image": one.first_image,
+                    "images": one.images, "rows": one.rows} for n, one in enumerate(program.passes)],
+    }
+    # Last the file that tells about the others.
+    write_if_changed(args.output / "program.bin", program.packed().tobytes())
+    write_if_changed(args.output / "memory.bin", bytes(memory))
+    write_if_changed(args.output / "network.json", json.dumps(facts, indent=1) + "\n")
+    title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
+             f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")
+    Console(width=None if sys.stdout.isatty() else 180).print(layer_table(rows, title, program.images))
+    print(*(args.output / name for name in ("program.bin", "memory.bin", "network.json")), sep="\n")
 
-    layer: str
-    params: HwParams
-    geometry: Geometry
-    registers: Mapping[str, int]
-    load_bank: np.ndarray
-    load_addr: np.ndarray
-    load_words: np.ndarray
-    parameters: Mapping[str, object]
-    parameter_count: int
-    masks: Mapping[str, np.ndarray] | None
-    weights: np.ndarray
-    ofmap: MapPlace | None
-    channels: int
-    signed: bool
 
-    def layer_value(self) -> int:
-        """Return the registers as one number: the port ``layer``."""
-        packed = pack(LayerRegisters(self.params), self.registers, 1)
-        return int.from_bytes(packed[0].tobytes(), "little")
+def main(argv: list[str] | None = None) -> int:
+    """Compile what the command line says."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    return run(parser.prog, lambda: _body(args))
 
-    def packed_loads(self) -> np.ndarray:
-        """Return the payloads of ``load_i``, packed."""
-        fields = {"data": self.load_words, "addr": self.load_addr, "bank": self.load_bank}
-        return pack(BankWrite(self.params), fields, len(self.load_addr))
 
-    def packed_parameters(self) -> np.ndarray:
-        """Return the payloads of ``param_i``, packed."""
-        return pack(ParameterWord(self.params), self.parameters, self.parameter_count)
-
-    def packed_masks(self) -> np.ndarray:
-        """Return the payloads of ``mask_i``, packed; none where the engine decides."""
-        if self.masks is None:
-            return np.zeros((0, packed_bytes(MaskRecord(self.params))), dtype=np.uint8)
-        return pack(MaskRecord(self.params), self.masks, len(self.masks["fire"]))
-
-    def packed_reads(self) -> np.ndarray:
-        """Return the payloads of ``read_i`` that read the ofmap in the order of `MapPlace.addresses`, packed."""
-        addresses = np.zeros(0, dtype=np.int64) if self.ofmap is None else self.ofmap.addresses().reshape(-1)
-        bank = 0 if self.ofmap is None else self.ofmap.bank
-        return pack(BankAddress(self.params), {"addr": addresses, "bank": bank}, len(addresses))
+if __name__ == "__main__":
+    sys.exit(main())

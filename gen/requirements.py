@@ -11,7 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from gen.cli import Parser, UserError, run
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
 
 __all__ = ["main", "requirements"]
 

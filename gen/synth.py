@@ -1,8 +1,8 @@
 """Size and speed on an FPGA: ``python -m gen.synth --target ecp5-85f`` runs Yosys and nextpnr on the whole engine.
 
-With ``--top core`` it is the compute core alone. Either sits in a pin harness (`gen.harness`), whose cells are counted
-apart. The report holds what is true after routing; nextpnr prints an estimate before it, which is of no use. Logs stay
-beside the report.
+With ``--top core`` it is the compute core alone. Either sits in a pin harness (`gen.fpga.harness`), whose cells are
+counted apart. The report holds what is true after routing; nextpnr prints an estimate before it, which is of no use.
+Logs stay beside the report.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gen.cli import Parser, UserError, run, write_if_changed
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from cdgate.tools import package_version
 from gen.config import DEFAULT, config
-from gen.hard_registers import absorb_registers
-from gen.harness import Harness
-from gen.tools import package_version
+from gen.fpga.hard_registers import absorb_registers
+from gen.fpga.harness import Harness
 from gen.verilog import TOPS, engine, stem, to_verilog
 
 __all__ = ["BUILD", "TARGETS", "Target", "cells_of", "critical_path", "main", "resources", "synthesise"]

@@ -22,9 +22,11 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, Shape, ShapeCastable, ValueCastable
 from amaranth.lib import data, wiring
 
-from gen.cli import Parser, UserError, run, write_if_changed
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from cdgate.tools import package_version
 from gen.config import CONFIGS, DEFAULT, config
-from gen.tools import package_version
 from hw.core import Core
 from hw.params import HwParams
 from hw.system import System

@@ -4,22 +4,32 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .activation_banks import ActivationBanks
-from .counters import Counters
-from .layouts import (BankAddress, BankWrite, BasePixel, CounterLayout, GateMode, IdleCause, LayerRegisters,
-                      LogitRecord, MaskRecord, OfmapWrite, ParameterWord)
-from .lane import Lane
-from .mac_array import MacArray
-from .output_stage import OutputStage
-from .parameters import Parameters
-from .params import KEEP
-from .pixel_walker import PixelWalker
-from .saliency import SaliencyComparator
-from .scheduler import Scheduler
-from .slice_table import SliceTable
-from .step_generator import StepGenerator
-from .weight_ring import WeightRing
-
+from hw.attributes import KEEP
+from hw.datapath.activation_banks import ActivationBanks
+from hw.datapath.lane import Lane
+from hw.datapath.mac_array import MacArray
+from hw.datapath.output_stage import OutputStage
+from hw.datapath.parameter_memory import Parameters
+from hw.datapath.weight_ring import WeightRing
+from hw.interface.layouts import (
+    BankAddress,
+    BankWrite,
+    CounterLayout,
+    GateMode,
+    IdleCause,
+    LayerRegisters,
+    LogitRecord,
+    MaskRecord,
+    OfmapWrite,
+    ParameterWord,
+)
+from hw.jobs.counters import Counters
+from hw.jobs.payloads import BasePixel
+from hw.jobs.pixel_walker import PixelWalker
+from hw.jobs.saliency import SaliencyComparator
+from hw.jobs.scheduler import Scheduler
+from hw.jobs.slice_table import SliceTable
+from hw.jobs.step_generator import StepGenerator
 
 __all__ = ["Core"]
 

@@ -3,19 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-
-__all__ = ["KEEP", "LANES", "NO_COLLISION", "HwParams"]
+__all__ = ["LANES", "HwParams"]
 
 
 #: Output channels of a slice, and MAC lanes of the array. SCDG decides once per 8 channels and pixel.
 LANES = 8
-
-#: Attribute of a memory whose data are never used where the same bits were written in the cycle of the read. Without it
-#: Yosys surrounds each block RAM with logic for the old data.
-NO_COLLISION = {"no_rw_check": 1}
-
-#: Attribute of a register that has its like elsewhere and is near what it drives. Yosys makes one of equal registers.
-KEEP = {"keep": 1}
 
 
 def _is_power_of_two(value):

@@ -1,28 +1,27 @@
 """The engine as it is put into a chip: the compute core with its units, behind an AXI master and a register port."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from .axi import MAX_BURST, Axi4, AxiLite, prefixed
-from .axi_lite import AxiLiteSlave
-from .axi_reader import AxiReader
-from .axi_writer import AxiWriter
-from .compute_unit import ComputeUnit
-from .control import Control
-from .core import Core
-from .instruction_fetch import InstructionFetch
-from .instructions import INDEX_BITS, ErrorCode, LayerInstruction, TransferInstruction
-from .layouts import CounterLayout, IdleCause, MaskRecord, OfmapWrite
-from .load_unit import LoadUnit
-from .params import KEEP
-from .registers import COUNTERS
-from .store_unit import StoreUnit
-from .tokens import TokenCounters
-from .weight_unit import WeightUnit
+from hw.attributes import KEEP
+from hw.bus.axi_lite import AxiLiteSlave
+from hw.bus.axi_reader import AxiReader
+from hw.bus.axi_writer import AxiWriter
+from hw.core import Core
+from hw.interface.axi import MAX_BURST, Axi4, AxiLite, prefixed
+from hw.interface.instructions import ErrorCode, LayerInstruction, PassRecord, TransferInstruction
+from hw.interface.layouts import IdleCause, MaskRecord, OfmapWrite
+from hw.interface.registers import COUNTERS
+from hw.units.compute_unit import ComputeUnit
+from hw.units.control import Control
+from hw.units.instruction_fetch import InstructionFetch
+from hw.units.load_unit import LoadUnit
+from hw.units.store_unit import StoreUnit
+from hw.units.tokens import TokenCounters
+from hw.units.weight_unit import WeightUnit
 
-
-__all__ = ["QUEUE_DEPTH", "PassRecord", "System"]
+__all__ = ["QUEUE_DEPTH", "System"]
 
 
 #: Instructions that may wait for a unit.
@@ -30,10 +29,6 @@ QUEUE_DEPTH = 4
 
 #: Clients of the bus that read, by number.
 FETCH, WEIGHTS, LOAD = range(3)
-
-
-#: What `System.pass_o` says of a pass: number of its instruction, and the counters up to its first step.
-PassRecord = data.StructLayout({"index": INDEX_BITS, "counters": CounterLayout})
 
 
 class System(wiring.Component):
@@ -50,7 +45,7 @@ class System(wiring.Component):
     -------
     m_axi_... : AXI4 master, ``params.axi_bits`` wide. One ID, INCR bursts of up to 64 beats, 8 reads and 8 writes
         outstanding.
-    s_axil_... : AXI4-Lite registers, see `hw.registers`.
+    s_axil_... : AXI4-Lite registers, see `hw.interface.registers`.
     interrupt : level.
     rst : synchronous reset, taken at least four cycles long. The clock domain need have none: registers that start from
         something are reset through registers near them, three cycles later.

@@ -16,17 +16,19 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from gen.cli import Parser, UserError, run
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.lock import locked
 from gen.config import DEFAULT, config
-from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
-from sw_model.images import ImageError, default_images, load_image
-from sw_model.int_model import IntNetwork
-
-from . import pictures, report, runner, waves
-from .compare import Verdict
-from .layer import MODES, Outcome, Pass, execute, plan, sum_up
-from .lock import locked
-from .verilog_cache import cached_verilog
+from sim.check.layer import Outcome, execute, sum_up
+from sim.check.verdict import Verdict
+from sim.plan.layer import MODES, Pass, plan
+from sim.run import build, core
+from sim.run.verilog_cache import cached_verilog
+from sim.show import pictures, report, waves
+from sw_model.data.photographs import ImageError, default_images, load_image
+from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+from sw_model.integer.network import IntNetwork
 
 __all__ = ["main"]
 
@@ -106,7 +108,7 @@ def _say(text: str) -> None:
 
 def _waves(outcomes: list[Outcome], verilog: Path, folder: Path, cycles: int) -> list[str]:
     """Record waves and return what to tell about them."""
-    simulator = runner.build(verilog, announce=lambda: _say(f"building the simulator of {verilog} that writes waves, "
+    simulator = core.build(verilog, announce=lambda: _say(f"building the simulator of {verilog} that writes waves, "
                                                             "once for each text"), waves=True)
     window, paths = waves.record(outcomes, simulator, folder, cycles)
     one = outcomes[window.number].planned
@@ -134,7 +136,7 @@ def _body(args: Any, command: str) -> int:
     start = time.monotonic()
     path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))
     generated = time.monotonic()
-    simulator = runner.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
+    simulator = core.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
         "checkpoint_sha256": checkpoint_sha256, "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -146,7 +148,7 @@ def _body(args: Any, command: str) -> int:
         return _simulate(args, passes, layers, images, simulator, path, facts)
 
 
-def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarray, simulator: runner.Simulator,
+def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarray, simulator: core.Simulator,
               verilog: Path, facts: dict[str, Any]) -> int:
     """Run what was planned, write and print what came, and return the exit status."""
     folder = args.output / args.layer
@@ -182,7 +184,7 @@ def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarr
         failures.append(str(error))
     try:
         lines += _waves(outcomes, verilog, folder, args.waves_cycles) if args.waves else []
-    except (UserError, runner.SimulationError) as error:
+    except (UserError, build.SimulationError) as error:
         failures.append(str(error))
     for line in (*lines, f"bit_exact: {str(not verdict.mismatches).lower()}"):
         console.print(line, highlight=False, soft_wrap=True)
@@ -200,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         try:
             return _body(args, command)
-        except runner.SimulationError as error:
+        except build.SimulationError as error:
             _say(f"{parser.prog}: {error}")
             return 1
 

@@ -22,21 +22,23 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from cdgate.tools import package_version, verilator_version
 from gen import verilog
-from gen.cli import Parser, UserError, run, write_if_changed
-from gen.compiler import compile_layer
 from gen.config import CONFIGS, config
-from gen.tools import package_version, verilator_version
+from gen.layer.compiler import compile_layer
 from hw.params import HwParams
-from sw_model.images import default_images
-from sw_model.int_model import IntNetwork, random_network
-from sw_model.methods import METHODS
-from sw_model.throughput import training_speed
-
-from . import runner
-from .cases import random_case
-from .files import Run
-from .verilog_cache import cached_verilog
+from sim.plan.cases import random_case
+from sim.run import build, core
+from sim.run.files import Run
+from sim.run.verilog_cache import cached_verilog
+from sw_model.data.photographs import default_images
+from sw_model.integer.network import IntNetwork
+from sw_model.network.methods import METHODS
+from sw_model.quantisation.random_network import random_network
+from sw_model.training.throughput import training_speed
 
 __all__ = ["BUILD", "benchmark", "generation_seconds", "golden_speed", "main", "show", "simulation_speed"]
 
@@ -55,7 +57,7 @@ def generation_seconds(params: HwParams) -> float:
     return time.monotonic() - start
 
 
-def simulation_speed(simulator: runner.Simulator, params: HwParams, cycles: int) -> dict[str, float]:
+def simulation_speed(simulator: core.Simulator, params: HwParams, cycles: int) -> dict[str, float]:
     """Time the simulation of a gated layer of 64 x 64 channels, 16 x 16 pixels.
 
     The layer is run once, and then as often as it takes to simulate some number of cycles; only what the second
@@ -129,7 +131,7 @@ def benchmark(names: list[str], cycles: int, width: float, images: int, seconds:
         say(f"{name}: generating the Verilog")
         generation = generation_seconds(params)
         path = cached_verilog(name)
-        simulator = runner.build(path, announce=lambda name=name: say(f"{name}: building the simulator"))
+        simulator = core.build(path, announce=lambda name=name: say(f"{name}: building the simulator"))
         say(f"{name}: simulating")
         rows[name] = {"generate_seconds": generation, "verilog_lines": len(path.read_text().splitlines()),
                       **simulation_speed(simulator, params, cycles)}
@@ -200,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"train-seconds must be positive, not {args.train_seconds:g}")
         try:
             report = benchmark(args.config or list(CONFIGS), args.cycles, args.width, args.images, args.train_seconds)
-        except runner.SimulationError as error:
+        except build.SimulationError as error:
             _say(f"{parser.prog}: {error}")
             return 1
         write_if_changed(args.output, json.dumps(report, indent=1) + "\n")

@@ -8,106 +8,39 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from gen.cli import Parser, UserError, run
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.lock import locked
 from gen.config import DEFAULT, config
-from gen.cycle_model import Prediction, predict, slice_steps
-from gen.network import NetworkProgram, compile_network
-from hw.params import HwParams
-from sw_model.accounting import LayerCount, count_network
-from sw_model.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
-from sw_model.data import DataError, load_data
-from sw_model.images import ImageError, default_images
-from sw_model.int_model import IntNetwork, Result
+from gen.cost.traffic import traffic
+from sim.check.network import NetworkResult, compare_network
+from sim.check.verdict import Verdict
+from sim.plan.network import RUNS, Plan, plan
+from sim.run import build, system
+from sim.run.scenario import PROGRESS, NetworkRun, run_networks
+from sim.run.verilog_cache import cached_verilog
+from sim.show import report
+from sim.show.network_pictures import draw_network
+from sim.show.network_report import network_report, print_network
+from sw_model.data.dataset import DataError
+from sw_model.data.photographs import ImageError, default_images
+from sw_model.data.sources import load_data
+from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+from sw_model.integer.network import IntNetwork, Result
 
-from . import network_runner, report, runner
-from .compare import Verdict
-from .driver import LoadedNetwork
-from .lock import locked
-from .network_compare import NetworkResult, compare_network
-from .network_pictures import draw_network
-from .network_report import network_report, print_network
-from .network_run import MARGIN, PROGRESS, NetworkJob, NetworkRun, run_networks
-from .network_traffic import traffic
-from .verilog_cache import cached_verilog
-
-__all__ = ["RUNS", "Plan", "execute", "main", "plan"]
+__all__ = ["execute", "main"]
 
 #: Where reports and the files of the runs are written.
 BUILD = Path("build/sim")
 
-#: What can be run: the modes side by side.
-RUNS = {"both": ("gated", "dense"), "gated": ("gated",)}
 
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A network compiled in one mode, what is run, what must come of it, and how long it should take."""
-
-    program: NetworkProgram
-    job: NetworkJob
-    golden: Result
-    counts: Mapping[str, LayerCount]
-    prediction: Prediction
-
-
-def loaded(program: NetworkProgram) -> LoadedNetwork:
-    """Return what a host needs of a program."""
-    image = program.image
-    regions = tuple((region.address, region.content) for region in image if region.content is not None)
-    return LoadedNetwork(
-        regions=regions, program=image["program"].address, instructions=len(program.instructions),
-        window=program.store_window, images=(image["input"].address, image["input"].size),
-        logits=(image["logits"].address, image["logits"].size))
-
-
-def plan(network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, bandwidth: int = 8,
-         latency: int = 40) -> Plan:
-    """Compile a network and compute what it must do.
-
-    Parameters
-    ----------
-    network
-        The golden model.
-    params
-        The engine.
-    images
-        (N, H, W, 3) uint8.
-    mode
-        "gated", "dense" or "base".
-    bandwidth, latency
-        Of the memory: for the prediction of the cycles.
-
-    Raises
-    ------
-    gen.geometry.CompileError
-        If the network cannot be mapped to the engine.
-    UserError
-        If it does not fit the simulated memory.
-    """
-    size = (images.shape[1], images.shape[2])
-    program = compile_network(network, params, len(images), size, mode)
-    room = 1 << network_runner.MEMORY_LOG2
-    if program.image.size + MARGIN > room:
-        raise UserError(f"network must fit the simulated memory of {room - MARGIN} bytes, not take "
-                        f"{program.image.size}")
-    golden = network.run(images, mode)
-    counts = {count.name: count for count in count_network(
-        network, len(images), params.in_par, golden if mode != "dense" else None, size)}
-    decisions = {name: tap.decision.numpy() for name, tap in golden.taps.items() if tap.decision is not None}
-    prediction = predict(program, slice_steps(program, decisions if mode != "dense" else None), bandwidth, latency)
-    job = NetworkJob(network=loaded(program), images=program.pack_images(images), size=program.image.size,
-                     cycle_limit=200_000 + 4 * prediction.cycles)
-    return Plan(program, job, golden, counts, prediction)
-
-
-def simulate(simulator: network_runner.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
+def simulate(simulator: system.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
              work: Path, say: Callable[[str], None]) -> dict[str, list[NetworkRun]]:
     """Run plans side by side, a process of the simulator for each, and tell now and then how far they are."""
     start = told = time.monotonic()
@@ -139,7 +72,7 @@ def _progress(plans: Mapping[str, Plan], work: Path, seconds: float) -> str:
     return f"{'; '.join(parts)}; {done / seconds / 1000:.0f} thousand cycles/s{left}"
 
 
-def execute(simulator: network_runner.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
+def execute(simulator: system.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
             work: Path, say: Callable[[str], None]) -> dict[str, NetworkResult]:
     """Run plans and compare what came; the results by mode."""
     runs = simulate(simulator, plans, settings, work, say)
@@ -214,7 +147,7 @@ def _body(args: Any, command: str) -> int:
     path = cached_verilog(args.config, top="system",
                           announce=lambda: _say(f"generating the Verilog of the engine {args.config}"))
     generated = time.monotonic()
-    simulator = network_runner.build(
+    simulator = system.build(
         path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     facts = {
         "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": len(images),
@@ -228,7 +161,7 @@ def _body(args: Any, command: str) -> int:
 
 
 def _simulate_and_report(args: Any, network: IntNetwork, plans: Mapping[str, Plan],
-                         simulator: network_runner.NetworkSimulator, labels: Sequence[str | None],
+                         simulator: system.NetworkSimulator, labels: Sequence[str | None],
                          facts: dict[str, Any]) -> int:
     """Run what was planned, write and print what came, and return the exit status."""
     folder = args.output / "network"
@@ -273,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> int:
         try:
             return _body(args, command)
-        except (runner.SimulationError, RuntimeError) as error:
+        except (build.SimulationError, RuntimeError) as error:
             _say(f"{parser.prog}: {' '.join(str(error).split())}")
             return 1
 

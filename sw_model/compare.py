@@ -21,15 +21,24 @@ from typing import Any
 
 import torch
 
-from sw_model import flops
-from sw_model.callbacks import read_log
-from sw_model.data import DIGITS, DataSet, load_data
-from sw_model.engine import Phase, Settings, first_process, phase_facts, train_phase
-from sw_model.machine import PRECISIONS, hardware, on_gpu
-from sw_model.methods import METHODS
-from sw_model.options import Parser, UsageError, check_machine, command_line, exit_status, keep_options, write_json
-from sw_model.protocols import fine_tuned_evaluation, linear_evaluation
-from sw_model.resnet import STAGES, ResNet
+from sw_model.data.dataset import DataSet
+from sw_model.data.sources import DIGITS, load_data
+from sw_model.evaluation import flops
+from sw_model.evaluation.protocols import fine_tuned_evaluation, linear_evaluation
+from sw_model.network.methods import METHODS
+from sw_model.network.resnet import STAGES, ResNet
+from sw_model.training.callbacks import read_log
+from sw_model.training.machine import PRECISIONS, hardware, on_gpu
+from sw_model.training.options import (
+    Parser,
+    UsageError,
+    check_machine,
+    command_line,
+    exit_status,
+    keep_options,
+    write_json,
+)
+from sw_model.training.phase import Phase, Settings, first_process, phase_facts, train_phase
 
 __all__ = ["FINE_TUNED", "ROWS", "main"]
 
@@ -51,7 +60,7 @@ def build_parser() -> Parser:
     )
     add = parser.add_argument
     add("--row", required=True, help=f"one of {', '.join(ROWS)}")
-    add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data.py")
+    add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
     add("--run", type=Path, help="folder of checkpoints and log (default: runs/table/ROW-SEED)")
     add("--results", type=Path, default=Path("results"), help="folder of the results file (default: %(default)s)")
     add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")

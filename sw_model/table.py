@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sw_model import figures
-from sw_model.features import DIVERGED
-from sw_model.machine import PRECISIONS
-from sw_model.methods import METHODS
-from sw_model.poster import ABLATION, METHOD_ROWS, STRUCTURED
+from sw_model.evaluation.features import DIVERGED
+from sw_model.network.methods import METHODS
+from sw_model.results import figures
+from sw_model.results.poster import ABLATION, METHOD_ROWS, STRUCTURED
+from sw_model.training.machine import PRECISIONS
 
 __all__ = ["Results", "main", "markdown"]
 

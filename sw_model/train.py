@@ -19,14 +19,25 @@ from typing import Any
 
 import torch
 
-from sw_model import quantize
-from sw_model.data import DIGITS, DataSet, load_data
-from sw_model.engine import PHASES, Phase, Settings, first_process, phase_facts, train_phase
-from sw_model.machine import PRECISIONS, hardware
-from sw_model.methods import METHODS
-from sw_model.options import Parser, UsageError, check_machine, command_line, exit_status, keep_options, write_json
-from sw_model.resnet import ResNet
-from sw_model.training import load_model
+from sw_model.data.dataset import DataSet
+from sw_model.data.sources import DIGITS, load_data
+from sw_model.evaluation.gating_report import print_quantisation
+from sw_model.network.methods import METHODS
+from sw_model.network.resnet import ResNet
+from sw_model.network.weights import load_model, training_facts
+from sw_model.quantisation.folding import obstacle
+from sw_model.quantisation.post_training import quantize_checkpoint
+from sw_model.training.machine import PRECISIONS, hardware
+from sw_model.training.options import (
+    Parser,
+    UsageError,
+    check_machine,
+    command_line,
+    exit_status,
+    keep_options,
+    write_json,
+)
+from sw_model.training.phase import PHASES, Phase, Settings, first_process, phase_facts, train_phase
 
 LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options
 
@@ -60,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m sw_model.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", default=DIGITS, help="digits, or a folder, see sw_model/data.py (default: %(default)s)")
+    add("--data", default=DIGITS, help="digits, or a folder, see sw_model/data/sources.py (default: %(default)s)")
     add("--run", type=Path, help=f"folder of checkpoints and logs ({default('run')})")
     add("--seed", type=int, default=1, help="of weights, order and augmentation (default: %(default)s)")
     add("--quantize", action=argparse.BooleanOptionalAction,
@@ -252,8 +263,8 @@ def train(args: argparse.Namespace, command: str) -> int:
     model = make_model(args, data)
     if args.supervised_target is None:
         usual = DEFAULTS["supervised_target"][args.data == DIGITS]
-        args.supervised_target = quantize.training_facts(args.start).get("target", usual)
-    reason = quantize.obstacle(model)
+        args.supervised_target = training_facts(args.start).get("target", usual)
+    reason = obstacle(model)
     if args.quantize and reason:
         raise UsageError(f"--quantize must be left out here: {reason}")
     args.run.mkdir(parents=True, exist_ok=True)
@@ -283,18 +294,19 @@ def train(args: argparse.Namespace, command: str) -> int:
     if reason:
         print(f"not quantised: {reason}", flush=True)
         return 0
-    return finish(args)
+    finish(args)
+    return 0
 
 
-def finish(args: argparse.Namespace) -> int:
-    """Quantise and evaluate the network of the last phase that was trained; returns the exit status."""
+def finish(args: argparse.Namespace) -> None:
+    """Quantise and evaluate the network of the last phase that was trained."""
     last = next(path for name in reversed(PHASES) if (path := args.run / f"{name}.ckpt").exists())
     out, results = args.run / "network.safetensors", args.run / "results.json"
-    status = quantize.main(["--checkpoint", str(last), "--data", str(args.data), "--out", str(out),
-                            "--results", str(results), "--workers", str(args.threads)])  # fmt: skip
-    if not status:
-        print(f"network: {out}\nresults: {results}", flush=True)
-    return status
+    options = ["--checkpoint", last, "--data", args.data, "--out", out, "--workers", args.threads]
+    figures = quantize_checkpoint(last, str(args.data), out, workers=args.threads)
+    write_json(results, {"command": " ".join(map(str, ["python -m sw_model.quantize", *options])), **figures})
+    print_quantisation(figures)
+    print(f"network: {out}\nresults: {results}", flush=True)
 
 
 def start_time(args: argparse.Namespace) -> float:

@@ -55,9 +55,9 @@ def test_sim_records_waves(make, given, passed):
 @pytest.mark.parametrize("target, expected", [
     (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
     (("network",), "-m sim.network"),
-    (("program",), "-m gen.network"),
+    (("program",), "-m gen.program"),
     (("program", "IMAGES=2", "MODE=base", "BANDWIDTH=1", "LATENCY=9", "CONFIG=half", "CHECKPOINT=x"),
-     ("-m gen.network --images '2' --mode 'base' --bandwidth '1' --latency '9' --config 'half' --checkpoint 'x'")),
+     ("-m gen.program --images '2' --mode 'base' --bandwidth '1' --latency '9' --config 'half' --checkpoint 'x'")),
     (("interface", "CONFIG=half"), "-m gen.interface --config 'half'"),
     (("disasm", "PROGRAM=a b", "CONFIG=small"), "-m gen.disasm 'a b' --config 'small'"),
     (("disasm", "IMAGES=2", "MODE=base", "CHECKPOINT=x"),

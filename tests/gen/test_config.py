@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from cdgate.errors import UserError
 from gen import config as module
-from gen.cli import UserError
 from gen.config import CONFIGS, DEFAULT, config, describe, main
-from gen.estimate import Memory, memories
+from gen.fpga.estimate import Memory, memories
 from hw.params import HwParams
 
 

@@ -8,10 +8,10 @@ import pytest
 from gen import disasm
 from gen.config import config
 from gen.disasm import decode, disassemble, purposes
-from gen.network import compile_network
-from hw.instructions import UNIT_OF, Opcode
-from sw_model.checkpoint import save
-from tests.gen.networks import blank_resnet
+from gen.network.compiler import compile_network
+from hw.interface.instructions import UNIT_OF, Opcode
+from sw_model.integer.checkpoint import save
+from tests.gen.network.networks import blank_resnet
 
 
 @pytest.fixture(scope="module")

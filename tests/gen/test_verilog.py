@@ -13,11 +13,11 @@ from amaranth import Module, Signal, signed, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from cdgate.errors import UserError
 from gen import lint, verilog
-from gen.cli import UserError
 from gen.config import CONFIGS
 from hw.core import Core
-from hw.layouts import CounterLayout, LayerRegisters, ParameterWord
+from hw.interface.layouts import CounterLayout, LayerRegisters, ParameterWord
 
 
 class Mode(enum.Enum, shape=2):

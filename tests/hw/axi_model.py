@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from amaranth.hdl import Cat
 
-from hw.axi import MAX_BURST, PAGE_BYTES
+from hw.interface.axi import MAX_BURST, PAGE_BYTES
 from tests.hw.helpers import monitor
 
 #: Bursts that the engine may have under way.

@@ -2,8 +2,8 @@
 
 import random
 
-from hw.axi import MAX_BURST, PAGE_BYTES
-from hw.instructions import TransferInstruction
+from hw.interface.axi import MAX_BURST, PAGE_BYTES
+from hw.interface.instructions import TransferInstruction
 from tests.hw.helpers import until
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from amaranth.sim import Simulator
 
-from gen.packing import unpack
+from gen.layer.packing import unpack
 from hw.core import Core
-from hw.layouts import CounterLayout, LogitRecord, MaskRecord, OfmapWrite
+from hw.interface.layouts import CounterLayout, LogitRecord, MaskRecord, OfmapWrite
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from hw.layouts import GateMode
+from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 
 #: An engine small enough for Amaranth's simulator, with every width above zero.

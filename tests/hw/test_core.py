@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from gen.compiler import compile_layer
+from gen.layer.compiler import compile_layer
 from hw.params import HwParams
-from sim.cases import random_case
-from sw_model.accounting import count_layer
+from sim.plan.cases import random_case
+from sw_model.integer.steps import count_layer
 from tests.hw.core_bench import run_core
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512)

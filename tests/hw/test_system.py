@@ -10,15 +10,15 @@ import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 
-from gen.compiler import compile_layer
-from gen.packing import pack
-from gen.program import Placement
-from hw.instructions import INSTRUCTION_BYTES, ChannelParameters, ErrorCode, Header, Opcode, Transfer
-from hw.layouts import LayerRegisters
+from gen.layer.compiler import compile_layer
+from gen.layer.packing import pack
+from gen.layer.places import Placement
+from hw.interface.instructions import INSTRUCTION_BYTES, ChannelParameters, ErrorCode, Header, Opcode, Transfer
+from hw.interface.layouts import LayerRegisters
+from hw.interface.registers import register
 from hw.params import LANES, HwParams
-from hw.registers import register
 from hw.system import QUEUE_DEPTH, System
-from sim.cases import random_case
+from sim.plan.cases import random_case
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512, max_slices=16)
 PROGRAM, DATA = 0x1000, 0x4000

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from gen.compiler import compile_layer
-from sim.compare import compare
-from sim.files import Run
-from sw_model.accounting import count_layer
+from gen.layer.compiler import compile_layer
+from sim.check.outputs import compare
+from sim.run.files import Run
+from sw_model.integer.steps import count_layer
 
 
 @dataclass

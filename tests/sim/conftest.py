@@ -6,9 +6,9 @@ import pytest
 
 from gen.config import config
 from hw.params import HwParams
-from sim import network_runner
-from sim.runner import Simulator, build
-from sim.verilog_cache import cached_verilog
+from sim.run import system
+from sim.run.core import Simulator, build
+from sim.run.verilog_cache import cached_verilog
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Engine:
 
     name: str
     params: HwParams
-    simulator: Simulator | network_runner.NetworkSimulator
+    simulator: Simulator | system.NetworkSimulator
 
 
 def engine_of(name, root):
@@ -49,4 +49,4 @@ def small_system(request):
     """The whole engine of the small configuration."""
     root = request.config.rootpath
     path = cached_verilog("small", root / "build/verilog", top="system")
-    return Engine("small", config("small"), network_runner.build(path, root / "build/verilator"))
+    return Engine("small", config("small"), system.build(path, root / "build/verilator"))

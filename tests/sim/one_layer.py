@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gen.compiler import compile_layer
-from gen.packing import pack
-from hw.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer
-from hw.layouts import LayerRegisters
-from sim.driver import LoadedNetwork
+from gen.host.driver import LoadedNetwork
+from gen.layer.compiler import compile_layer
+from gen.layer.packing import pack
+from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer
+from hw.interface.layouts import LayerRegisters
 
 #: Where things lie in memory, in bytes.
 PROGRAM, IFMAP, RESIDUAL, PARAMETERS, WEIGHTS, OFMAP, LOGITS, END = (n << 16 for n in range(8))
@@ -38,14 +38,14 @@ class OneLayer:
     address: int
 
     def loaded(self):
-        """The same for `sim.driver`."""
+        """The same for `gen.host.driver`."""
         program = (PROGRAM, b"".join(self.instructions))
         return LoadedNetwork(regions=(program, *self.regions), program=PROGRAM, instructions=len(self.instructions),
                              window=(OFMAP, END), images=(IFMAP, 0), logits=(LOGITS, END - LOGITS))
 
 
 def one_layer(case, params, mode="gated"):
-    """Return a program that loads, computes and stores a `sim.cases.Case`."""
+    """Return a program that loads, computes and stores a `sim.plan.cases.Case`."""
     program = compile_layer(case.layer, case.ifmap, case.residual, params, mode)
     tap = case.golden(mode)
     regions, loads = [], []

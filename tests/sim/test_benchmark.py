@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sim.benchmark import golden_speed, main
-from sw_model.int_model import random_network
+from sw_model.quantisation.random_network import random_network
 
 
 def test_report(small, monkeypatch, root, tmp_path, capsys):

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 import sim.__main__
-import sim.layer
-from gen.compiler import compile_layer
-from sim import runner
+import sim.plan.layer
+from gen.layer.compiler import compile_layer
 from sim.__main__ import main
-from sim.compare import Verdict
-from sim.layer import Outcome
-from sim.mutants import MUTANTS
-from sw_model.checkpoint import save
-from sw_model.int_model import random_network
+from sim.check.layer import Outcome
+from sim.check.verdict import Verdict
+from sim.run import build, core
+from sw_model.integer.checkpoint import save
+from sw_model.quantisation.random_network import random_network
+from tests.sim.check.mutants import MUTANTS
 from tests.sim.inputs import Inputs
 
 
@@ -139,7 +139,7 @@ def wrong_program(layer, ifmap, residual, params, mode, **options):
 
 
 def test_mismatch_is_reported(run, monkeypatch):
-    monkeypatch.setattr(sim.layer, "compile_layer", wrong_program)
+    monkeypatch.setattr(sim.plan.layer, "compile_layer", wrong_program)
     status, report, printed = run("conv5_2")
     assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
     assert report["bit_exact"] is False and report["laws_hold"] is False
@@ -174,7 +174,7 @@ def test_waves(run, tmp_path):
 
 
 def test_waves_of_a_mismatch(run, monkeypatch):
-    monkeypatch.setattr(sim.layer, "compile_layer", wrong_program)
+    monkeypatch.setattr(sim.plan.layer, "compile_layer", wrong_program)
     status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
     assert status == 1 and "waves.vcd\n" in printed.out
     assert re.search(r"recorded: cycles \d+ to \d+ of layer conv5_2, gated, image 0: decision mismatch: ", printed.out)
@@ -254,7 +254,7 @@ def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
     monkeypatch.chdir(root)
     files = Inputs(tmp_path, checkpoint)
     monkeypatch.setattr(sim.__main__, "cached_verilog", lambda *args, **options: files.verilog)
-    monkeypatch.setattr(runner, "build", lambda *args, **options: None)
+    monkeypatch.setattr(core, "build", lambda *args, **options: None)
 
     def call(layer, execute):
         monkeypatch.setattr(sim.__main__, "execute", execute)
@@ -283,7 +283,7 @@ def test_digests_are_of_what_was_simulated(without_engine):
 
 def test_failed_run_leaves_no_old_report(without_engine):
     def fail(*args):
-        raise runner.SimulationError("simulator failed")
+        raise build.SimulationError("simulator failed")
 
     assert without_engine("conv5_2", right_outcomes)[1] is not None
     status, report, printed = without_engine("conv5_2", fail)

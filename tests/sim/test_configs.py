@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from gen.compiler import CompileError, compile_layer
+from cdgate.errors import CompileError
 from gen.config import CONFIGS, config
+from gen.layer.compiler import compile_layer
 from sim.__main__ import main
-from sim.cases import random_case
-from sw_model.checkpoint import save
-from sw_model.int_model import random_network
+from sim.plan.cases import random_case
+from sw_model.integer.checkpoint import save
+from sw_model.quantisation.random_network import random_network
 from tests.sim.bench import Trial, check
 from tests.sim.conftest import engine_of
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gen.compiler import Placement, compile_layer
-from hw.layouts import IdleCause
-from sim.cases import random_case
+from gen.layer.compiler import compile_layer
+from gen.layer.places import Placement
+from hw.interface.layouts import IdleCause
+from sim.plan.cases import random_case
 from tests.sim.bench import Trial, check, execute
 
 MODES = ("gated", "dense", "base")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sim.compare import compare
-from sim.layer import plan, simulate
-from sw_model.checkpoint import load
-from sw_model.images import default_images
-from sw_model.int_model import IntNetwork
+from sim.check.layer import simulate
+from sim.check.outputs import compare
+from sim.plan.layer import plan
+from sw_model.data.photographs import default_images
+from sw_model.integer.checkpoint import load
+from sw_model.integer.network import IntNetwork
 
 GATED = [f"conv{stage}_{number}" for stage in range(2, 6) for number in range(1, 5)]
 LAYERS = ["conv1", *GATED, "down3", "down4", "down5", "fc"]

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from sw_model import compare, figures, table
-from sw_model.figures import mask_sheet
-from sw_model.images import default_images
-from sw_model.int_model import random_network
-from tests.sw_model.few_digits import few_digits
+from sw_model import compare, table
+from sw_model.data.photographs import default_images
+from sw_model.quantisation.random_network import random_network
+from sw_model.results import figures
+from sw_model.results.figures import mask_sheet
+from tests.sw_model.training.few_digits import few_digits
 
 ROWS = (("cdg75", 1), ("dgc", 1), ("fbs", 1), ("scdg", 1), ("scdg", 2))
 OPTIONS = "--data few --depth 10 --epochs 1 --tune-epochs 1 --batch 16 --bn-batches 1".split()

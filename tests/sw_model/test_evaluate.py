@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from sw_model import accounting, checkpoint, evaluate, int_accuracy, parallel
-from sw_model import data as data_module
-from sw_model.dataset import DataSet
-from sw_model.images import default_images
-from sw_model.int_model import random_network
-from sw_model.quantize import quantize
-from sw_model.resnet import ResNet
+from sw_model import evaluate
+from sw_model.data import sources as data_module
+from sw_model.data.dataset import DataSet
+from sw_model.data.photographs import default_images
+from sw_model.evaluation import accuracy as int_accuracy
+from sw_model.evaluation import workers as parallel
+from sw_model.integer import checkpoint
+from sw_model.integer import steps as accounting
+from sw_model.network.resnet import ResNet
+from sw_model.quantisation.folding import quantize
+from sw_model.quantisation.random_network import random_network
 
 PHOTOS = np.stack([image for _, image in default_images(6)])
 

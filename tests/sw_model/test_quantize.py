@@ -4,8 +4,6 @@ import copy
 import functools
 import json
 import math
-import sys
-import types
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from sw_model import bn_stats, checkpoint, int_ops, parallel, quantize
-from sw_model.dataset import DataSet
-from sw_model.images import PHOTOGRAPHS, default_images
-from sw_model.int_builder import integer_thresholds, quantize_weight, requantizer_parameters
-from sw_model.int_model import MODES
-from sw_model.resnet import ResNet
+from sw_model import quantize
+from sw_model.data.dataset import DataSet
+from sw_model.data.photographs import PHOTOGRAPHS, default_images
+from sw_model.evaluation import workers as parallel
+from sw_model.integer import checkpoint
+from sw_model.integer import ops as int_ops
+from sw_model.integer.network import MODES
+from sw_model.network.resnet import ResNet
+from sw_model.quantisation import folding, post_training
+from sw_model.quantisation.builder import integer_thresholds, quantize_weight, requantizer_parameters
 
 PHOTOS = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
 INPUT = torch.from_numpy(PHOTOS).permute(0, 3, 1, 2).float() / 255
@@ -52,7 +54,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def net(model):
-    return quantize.quantize(model, PHOTOS)
+    return folding.quantize(model, PHOTOS)
 
 
 def test_quantize_weight_has_one_scale_per_slice(seed):
@@ -166,7 +168,7 @@ def test_stem_pads_with_the_mean_colour(model, net):
 @torch.no_grad()
 def test_training_state_gives_the_float_model_back(model, net, tmp_path):
     checkpoint.save(tmp_path / "net.safetensors", net)
-    again = quantize.restore_model(checkpoint.load(tmp_path / "net.safetensors"))
+    again = folding.restore_model(checkpoint.load(tmp_path / "net.safetensors"))
     original = model.state_dict()
     weights = set(net.meta["weight_names"].values())
     for name, value in again.state_dict().items():
@@ -174,13 +176,13 @@ def test_training_state_gives_the_float_model_back(model, net, tmp_path):
             assert float((value - original[name]).abs().max()) <= float(original[name].abs().max()) / 200, name
         else:
             assert torch.equal(value, original[name]), name
-    second = quantize.quantize(again, PHOTOS)
+    second = folding.quantize(again, PHOTOS)
     for a, b in zip(net.layers, second.layers, strict=True):
         assert torch.equal(a.weight, b.weight), a.name
 
 
 def test_branch_2_uses_its_own_statistics(model, net):
-    other = quantize.quantize(model, PHOTOS, branch=2)
+    other = folding.quantize(model, PHOTOS, branch=2)
     layer, first = other.layer("conv2_1"), net.layer("conv2_1")
     norm, tau = model.blocks[0].conv1.norm[1], model.blocks[0].conv1.tau.double()
     threshold = norm.running_mean.double() + tau * (norm.running_var.double() + norm.eps).sqrt()
@@ -193,7 +195,7 @@ def test_branch_2_uses_its_own_statistics(model, net):
 @pytest.mark.parametrize("gate_mode", ["channel", "dense"])
 def test_other_gate_modes(gate_mode):
     model = make_model(12, gate_mode)
-    net = quantize.quantize(model, PHOTOS)
+    net = folding.quantize(model, PHOTOS)
     assert [layer.gated for layer in net.layers].count(True) == (8 if gate_mode == "channel" else 0)
     with torch.no_grad():
         expected = model(INPUT)
@@ -212,12 +214,12 @@ def test_other_gate_modes(gate_mode):
 )
 def test_networks_that_the_engine_lacks(arguments, branch, message):
     with pytest.raises(ValueError, match=message):
-        quantize.real_layers(ResNet(width=0.5, depth=10, **arguments).eval(), branch)
+        folding.real_layers(ResNet(width=0.5, depth=10, **arguments).eval(), branch)
 
 
 def test_other_depths():
     for depth, last in ((20, "conv4_6"), (34, "conv5_6")):
-        layers = quantize.real_layers(ResNet(width=0.5, depth=depth, slice_size=1).eval())
+        layers = folding.real_layers(ResNet(width=0.5, depth=depth, slice_size=1).eval())
         assert [layer.name for layer in layers][-2:] == [last, "fc"]
 
 
@@ -232,14 +234,13 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
         test=photos,
         test_labels=labels,
     )
-    monkeypatch.setattr(quantize, "load_data", lambda source: data)
+    monkeypatch.setattr(post_training, "load_data", lambda source: data)
     source = tmp_path / "last.ckpt"
     torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)
     written = []
-    training = types.SimpleNamespace(load_model=lambda path: copy.deepcopy(model),
-                                     save_weights=lambda *what: written.append(what))  # fmt: skip
-    monkeypatch.setitem(sys.modules, "sw_model.training", training)
-    monkeypatch.setattr(bn_stats, "reestimate", functools.partial(bn_stats.reestimate, batch_size=16))
+    monkeypatch.setattr(post_training, "load_model", lambda path: copy.deepcopy(model))
+    monkeypatch.setattr(post_training, "save_weights", lambda *what: written.append(what))
+    monkeypatch.setattr(post_training, "reestimate", functools.partial(post_training.reestimate, batch_size=16))
 
     out, results = tmp_path / "out.safetensors", tmp_path / "results" / "out.json"
     options = ["--checkpoint", str(source), "--data", str(tmp_path), "--out", str(out), "--results", str(results)]
@@ -255,7 +256,7 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
     assert figures["data"] == "photographs" and figures["accuracy"]["images"] == 16
     correct = (net.run(PHOTOS).classes() == torch.arange(16) % 10).double().mean()
     assert figures["accuracy"]["int8"] == float(correct)
-    restored = quantize.restore_model(net)
+    restored = folding.restore_model(net)
     # What is written in float16 has the statistics that were re-estimated.
     running = half.state_dict()["blocks.0.conv1.norm.0.running_mean"]
     assert torch.equal(running, restored.state_dict()["blocks.0.conv1.norm.0.running_mean"])

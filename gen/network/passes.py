@@ -1,0 +1,190 @@
+"""The instructions of single passes, each with those that it needs: loads, weights, parameters, the pass, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cdgate.errors import CompileError
+from gen.layer.compiler import channel_parameters, gate_mode, layer_registers, weight_entries
+from gen.layer.geometry import Geometry
+from gen.layer.packing import pack
+from gen.layer.places import MapPlace
+from gen.network.banks import Bank, Banks
+from gen.network.instruction import Instruction
+from gen.network.memory_image import MemoryImage
+from gen.network.program import PassInfo
+from gen.network.segments import IMAGE, LayerShape, map_words
+from hw.interface.instructions import ChannelParameters, Opcode
+from hw.params import LANES, HwParams
+
+__all__ = ["Passes"]
+
+
+class Passes:
+    """Notes what has to be done, pass by pass, in the order of the passes.
+
+    Parameters
+    ----------
+    shapes
+        All layers by name.
+    params
+        The engine.
+    images
+        Number of images.
+    mode
+        Gate mode.
+    stored
+        Names of the maps that go to memory.
+
+    Attributes
+    ----------
+    instructions
+        What was noted so far.
+    passes
+        The passes among them.
+    banks
+        The activation banks.
+    image
+        The memory, all but the program.
+    """
+
+    def __init__(self, shapes: Mapping[str, LayerShape], params: HwParams, images: int, mode: str,
+                 stored: Sequence[str]) -> None:
+        self.shapes, self.params, self.mode, self.stored = shapes, params, mode, stored
+        self.instructions: list[Instruction] = []
+        self.passes: list[PassInfo] = []
+        self.banks = Banks()
+        self.image = MemoryImage(params)
+        self._reserve(images)
+        # Of each half of the parameter memory: whose parameters are there, who uses them, who loaded them.
+        self._halves: list[tuple[str | None, list[Instruction], list[Instruction]]] = [(None, [], []), (None, [], [])]
+        self._last_half = 1
+        self._stores: dict[str, list[tuple[int, int, Instruction]]] = {} # by map: first image, stop, instruction
+
+    def _reserve(self, images: int) -> None:
+        """Lay out the memory: what the host writes, then what the engine writes."""
+        params = self.params
+        for name, shape in self.shapes.items():
+            layer, geometry = shape.layer, shape.geometry
+            conditional = self.mode != "base" and layer.gated
+            self.image.add(f"weights {name}", weight_entries(layer, geometry, params, conditional).tobytes())
+            values = channel_parameters(layer, geometry)
+            records = pack(ChannelParameters, {**values, "reserved": 0}, len(values["offset"]))
+            self.image.add(f"parameters {name}", records.tobytes())
+        first, last = list(self.shapes.values())[0], list(self.shapes.values())[-1]
+        self.image.reserve("input", images * map_words(first)[0] * params.in_par)
+        for name in self.stored:
+            self.image.reserve(f"map {name}", images * map_words(self.shapes[name])[1] * params.in_par)
+        self.image.reserve("logits", 4 * LANES * last.geometry.slices * images)
+
+    def _note(self, opcode: Any, layer: str, needs: Sequence[Instruction], **fields: int) -> Instruction:
+        one = Instruction(opcode=opcode, fields=fields, layer=layer, pass_number=len(self.passes), needs=list(needs))
+        self.instructions.append(one)
+        return one
+
+    def _address(self, layer: str, name: str, words: int, done: str) -> int:
+        """Return the address of a word of a map."""
+        offset = words * self.params.in_par
+        if offset % self.params.axi_bytes:
+            raise CompileError(f"layer {layer}: what is {done} of {name} must start at a multiple of "
+                               f"{self.params.axi_bytes} bytes, not at {offset}")
+        return self.image["input" if name == IMAGE else f"map {name}"].address + offset
+
+    def load(self, layer: str, name: str, bank: Bank, base: int, first: int, offset: int, words: int,
+             images: int) -> None:
+        """Load a part of a map into a bank, for the next pass or one behind it.
+
+        Parameters
+        ----------
+        layer
+            Name of the layer that reads it.
+        name
+            Name of the map.
+        bank, base
+            Where it is wanted.
+        first, images
+            First image, and number of images that it touches.
+        offset, words
+            First word, counted from the beginning of the first image, and number of words.
+        """
+        shape = self.shapes.get(name)
+        size = map_words(self.shapes[layer])[0] if shape is None else map_words(shape)[1]
+        needs = [*bank.users, *(store for start, stop, store in self._stores.get(name, ())
+                                if start < first + images and first < stop)]
+        one = self._note(Opcode.LOAD_MAP, layer, needs, bank=bank.number, bank_addr=base, count=words,
+                         address=self._address(layer, name, first * size + offset, "loaded"))
+        bank.users, bank.writers = [one], [one]
+
+    def _parameters(self, layer: str) -> tuple[int, list[Instruction]]:
+        """Return the half of the parameter memory with a layer's parameters, loaded if need be, and the load."""
+        for half, (holder, _, loads) in enumerate(self._halves):
+            if holder == layer:
+                return half, loads
+        half = 1 - self._last_half
+        region = self.image[f"parameters {layer}"]
+        load = self._note(Opcode.LOAD_PARAMETERS, layer, self._halves[half][1], address=region.address,
+                          count=region.size // self.params.param_record_bytes,
+                          bank_addr=half * self.params.param_words // 2)
+        self._halves[half] = layer, [load], [load]
+        return half, [load]
+
+    def compute(self, shape: LayerShape, geometry: Geometry, first: int, source: MapPlace, added: MapPlace | None,
+                target: MapPlace | None) -> None:
+        """Run a pass, with its weights and parameters; and where there is no ofmap, store its logits.
+
+        Parameters
+        ----------
+        shape, geometry
+            The layer, and its sizes in this pass.
+        first
+            First image.
+        source, added, target
+            Where ifmap, residual and ofmap lie.
+        """
+        layer, name, params = shape.layer, shape.name, self.params
+        half, needs = self._parameters(name)
+        region = self.image[f"weights {name}"]
+        self._note(Opcode.LOAD_WEIGHTS, name, (), address=region.address, count=region.size // (LANES * params.in_par))
+        gate = gate_mode(layer, self.mode)
+        registers = layer_registers(layer, geometry, params, gate, source, added, target, param_half=half)
+        needs = list(needs)
+        touched = {place.bank: self.banks[place.bank] for place in (source, added, target) if place is not None}
+        for number, bank in touched.items():
+            # What was written there, and, where it is overwritten, what still reads.
+            needs += bank.users if target is not None and number == target.bank else bank.writers
+        one = self._note(Opcode.COMPUTE, name, needs, **registers)
+        for number, bank in touched.items():
+            if target is not None and number == target.bank: # it has waited for all the others
+                bank.users, bank.writers = [one], [one]
+            else:
+                bank.users.append(one)
+        self._halves[half][1].append(one)
+        self._last_half = half
+        rows = (geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
+        if target is None:
+            size = 4 * LANES * geometry.slices
+            self._note(Opcode.STORE_LOGITS, name, (), address=self.image["logits"].address + first * size,
+                       count=geometry.images * size // (4 * params.rq_lanes))
+        self.passes.append(PassInfo(layer=name, first_image=first, images=geometry.images, rows=rows,
+                                    geometry=geometry, mode=gate, ofmap=target, instruction=one))
+
+    def store(self, shape: LayerShape, bank: Bank, first: int, images: int, offset: int, words: int) -> None:
+        """Store what the last pass, or the last ones, wrote to a bank from word 0 on.
+
+        Parameters
+        ----------
+        shape
+            The layer whose ofmap it is.
+        bank
+            Where it is.
+        first, images, offset, words
+            As in `load`.
+        """
+        size = map_words(shape)[1]
+        needs = [one for one in bank.writers if one.opcode is Opcode.COMPUTE]
+        one = self._note(Opcode.STORE_MAP, shape.name, needs, bank=bank.number, bank_addr=0, count=words,
+                         address=self._address(shape.name, shape.name, first * size + offset, "stored"))
+        one.pass_number -= 1 # the pass it belongs to was noted already
+        bank.users.append(one)
+        self._stores.setdefault(shape.name, []).append((first, first + images, one))

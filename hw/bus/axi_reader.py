@@ -1,0 +1,128 @@
+"""Read side of the AXI master: bursts of several clients share the bus."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.axi import Axi4, Burst, ReadBeat, Response
+
+__all__ = ["AxiReader"]
+
+
+class AxiReader(wiring.Component):
+    """Asks for bursts in turn, client by client, and hands each client its beats in order.
+
+    All bursts have one ID, so the data come in the order of the addresses. Up to :attr:`OUTSTANDING` bursts are under
+    way. An address is on the bus one cycle after its burst was taken, a burst is taken every other cycle, and a beat is
+    offered to its client three cycles after it came: each client has a short queue of its own, so that its ``ready``
+    reaches nothing else. A client that does not take its beats holds up the others: it must not ask for what it has no
+    room for.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+    clients : :class:`int`
+        Number of clients.
+
+    Members
+    -------
+    axi : the bus; of its members the read channels are used.
+    bursts, data : by client: stream of bursts, and of the beats read. ``last`` marks the last beat of a burst that is
+        the last of its transfer.
+    beats : by client: strobe, a beat that was read for it is handed to it, or thrown away in drain.
+    error, error_decode, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR, not SLVERR;
+        whose it was.
+    drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn in the next
+        cycle.
+    idle : nothing is under way.
+    """
+    #: Bursts that may be under way.
+    OUTSTANDING = 8
+
+    #: Beats that may wait for their client.
+    DEPTH = 4
+
+    #: Beats that may wait at each client.
+    OFFERS = 2
+
+    def __init__(self, params, clients):
+        self.params = params
+        self.clients = clients
+        super().__init__({
+            "axi":          Out(Axi4(params.axi_bits)),
+            "bursts":       In(stream.Signature(Burst)).array(clients),
+            "data":         Out(stream.Signature(ReadBeat(params.axi_bits))).array(clients),
+            "beats":        Out(1).array(clients),
+            "error":        Out(1),
+            "error_decode": Out(1),
+            "error_client": Out(range(clients)),
+            "drain":        In(1),
+            "idle":         Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        params, axi = self.params, self.axi
+        whose = data.StructLayout({"client": range(self.clients), "last": 1})
+        arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
+        m.submodules.order = order = fifo.SyncFIFO(width=whose.size, depth=self.OUTSTANDING)
+        m.submodules.arrivals = arrivals = fifo.SyncFIFOBuffered(width=arrived.size, depth=self.DEPTH)
+
+        # Addresses: the next client after the last one that has a burst.
+        turn = Signal(range(self.clients))
+        asked = data.View(whose, order.w_data)
+        m.d.comb += [
+            axi.arsize.eq((params.axi_bytes - 1).bit_length()),
+            axi.arburst.eq(1), # INCR
+        ]
+        with m.If(axi.arready):
+            m.d.sync += axi.arvalid.eq(0)
+        with m.If(~axi.arvalid & ~self.drain & order.w_rdy):
+            with m.Switch(turn):
+                for first in range(self.clients):
+                    with m.Case(first):
+                        ranked = [(first + n) % self.clients for n in range(self.clients)]
+                        for rank, client in enumerate(ranked):
+                            burst = self.bursts[client]
+                            with m.If(burst.valid) if rank == 0 else m.Elif(burst.valid):
+                                m.d.comb += [burst.ready.eq(1), order.w_en.eq(1), asked.client.eq(client),
+                                             asked.last.eq(burst.p.last)]
+                                m.d.sync += [
+                                    axi.arvalid.eq(1),
+                                    axi.araddr.eq(burst.p.address),
+                                    axi.arlen.eq(burst.p.length - 1),
+                                    turn.eq((client + 1) % self.clients),
+                                ]
+
+        # Data. What arrives waits in a few registers, so that no client's ready reaches the bus.
+        beat = data.View(arrived, arrivals.r_data)
+        owner = data.View(whose, order.r_data)
+        gives = Signal(self.clients)
+        taken = Signal()
+        m.d.comb += [
+            arrivals.w_data.eq(Cat(axi.rdata, axi.rresp, axi.rlast)),
+            arrivals.w_en.eq(axi.rvalid),
+            axi.rready.eq(arrivals.w_rdy),
+            arrivals.r_en.eq(taken),
+            order.r_en.eq(taken & beat.last),
+        ]
+        for client, port in enumerate(self.data):
+            offers = fifo.SyncFIFO(width=ReadBeat(params.axi_bits).size, depth=self.OFFERS)
+            m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
+            m.d.comb += [
+                gives[client].eq(arrivals.r_rdy & (owner.client == client) & offers.w_rdy & ~self.drain),
+                self.beats[client].eq(taken & (owner.client == client)),
+                offers.w_en.eq(gives[client]),
+                offers.w_data.eq(Cat(beat.data, beat.last & owner.last)),
+                port.payload.eq(offers.r_data),
+                port.valid.eq(offers.r_rdy),
+                offers.r_en.eq(port.ready),
+            ]
+        m.d.comb += taken.eq(Mux(self.drain, arrivals.r_rdy, gives.any()))
+        m.d.sync += [
+            self.error.eq(taken & (beat.resp >= Response["SLVERR"])),
+            self.error_decode.eq(beat.resp == Response["DECERR"]),
+            self.error_client.eq(owner.client),
+        ]
+        m.d.comb += self.idle.eq(~axi.arvalid & ~order.r_rdy)
+        return m

@@ -1,0 +1,117 @@
+"""Write side of the AXI master."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.axi import MAX_BURST, Axi4, Burst, Response, WriteBeat
+
+__all__ = ["AxiWriter"]
+
+
+class AxiWriter(wiring.Component):
+    """Writes bursts: the address, then the beats, while responses of earlier bursts are still to come.
+
+    A beat a cycle, if there is one to write, and a burst every other cycle. Addresses, beats and their strobes leave
+    registers. A few beats are taken ahead of their burst; the first leaves two cycles after the burst was taken at the
+    earliest, and a beat two cycles after it was taken. Beats do not wait for their address to be accepted, but the next
+    burst does.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    axi : the bus; of its members the write channels are used.
+    burst, data : streams of bursts, and of their beats in the same order.
+    beat : strobe, one cycle after a beat of ``data`` went into the bus's register; it is certain to be written.
+    responses : strobe, one cycle after a burst was acknowledged.
+    error, error_decode : strobe, beside ``responses``: with an error; DECERR, not SLVERR.
+    drain : no new burst is taken; those that were are completed with beats of which no byte is written.
+    idle : nothing is under way.
+    """
+    #: Bursts that may be without a response.
+    OUTSTANDING = 8
+
+    #: Beats that may wait, so that ``wready`` does not reach their source.
+    DEPTH = 2
+
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "axi":          Out(Axi4(params.axi_bits)),
+            "burst":        In(stream.Signature(Burst)),
+            "data":         In(stream.Signature(WriteBeat(params.axi_bits))),
+            "beat":         Out(1),
+            "responses":    Out(1),
+            "error":        Out(1),
+            "error_decode": Out(1),
+            "drain":        In(1),
+            "idle":         Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        params, axi = self.params, self.axi
+        m.submodules.lengths = lengths = fifo.SyncFIFO(width=MAX_BURST.bit_length(), depth=self.OUTSTANDING)
+        unanswered = Signal(range(self.OUTSTANDING + 1))
+        accept = Signal()
+        answered = Signal()
+
+        m.d.comb += [
+            axi.awsize.eq((params.axi_bytes - 1).bit_length()),
+            axi.awburst.eq(1), # INCR
+            accept.eq(self.burst.valid & self.burst.ready),
+            self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != self.OUTSTANDING) & lengths.w_rdy),
+            lengths.w_en.eq(accept),
+            lengths.w_data.eq(self.burst.p.length),
+            axi.bready.eq(1),
+            answered.eq(axi.bvalid & axi.bready),
+        ]
+        with m.If(axi.awready):
+            m.d.sync += axi.awvalid.eq(0)
+        with m.If(accept):
+            m.d.sync += [
+                axi.awvalid.eq(1),
+                axi.awaddr.eq(self.burst.p.address),
+                axi.awlen.eq(self.burst.p.length - 1),
+            ]
+        m.d.sync += [
+            unanswered.eq(unanswered + accept - answered),
+            self.responses.eq(answered),
+            self.error.eq(answered & (axi.bresp >= Response["SLVERR"])),
+            self.error_decode.eq(axi.bresp == Response["DECERR"]),
+        ]
+
+        # Beats of the burst under way.
+        active = Signal()
+        left = Signal(MAX_BURST.bit_length()) # behind the next one
+        move = Signal()
+        free = ~axi.wvalid | axi.wready
+        beats = fifo.SyncFIFO(width=WriteBeat(params.axi_bits).size, depth=self.DEPTH)
+        m.submodules.beats = ResetInserter(self.drain)(beats)
+        beat = data.View(WriteBeat(params.axi_bits), beats.r_data)
+        m.d.comb += [
+            self.data.ready.eq(beats.w_rdy & ~self.drain),
+            beats.w_en.eq(self.data.valid & self.data.ready),
+            beats.w_data.eq(self.data.payload),
+            move.eq(active & free & (beats.r_rdy | self.drain)),
+            beats.r_en.eq(move),
+            lengths.r_en.eq(~active | (move & (left == 0))),
+        ]
+        m.d.sync += self.beat.eq(move & ~self.drain)
+        with m.If(axi.wready):
+            m.d.sync += axi.wvalid.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                axi.wvalid.eq(1),
+                axi.wdata.eq(beat.data),
+                axi.wstrb.eq(Mux(self.drain, 0, beat.strobe)),
+                axi.wlast.eq(left == 0),
+                left.eq(left - 1),
+            ]
+        with m.If(lengths.r_en):
+            m.d.sync += [active.eq(lengths.r_rdy), left.eq(lengths.r_data - 1)]
+        m.d.comb += self.idle.eq(unanswered == 0) # a burst is answered after all of it was sent
+        return m

@@ -1,0 +1,120 @@
+"""The saliency comparator: the decision on a pixel's conditional path."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.layouts import GateMode, LayerRegisters, MaskRecord
+from hw.jobs.payloads import BasePixel, JobEnd, SliceContext, StepControl
+from hw.params import LANES
+
+__all__ = ["SaliencyComparator"]
+
+
+class SaliencyComparator(wiring.Component):
+    """Decides, at the end of a base job, whether the slice fires: ``saliency > threshold``. A tie does not fire.
+
+    The saliency is the plain sum of the slice's 8 base psums (SCDG). In channel mode the lanes have compared their
+    own psums, and in forced mode the decisions came with the job: the slice fires if any channel does. In dense
+    mode every slice fires, in base mode none. But for these two, each decision leaves by ``mask``, a bit for each
+    channel. Ends of conditional jobs pass through, so that one stream of job ends goes on, in job order. Two cycles
+    from ``i`` to ``end``; one job a cycle. ``mask`` holds as many decisions as there are psum slots; who issues
+    jobs must not issue more.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    layer : layer registers.
+    contexts : of the slices in flight, for their thresholds.
+    issue, issue_slot, pixel : a base job is issued, into which slot and for which pixel.
+    i, saliency, fires : end of a job, its slice's sum and, one cycle later, its channels' decisions, from
+        :class:`MacArray`.
+    end : outcome of the job.
+    decided, fired : a decision was made, in a mode that makes any; it was to fire. For the counters.
+    mask : stream of decisions, in job order.
+    mask_taken : a decision was taken.
+    """
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "layer":      In(LayerRegisters(params)),
+            "contexts":   In(data.ArrayLayout(SliceContext(params), 2)),
+            "issue":      In(1),
+            "issue_slot": In(params.slot_bits),
+            "pixel":      In(BasePixel(params)),
+            "i":          In(StepControl(params)),
+            "saliency":   In(signed(32)),
+            "fires":      In(LANES),
+            "end":        Out(JobEnd(params)),
+            "decided":    Out(1),
+            "fired":      Out(1),
+            "mask":       Out(stream.Signature(MaskRecord(params))),
+            "mask_taken": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        params = self.params
+        place = data.StructLayout({name: shape for name, shape in MaskRecord(params).members.items() if name != "fire"})
+
+        m.submodules.places = places = memory.Memory(shape=place, depth=params.psum_slots, init=[])
+        place_write = places.write_port()
+        place_read = places.read_port(domain="comb")
+        m.d.comb += [
+            place_write.en.eq(self.issue),
+            place_write.addr.eq(self.issue_slot),
+            place_read.addr.eq(self.i.slot),
+        ]
+        m.d.comb += [place_write.data[name].eq(self.pixel[name]) for name in place.members]
+
+        # Stage 1: the pixel and its threshold. Stage 2: the comparison.
+        s1_control = Signal(StepControl(params))
+        s1_saliency = Signal(signed(32))
+        s1_threshold = Signal(signed(32))
+        s1_place = Signal(place)
+        s2_place = Signal(place)
+        is_base = s1_control.valid & ~s1_control.cond
+        decides = Signal()
+        fires = Signal(LANES)
+        s2_fires = Signal(LANES)
+        with m.Switch(self.layer.mode):
+            with m.Case(GateMode.GATED):
+                m.d.comb += [decides.eq(1), fires.eq((s1_saliency > s1_threshold).replicate(LANES))]
+            with m.Case(GateMode.CHANNEL):
+                m.d.comb += [decides.eq(1), fires.eq(self.fires)]
+            with m.Case(GateMode.FORCED):
+                m.d.comb += [decides.eq(1), fires.eq(s1_control.forced)]
+            with m.Case(GateMode.DENSE):
+                m.d.comb += fires.eq(-1)
+        m.d.sync += [
+            s1_control.eq(self.i),
+            s1_saliency.eq(self.saliency),
+            s1_threshold.eq(self.contexts[self.i.parity].thresholds[0]),
+            s1_place.eq(place_read.data),
+            self.end.valid.eq(s1_control.valid),
+            self.end.fire.eq(is_base & fires.any()),
+            self.end.slot.eq(s1_control.slot),
+            self.end.parity.eq(s1_control.parity),
+            self.decided.eq(is_base & decides),
+            self.fired.eq(is_base & decides & fires.any()),
+            s2_fires.eq(fires),
+            s2_place.eq(s1_place),
+        ]
+
+        m.submodules.masks = masks = fifo.SyncFIFOBuffered(
+            width=MaskRecord(params).size, depth=params.psum_slots)
+        record = Signal(MaskRecord(params))
+        m.d.comb += record.fire.eq(s2_fires)
+        m.d.comb += [record[name].eq(s2_place[name]) for name in place.members]
+        m.d.comb += [
+            masks.w_data.eq(record),
+            masks.w_en.eq(self.decided),
+            self.mask.payload.eq(masks.r_data),
+            self.mask.valid.eq(masks.r_rdy),
+            masks.r_en.eq(self.mask.ready),
+            self.mask_taken.eq(self.mask.valid & self.mask.ready),
+        ]
+        return m

@@ -1,0 +1,190 @@
+"""The slices in flight: their base chunks, their place in the weight ring, and when they are through."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.layouts import LayerRegisters, ParameterWord
+from hw.jobs.payloads import JobEnd, SliceContext
+from hw.params import LANES
+
+__all__ = ["SliceTable"]
+
+
+class SliceTable(wiring.Component):
+    """Keeps the contexts of at most two slices: the *newest*, which base jobs belong to, and the *oldest*.
+
+    The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a
+    slice costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed,
+    when its last base job was issued and each of its pixels is complete; job ends arrive after the last lane's read
+    of the ring, so no freed entry is still wanted; of a slice in which nothing fires, conditional entries may be
+    freed before they come. Slices are told apart by their parity.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    layer : layer registers.
+    begin : starts a layer, whose registers are valid. The ring carries on where the last layer ended.
+    threshold_addr, thresholds : address of the memory of thresholds, and its answer one cycle later.
+    open, can_open : opens the next slice; only while ``can_open``.
+    issue, issue_last : a base job of the newest slice was chosen; it is the slice's last.
+    end : job ends.
+    loaded : count of entries in the ring, from :class:`WeightRing`.
+    contexts : by parity; of a slice that was opened from the next cycle on, its thresholds one cycle later.
+    newest, oldest : parities.
+    base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
+        are in; meaningful once a slice is open.
+    idle : no slice is in flight.
+    free_en, free_entries : to :class:`WeightRing`.
+    """
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "layer":           In(LayerRegisters(params)),
+            "begin":           In(1),
+            "threshold_addr":  Out(params.param_addr_bits),
+            "thresholds":      In(ParameterWord(params).members["thresholds"]),
+            "open":            In(1),
+            "can_open":        Out(1),
+            "issue":           In(1),
+            "issue_last":      In(1),
+            "end":             In(JobEnd(params)),
+            "loaded":          In(params.ring_ptr_bits),
+            "contexts":        Out(data.ArrayLayout(SliceContext(params), 2)),
+            "newest":          Out(1),
+            "oldest":          Out(1),
+            "base_ready":      Out(1),
+            "cond_ready":      Out(1),
+            "idle":            Out(1),
+            "free_en":         Out(1),
+            "free_entries":    Out(params.ring_addr_bits + 1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layer = self.layer
+        self._prepare_next(m)
+
+        in_flight = Signal(range(3))
+        base_issued = Signal(2)
+        retire = Signal()
+        m.d.comb += self.idle.eq(in_flight == 0)
+        m.d.sync += in_flight.eq(in_flight + self.open - retire)
+        with m.If(self.begin):
+            m.d.sync += [self.newest.eq(1), self.oldest.eq(0)]
+        with m.If(self.open):
+            m.d.sync += self.newest.eq(~self.newest)
+        with m.If(retire):
+            m.d.sync += self.oldest.eq(~self.oldest)
+
+        # Pixels of a slice whose base job was chosen and whose psum is not complete.
+        through = Array(Signal(name=f"through_{parity}") for parity in range(2))
+        for parity in range(2):
+            pending = Signal(range(self.params.psum_slots + 1), name=f"pending_{parity}")
+            issue = self.issue & (self.newest == parity)
+            complete = self.end.valid & ~self.end.fire & (self.end.parity == parity)
+            m.d.sync += pending.eq(pending + issue - complete)
+            with m.If(issue & self.issue_last):
+                m.d.sync += base_issued[parity].eq(1)
+            with m.If(retire & (self.oldest == parity)):
+                m.d.sync += base_issued[parity].eq(0)
+            m.d.comb += through[parity].eq(base_issued[parity] & (pending == 0))
+        m.d.comb += retire.eq(through[self.oldest])
+        m.d.sync += [
+            self.free_en.eq(retire),
+            self.free_entries.eq(layer.base_entries + layer.cond_entries),
+        ]
+
+        # A difference of two counts in use has its sign in the top bit. The flags lag by a cycle, so they fall with the
+        # slice that they were about.
+        def all_in(end):
+            return ~(self.loaded - end)[self.params.ring_ptr_bits - 1]
+
+        m.d.sync += [
+            self.base_ready.eq(all_in(self.contexts[self.newest].cond_ptr) & ~self.open),
+            self.cond_ready.eq(all_in(self.contexts[self.oldest].end_ptr) & ~retire & ~self.idle),
+        ]
+        m.d.comb += self.can_open.eq(self._next_valid & (in_flight != 2) & ~self.begin)
+        return m
+
+    def _prepare_next(self, m):
+        """Computes the next slice's context into `_next`, some cycles before it is wanted."""
+        layer, params = self.layer, self.params
+        self._next_valid = Signal()
+        following = Signal(SliceContext(params), reset_less=True)
+        word = Signal(range(params.rq_phases)) # of its thresholds
+        base_first = Signal(params.bank_addr_bits)
+        group_slice = Signal(params.slice_bits)
+        ring_ptr = Signal(params.ring_ptr_bits) # of the first entry that belongs to no slice yet
+
+        # Thresholds, 512 bits beside the lanes, follow a cycle later: no job needs them so early.
+        context = Signal(data.ArrayLayout(SliceContext(params), 2), reset_less=True)
+        m.d.comb += self.contexts.eq(context)
+        for parity in range(2):
+            opened = Signal(name=f"opened_{parity}")
+            m.d.sync += opened.eq(self.open & (self.newest != parity))
+            with m.If(opened):
+                m.d.sync += context[parity].thresholds.eq(following.thresholds)
+
+        def begin():
+            m.d.sync += [
+                base_first.eq(layer.base_chunk_first),
+                group_slice.eq(0),
+                self.threshold_addr.eq(Cat(Const(0, params.param_addr_bits - 1), layer.param_half)),
+                word.eq(0),
+            ]
+            m.next = "Address"
+
+        with m.FSM(name="prepare"):
+            with m.State("Idle"):
+                with m.If(self.begin):
+                    begin()
+            with m.State("Address"): # the memory of thresholds answers in the next cycle
+                m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
+                m.next = "Thresholds"
+            with m.State("Thresholds"): # a word a cycle; the last one's address is already the next slice's first
+                m.d.sync += [
+                    following.thresholds.eq(Cat(following.thresholds, self.thresholds)[-32 * LANES:]),
+                    word.eq(word + 1),
+                ]
+                with m.If(word == params.rq_phases - 1):
+                    m.d.sync += word.eq(0)
+                    m.next = "Base"
+                with m.Else():
+                    m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
+            with m.State("Base"):
+                m.d.sync += [
+                    following.base_first.eq(base_first),
+                    following.base_last.eq(base_first + layer.base_chunk_last),
+                    following.base_ptr.eq(ring_ptr),
+                    following.cond_ptr.eq(ring_ptr + layer.base_entries),
+                ]
+                m.next = "Conditional"
+            with m.State("Conditional"):
+                m.d.sync += [
+                    following.cond_first.eq(Mux(following.base_first == 0, following.base_last + 1, 0)),
+                    following.end_ptr.eq(following.cond_ptr + layer.cond_entries),
+                ]
+                m.next = "Ready"
+            with m.State("Ready"):
+                m.d.comb += self._next_valid.eq(1)
+                with m.If(self.begin): # after a layer, the context at hand is of no slice
+                    begin()
+                with m.Elif(self.open):
+                    m.d.sync += [
+                        context[~self.newest][name].eq(following[name])
+                        for name in SliceContext(params).members if name != "thresholds"
+                    ]
+                    m.d.sync += [
+                        ring_ptr.eq(following.end_ptr),
+                        group_slice.eq(group_slice + 1),
+                    ]
+                    with m.If(group_slice == layer.group_slice_last):
+                        m.d.sync += [
+                            group_slice.eq(0),
+                            base_first.eq(base_first + layer.base_chunk_step),
+                        ]
+                    m.next = "Address"

@@ -1,0 +1,96 @@
+"""Starts the core's passes, and tells why it waits between them."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.instructions import INDEX_BITS, LayerInstruction, Tokens
+from hw.interface.layouts import IdleCause, LayerRegisters
+
+__all__ = ["ComputeUnit"]
+
+
+class ComputeUnit(wiring.Component):
+    """Executes `Opcode.COMPUTE`: starts the core when the tokens are there, and gives its own when the pass has ended.
+
+    From a pass's end to the start of the next, whose tokens are there, it takes four cycles.
+
+    Parameters
+    ----------
+    params : :class:`HwParams`
+
+    Members
+    -------
+    i : stream of instructions, checked.
+    want, ready, missing, take, give : to and from :class:`TokenCounters`.
+    dispatched : no instruction is to come.
+    start, layer, busy_core, done, step : to and from :class:`Core`.
+    outside : why no pass is under way.
+    first_step : strobe, one cycle after the first step of a pass.
+    busy, index : a pass is under way or waits for its tokens, and its instruction's number.
+    complete : strobe: an instruction has ended.
+    """
+    def __init__(self, params):
+        self.params = params
+        super().__init__({
+            "i":          In(stream.Signature(LayerInstruction(params))),
+            "want":       Out(Tokens),
+            "ready":      In(1),
+            "missing":    In(Tokens),
+            "take":       Out(1),
+            "give":       Out(Tokens),
+            "dispatched": In(1),
+            "start":      Out(1),
+            "layer":      Out(LayerRegisters(params)),
+            "busy_core":  In(1),
+            "done":       In(1),
+            "step":       In(1),
+            "outside":    Out(IdleCause),
+            "first_step": Out(1),
+            "busy":       Out(1),
+            "index":      Out(INDEX_BITS),
+            "complete":   Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        instruction = Signal(LayerInstruction(self.params))
+        stepped = Signal()
+        m.d.comb += [
+            self.layer.eq(instruction.layer),
+            self.want.eq(instruction.take),
+            self.index.eq(instruction.index),
+        ]
+        m.d.sync += self.first_step.eq(self.step & ~stepped)
+        with m.If(self.step):
+            m.d.sync += stepped.eq(1)
+
+        with m.FSM(name="compute") as compute:
+            with m.State("Idle"):
+                m.d.comb += [self.i.ready.eq(1), self.busy.eq(self.i.valid)]
+                m.d.sync += instruction.eq(self.i.payload)
+                with m.If(self.i.valid):
+                    m.next = "Wait"
+            with m.State("Wait"):
+                m.d.comb += self.busy.eq(1)
+                with m.If(self.ready & ~self.busy_core):
+                    m.next = "Start"
+            with m.State("Start"):
+                m.d.comb += [self.busy.eq(1), self.take.eq(1), self.start.eq(1)]
+                m.d.sync += stepped.eq(0)
+                m.next = "Run"
+            with m.State("Run"):
+                m.d.comb += self.busy.eq(1)
+                with m.If(self.done):
+                    m.d.comb += [self.complete.eq(1), self.give.eq(instruction.give)]
+                    m.next = "Idle"
+
+        with m.If(compute.ongoing("Wait") & self.missing.load):
+            m.d.comb += self.outside.eq(IdleCause.INPUT)
+        with m.Elif(compute.ongoing("Wait") & self.missing.store):
+            m.d.comb += self.outside.eq(IdleCause.OUTPUT)
+        with m.Elif(compute.ongoing("Idle") & ~self.i.valid & self.dispatched):
+            m.d.comb += self.outside.eq(IdleCause.END)
+        with m.Else():
+            m.d.comb += self.outside.eq(IdleCause.START)
+        return m

@@ -1,0 +1,61 @@
+"""Dependency tokens: what puts instructions of different units in order."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.interface.instructions import TOKEN_BITS, Tokens
+
+__all__ = ["TokenCounters"]
+
+
+class TokenCounters(wiring.Component):
+    """Counts, for each ordered pair of different units, the tokens that were given and not yet taken.
+
+    The scheme is that of TVM's VTA (Moreau et al., "A Hardware-Software Blueprint for Flexible Deep Learning
+    Specialization", 2019), with a pair of queues between any two units. Units are numbered as the fields of
+    `Tokens`. A token given in a cycle can be taken in the next.
+
+    Members
+    -------
+    want : by unit: tokens that its next instruction takes. A token from the unit itself never comes.
+    ready : by unit: all of these are there.
+    missing : by unit: which of these are not.
+    take : by unit: strobe that takes them; only while ``ready``.
+    give : by unit: tokens that it gives in this cycle, by receiver.
+    overflow : strobe: a token was lost, as more were given than are counted.
+    """
+    def __init__(self):
+        units = len(Tokens.members)
+        super().__init__({
+            "want":     In(Tokens).array(units),
+            "ready":    Out(1).array(units),
+            "missing":  Out(Tokens).array(units),
+            "take":     In(1).array(units),
+            "give":     In(Tokens).array(units),
+            "overflow": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        names = list(Tokens.members)
+        lost = []
+        for taker, taker_name in enumerate(names):
+            for giver, giver_name in enumerate(names):
+                wanted = self.want[taker][giver_name]
+                if giver == taker:
+                    m.d.comb += self.missing[taker][giver_name].eq(wanted)
+                    continue
+                count = Signal(TOKEN_BITS, name=f"from_{giver_name}_to_{taker_name}")
+                some = Signal(name=f"some_from_{giver_name}_to_{taker_name}")
+                given = self.give[giver][taker_name]
+                taken = self.take[taker] & wanted
+                m.d.sync += count.eq(count + given - taken)
+                m.d.comb += [
+                    some.eq(count != 0),
+                    self.missing[taker][giver_name].eq(wanted & ~some),
+                ]
+                lost.append(given & ~taken & count.all())
+            m.d.comb += self.ready[taker].eq(~self.missing[taker].as_value().any())
+        m.d.sync += self.overflow.eq(Cat(lost).any())
+        return m

@@ -1,0 +1,115 @@
+"""Runs layers of a network on the engine, each in two modes, and compares them with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hw.interface.layouts import IdleCause
+from sim.check.outputs import compare
+from sim.check.verdict import Verdict
+from sim.plan.layer import Pass
+from sim.run.core import Progress, Simulator
+from sim.run.files import RunOutput
+from sw_model.integer.steps import LayerCount, total
+
+__all__ = ["combine", "ModeResult", "Outcome", "execute", "simulate", "sum_up"]
+
+
+@dataclass
+class ModeResult:
+    """One layer in one mode, summed over the passes.
+
+    Attributes
+    ----------
+    cycles, base_steps, cond_steps, decided, fired
+        The engine's counters; ``decided`` and ``fired`` count slices.
+    idle
+        Idle cycles by cause, as `hw.interface.layouts.IdleCause` numbers them.
+    count
+        The reference's own counts.
+    verdict
+        The comparison.
+    """
+
+    cycles: int = 0
+    base_steps: int = 0
+    cond_steps: int = 0
+    decided: int = 0
+    fired: int = 0
+    idle: list[int] = field(default_factory=lambda: [0] * len(IdleCause))
+    count: LayerCount | None = None
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A pass, what came of it, and what its comparison found."""
+
+    planned: Pass
+    output: RunOutput
+    verdict: Verdict
+
+
+def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Outcome]:
+    """Run passes and compare each.
+
+    Parameters
+    ----------
+    passes
+        What `plan` returned.
+    simulator
+        Of the engine they were compiled for.
+    work
+        Folder for the files of the runs.
+
+    Raises
+    ------
+    sim.run.build.SimulationError
+        If the simulator fails.
+    """
+    progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
+    outputs = simulator.run([one.run for one in passes], work, progress)
+    return [Outcome(one, output, compare(one.run.program, output, one.tap, one.count, one.mode,
+                                         first_image=one.first_image))
+            for one, output in zip(passes, outputs, strict=True)]
+
+
+def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
+    """Return the `ModeResult` of each layer and mode, summed over the passes."""
+    results: dict[str, dict[str, ModeResult]] = {}
+    for outcome in outcomes:
+        one, counters = outcome.planned, outcome.output.counters
+        result = results.setdefault(one.layer.name, {}).setdefault(one.mode, ModeResult())
+        result.cycles += counters["cycles"]
+        result.base_steps += counters["base_steps"]
+        result.cond_steps += counters["cond_steps"]
+        result.decided += counters["decisions"]
+        result.fired += counters["fired"]
+        result.idle = [a + b for a, b in zip(result.idle, counters["idle"], strict=True)]
+        result.count = one.count if result.count is None else total([result.count, one.count], one.layer.name)
+        result.verdict.add(outcome.verdict)
+    return results
+
+
+def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[str, dict[str, ModeResult]]:
+    """Run passes with `execute`, and return their results by layer and mode."""
+    return sum_up(execute(passes, simulator, work))
+
+
+def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult]:
+    """Add up the runs of several layers, by mode."""
+    combined: dict[str, ModeResult] = {}
+    for mode in results[0]:
+        parts = [result[mode] for result in results]
+        verdict = Verdict()
+        for part in parts:
+            verdict.add(part.verdict)
+        combined[mode] = ModeResult(
+            cycles=sum(part.cycles for part in parts), base_steps=sum(part.base_steps for part in parts),
+            cond_steps=sum(part.cond_steps for part in parts), fired=sum(part.fired for part in parts),
+            decided=sum(part.decided for part in parts),
+            idle=[sum(column) for column in zip(*(part.idle for part in parts), strict=True)],
+            count=total([part.count for part in parts if part.count is not None]), verdict=verdict)
+    return combined

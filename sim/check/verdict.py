@@ -1,0 +1,85 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["KEPT", "Mismatch", "Verdict"]
+
+#: Mismatches that are kept one by one; the others are counted.
+KEPT = 20
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One output or decision that differs.
+
+    Attributes
+    ----------
+    what
+        "ofmap", "trace" (of a code that the bank holds right), "logit" or "decision"; of memory "stored map".
+    layer, image, row, col, channel
+        Where; a slice's decision is named by its first channel, a logit's channel is its class.
+    expected
+        The golden model's value.
+    got
+        The engine's, or None if it did not come, or out of its turn.
+    cycle
+        In which the engine wrote it, or None.
+    """
+
+    what: str
+    layer: str
+    image: int
+    row: int
+    col: int
+    channel: int
+    expected: int
+    got: int | None
+    cycle: int | None
+
+    def __str__(self) -> str:
+        got = "nothing" if self.got is None else str(self.got)
+        when = "never" if self.cycle is None else f"in cycle {self.cycle}"
+        return (f"{self.what} mismatch: layer {self.layer}, image {self.image}, row {self.row}, column {self.col}, "
+                f"channel {self.channel}: expected {self.expected}, got {got}, written {when}")
+
+
+@dataclass
+class Verdict:
+    """What a comparison found; those of several passes add up.
+
+    Attributes
+    ----------
+    outputs_checked, decisions_checked
+        Numbers compared.
+    mismatches
+        How many of them differ or are not where they belong, and records that nobody asked for.
+    first
+        The first few of those.
+    broken
+        Laws that do not hold, a sentence each.
+    nonzero
+        Outputs of the engine other than 0.
+    """
+
+    outputs_checked: int = 0
+    decisions_checked: int = 0
+    mismatches: int = 0
+    first: list[Mismatch] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    nonzero: int = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs and every law holds."""
+        return not self.mismatches and not self.broken
+
+    def add(self, other: Verdict) -> None:
+        """Add another pass's findings."""
+        self.outputs_checked += other.outputs_checked
+        self.decisions_checked += other.decisions_checked
+        self.mismatches += other.mismatches
+        self.first = (self.first + other.first)[:KEPT]
+        self.broken += other.broken
+        self.nonzero += other.nonzero

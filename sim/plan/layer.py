@@ -1,0 +1,127 @@
+"""Which passes a layer is run in: the compiled programs, and what must come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from cdgate.errors import CompileError
+from gen.layer.compiler import compile_layer
+from hw.params import LANES, HwParams
+from sim.run.files import Run
+from sw_model.integer.layer import IntLayer
+from sw_model.integer.network import IntNetwork, Tap
+from sw_model.integer.steps import LayerCount, count_layer
+
+__all__ = ["MODES", "Pass", "cut_tap", "plan"]
+
+#: Modes of the runs. In channel mode a network that decides by slice gets thresholds of K >> 3 for each channel: that
+#: checks the hardware, no accuracy is claimed. In forced mode the decisions come from masks; the gated network's are
+#: the default.
+MODES = ("gated", "dense", "base", "channel", "forced")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of one layer in one mode.
+
+    Attributes
+    ----------
+    layer, mode
+        What is run.
+    first_image
+        Number of its first image.
+    run
+        The compiled program, and how it is run.
+    tap, count
+        What must come of it, and the reference's count of its steps.
+    """
+
+    layer: IntLayer
+    mode: str
+    first_image: int
+    run: Run
+    tap: Tap
+    count: LayerCount
+
+
+def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: str, params: HwParams,
+         batch: int = 1, masks: torch.Tensor | None = None) -> list[Pass]:
+    """Compile all passes of some layers, each in dense mode and in one other.
+
+    Parameters
+    ----------
+    network
+        The golden model.
+    names
+        Layers to run; each reads what the gated network gives it, in all modes.
+    images
+        (N, H, W, 3) uint8.
+    mode
+        One of `MODES`: run besides the dense run, which is always made.
+    params
+        The engine.
+    batch
+        Images in one pass.
+    masks
+        In forced mode the decisions of the only layer, (N, O / 8, H', W') or (N, O, H', W') bool.
+
+    Raises
+    ------
+    gen.layer.compiler.CompileError
+        If a layer does not fit the engine, or a mask the layer.
+    """
+    modes = ["dense"] if mode == "dense" else ["dense", mode]
+    taps = network.run(images, "gated", only=names).taps
+    return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch, masks)]
+
+
+def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None) -> tuple[IntLayer, Tap, str]:
+    """Return the layer as it is run in a mode, what must come of it, and the mode by the compiler's name."""
+    if masks is not None and not layer.gated:
+        raise CompileError(f"layer {layer.name}: a mask needs a gated layer")
+    if mode == "gated" or not layer.gated:
+        return layer, gated, "gated"
+    if mode == "channel":
+        if layer.slice_size != 1:
+            assert layer.K is not None
+            layer = replace(layer, slice_size=1, K=(layer.K >> 3).repeat_interleave(layer.slice_size))
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "gated"), "gated"
+    if mode == "forced":
+        masks = gated.decision if masks is None else masks
+        images, _, rows, cols = gated.psum.shape
+        shapes = [(images, layer.out_ch // size, rows, cols) for size in (LANES, 1)]
+        if masks is None or tuple(masks.shape) not in shapes:
+            found = "none" if masks is None else str(tuple(masks.shape))
+            raise CompileError(f"layer {layer.name}: mask must be of shape {shapes[0]} or {shapes[1]}, not {found}")
+        if masks.shape[1] != layer.out_ch // layer.slice_size:
+            layer = replace(layer, slice_size=layer.out_ch // masks.shape[1],
+                            K=torch.zeros(masks.shape[1], dtype=torch.int32))
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "forced", masks), "forced"
+    return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode), mode
+
+
+def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int,
+            masks: torch.Tensor | None) -> Iterator[Pass]:
+    for mode in modes:
+        variant, whole, compiled = _variant(layer, gated, mode, masks)
+        for first in range(0, len(gated.ifmap), batch):
+            tap = cut_tap(whole, slice(first, first + batch))
+            program = compile_layer(variant, tap.ifmap, tap.residual, params, compiled,
+                                    masks=tap.decision if compiled == "forced" else None)
+            decision = tap.decision if layer.gated else None
+            count = count_layer(variant, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
+            run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
+            yield Pass(variant, mode, first, run, tap, count)
+
+
+def cut_tap(tap: Tap, images: slice) -> Tap:
+    """Return a tap of some of its images."""
+    def part(value: torch.Tensor | None) -> torch.Tensor | None:
+        return None if value is None else value[images]
+
+    return Tap(tap.ifmap[images], part(tap.residual), tap.psum_base[images], tap.psum[images], part(tap.decision),
+               tap.ofmap[images])

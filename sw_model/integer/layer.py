@@ -1,0 +1,184 @@
+"""One layer of the engine in integers, and the proof that none of its sums overflows, whatever the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from sw_model.integer import ops as int_ops
+
+__all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "validate_layer"]
+
+#: Name of the network's input where a layer's `input` is meant.
+IMAGE = "image"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IntLayer:
+    """One layer of the engine, in integers.
+
+    Attributes:
+        name: Name of the layer and of its ofmap, as ``conv3_2``.
+        kind: "conv", or "fc" for average pooling and classifier in one.
+        weight: int8 in [-127, 127]; (O, I, kh, kw), for "fc" (classes, C).
+        stride: Step in both directions.
+        pad: Rows and columns added on every side.
+        pad_code: Code of the padding, one per input channel; 0 but for the stem.
+        groups: Gating groups G; 1 in an ungated layer.
+        branch: 1 (base path diagonal) or 2 (inverse diagonal).
+        gated: Whether the conditional path depends on a decision.
+        slice_size: Output channels that share a decision: 8, or 1 for a decision per channel.
+        K: (O / slice_size,), int32 thresholds, or None in an ungated layer.
+        M: (O,), int16 multipliers; ones in "fc".
+        B: (O,), int64 holding int48 offsets; in "fc" the int32 bias.
+        S: Right shift, 1 to 40; 0 in "fc", which does not requantise.
+        R0: uint16 factor of the residual, 0 without one.
+        Q: Left shift of R0, 0 to 31.
+        lo: Least ofmap code: 0 with ReLU, -128 without; in "fc" -2^31.
+        hi: Greatest ofmap code: 255 with ReLU, 127 without; in "fc" 2^31 - 1.
+        input: Name of the layer whose ofmap is the ifmap, or `IMAGE`.
+        residual: Name of the layer whose ofmap is added before ReLU, or None.
+        residual_signed: Whether the residual's codes are int8 instead of uint8.
+
+    Raises:
+        ValueError: An attribute out of range; the message names the layer.
+    """
+
+    name: str
+    kind: str
+    weight: Tensor
+    stride: int = 1
+    pad: int = 0
+    pad_code: tuple[int, ...] = ()
+    groups: int = 1
+    branch: int = 1
+    gated: bool = False
+    slice_size: int = 8
+    K: Tensor | None = None
+    M: Tensor
+    B: Tensor
+    S: int
+    R0: int = 0
+    Q: int = 0
+    lo: int = 0
+    hi: int = 255
+    input: str
+    residual: str | None = None
+    residual_signed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.pad_code:
+            object.__setattr__(self, "pad_code", (0,) * self.in_ch)
+        validate_layer(self)
+
+    @property
+    def out_ch(self) -> int:
+        """Output channels, or classes."""
+        return int(self.weight.shape[0])
+
+    @property
+    def in_ch(self) -> int:
+        """Input channels."""
+        return int(self.weight.shape[1]) if self.weight.ndim > 1 else 0
+
+    @property
+    def kernel(self) -> int:
+        """Height and width of the kernel; 1 in "fc"."""
+        return int(self.weight.shape[2]) if self.weight.ndim == 4 else 1
+
+    @property
+    def signed(self) -> bool:
+        """Whether the ofmap's codes are int8 (no ReLU)."""
+        return self.lo < 0
+
+    def out_size(self, size: int) -> int:
+        """Return the ofmap's height for an ifmap's height, or its width for a width."""
+        return (size + 2 * self.pad - self.kernel) // self.stride + 1
+
+
+def validate_layer(layer: IntLayer) -> None:
+    """Check types, shapes, ranges and the overflow bounds of one layer.
+
+    The bounds, for every channel c with sum|w| over its weights:
+    ``255 * sum|w| < 2^31``, the same over a gated slice, and
+    ``max_c(255 * sum|w| * |M[c]| + |B[c]|) + 255 * R0 * 2^Q + 2^(S-1) < 2^47``; for "fc"
+    ``255 * sum|w| + |B[c]| < 2^31`` per position (`int_ops.classifier` checks it with the positions).
+
+    Raises:
+        ValueError: What is wrong, with the layer's name first.
+    """
+    require = _Require(layer.name)
+    conv = layer.kind == "conv"
+    require(layer.kind in ("conv", "fc"), f"kind must be conv or fc, not {layer.kind}")
+    require(layer.weight.dtype == torch.int8, f"weight must be int8, not {layer.weight.dtype}")
+    dims, shape = (4 if conv else 2), tuple(layer.weight.shape)
+    require(len(shape) == dims and layer.weight.numel() > 0, f"weight must have {dims} dimensions, not shape {shape}")
+    require(int(layer.weight.min()) >= -127, "weight codes must be in [-127, 127], not -128")
+    require(not conv or shape[2] == shape[3], "kernel must be square")
+    require(layer.stride >= 1, f"stride must be at least 1, not {layer.stride}")
+    require(layer.pad >= 0, f"pad must not be negative, not {layer.pad}")
+    codes_fit = len(layer.pad_code) == layer.in_ch and all(0 <= code <= 255 for code in layer.pad_code)
+    require(codes_fit, "pad_code must hold one code of 0 to 255 per input channel")
+    for name, tensor, dtype in (("M", layer.M, torch.int16), ("B", layer.B, torch.int64)):
+        require.tensor(name, tensor, dtype, layer.out_ch)
+    require(0 <= layer.R0 < 2**16, f"R0 must be uint16, not {layer.R0}")
+    require(0 <= layer.Q < 32, f"Q must be 0 to 31, not {layer.Q}")
+    require(layer.residual is not None or layer.R0 == 0, "R0 must be 0 without a residual")
+    _validate_gate(layer, require)
+
+    magnitude = layer.weight.to(torch.int64).abs().flatten(1).sum(1) * 255
+    require(int(layer.B.max()) < 2**47 and int(layer.B.min()) >= -(2**47), "B must fit int48")
+    if not conv:
+        require(layer.S == 0 and bool((layer.M == 1).all()), "M must be 1 and S 0 in a classifier")
+        require(int((magnitude + layer.B.abs()).max()) < 2**31, "logits must stay below 2^31")
+        return
+    require(1 <= layer.S <= 40, f"S must be 1 to 40, not {layer.S}")
+    limits = (layer.lo, layer.hi)
+    require(limits in ((0, 255), (-128, 127)), f"(lo, hi) must be (0, 255) or (-128, 127), not {limits}")
+    require(int(magnitude.max()) < 2**31, "psum must stay below 2^31: 255 * sum|weight| is too large")
+    bound = int((magnitude * layer.M.to(torch.int64).abs() + layer.B.abs()).max())
+    bound += 255 * (layer.R0 << layer.Q) + 2 ** (layer.S - 1)
+    require(bound < 2**47, f"requantiser sum must stay below 2^47, but its bound is {bound}")
+
+
+class _Require:
+    """Raises ValueError with the layer's name where a condition does not hold."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, condition: bool, text: str) -> None:
+        if not condition:
+            raise ValueError(f"layer {self.name}: {text}")
+
+    def tensor(self, name: str, tensor: Tensor, dtype: torch.dtype, length: int) -> None:
+        fits = tensor.dtype == dtype and tuple(tensor.shape) == (length,)
+        self(fits, f"{name} must be {dtype} of shape ({length},), not {tensor.dtype} of {tuple(tensor.shape)}")
+
+
+def _validate_gate(layer: IntLayer, require: _Require) -> None:
+    groups, size = layer.groups, layer.slice_size
+    require(layer.branch in (1, 2), f"branch must be 1 or 2, not {layer.branch}")
+    if not layer.gated:
+        require(layer.K is None and groups == 1, "K and groups must be absent in an ungated layer")
+        return
+    require(layer.kind == "conv", "a classifier must not be gated")
+    require(not any(layer.pad_code), "pad_code must be 0 in a gated layer")
+    require(size in (1, 8), f"slice_size must be 8 or 1, not {size}")
+    divides = groups >= 2 and layer.in_ch % groups == 0 and layer.out_ch % groups == 0
+    require(divides, f"groups must divide the channels {layer.in_ch} and {layer.out_ch}, not be {groups}")
+    per_group = layer.out_ch // groups
+    require(per_group % size == 0, f"output channels per group must be a multiple of {size}, not {per_group}")
+    slices = layer.out_ch // size
+    if layer.K is None:
+        raise ValueError(f"layer {layer.name}: K must be given in a gated layer")
+    require.tensor("K", layer.K, torch.int32, slices)
+    base, _ = int_ops.split_weight(layer.weight, groups, layer.branch)
+    saliency = base.to(torch.int64).abs().reshape(slices, -1).sum(1) * 255
+    require(int(saliency.max()) < 2**31, "saliency must stay below 2^31: 255 * sum|base weight| is too large")
+
+
+#: Scalar attributes of a layer, in the order in which a checkpoint lists them.
+SCALAR_FIELDS = tuple(f.name for f in fields(IntLayer) if f.name not in ("weight", "K", "M", "B"))

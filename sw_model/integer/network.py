@@ -1,0 +1,233 @@
+"""The integer golden model: a whole quantised network on the exact operators, with a tap at every layer.
+
+An `IntNetwork` is a list of `IntLayer` in execution order. Every number a layer needs is an integer stored in it; how
+the integers were found is the business of `sw_model.quantize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sw_model.integer import ops as int_ops
+from sw_model.integer.layer import IMAGE, IntLayer
+
+__all__ = ["IMAGE", "MODES", "IntLayer", "IntNetwork", "Result", "Tap"]
+
+#: gated: decisions by threshold; dense: always fire; base: never fire; forced: masks are given.
+MODES = ("gated", "dense", "base", "forced")
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """What one layer read, computed and wrote.
+
+    Attributes:
+        ifmap: (N, I, H, W), int64 codes.
+        residual: (N, O, H', W'), int64 codes, or None.
+        psum_base: (N, O, H', W'), int64: base psum; the whole psum in an ungated layer. (N, classes) in "fc".
+        psum: Like psum_base: acc = base + fire * conditional psum, before bias and requantisation.
+        decision: (N, O / slice_size, H', W'), bool, 1 = fire, or None in an ungated layer.
+        ofmap: (N, O, H', W'), int64 codes; in "fc" the logits (N, classes).
+    """
+
+    ifmap: Tensor
+    residual: Tensor | None
+    psum_base: Tensor
+    psum: Tensor
+    decision: Tensor | None
+    ofmap: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Logits (N, classes), int64, and the taps by layer name."""
+
+    logits: Tensor
+    taps: dict[str, Tap]
+
+    def classes(self) -> Tensor:
+        """Return the predicted classes (N,), int64; a tie goes to the lowest class."""
+        best = self.logits.amax(1, keepdim=True)
+        return (self.logits == best).to(torch.int64).argmax(1)
+
+
+@dataclass(frozen=True, eq=False)
+class IntNetwork:
+    """Layers in execution order and what describes them.
+
+    Attributes:
+        layers: Every layer after the ones it reads.
+        meta: What JSON can hold: width, groups, gate_mode, classes, mean, std, scales, training facts.
+        training: Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
+
+    Raises:
+        ValueError: A layer reads something that no earlier layer wrote, or shapes do not fit.
+    """
+
+    layers: tuple[IntLayer, ...]
+    meta: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seen: dict[str, IntLayer] = {}
+        for layer in self.layers:
+            if layer.name in seen or layer.name == IMAGE:
+                raise ValueError(f"layer {layer.name}: name must be unique")
+            source = seen.get(layer.input)
+            if source is None and layer.input != IMAGE:
+                raise ValueError(f"layer {layer.name}: input must be an earlier layer or {IMAGE}, not {layer.input}")
+            channels = 3 if source is None else source.out_ch
+            if layer.in_ch != channels:
+                raise ValueError(f"layer {layer.name}: input channels must be {channels}, not {layer.in_ch}")
+            if source is not None and (source.signed or source.kind == "fc"):
+                raise ValueError(f"layer {layer.name}: input must have unsigned codes, unlike {source.name}")
+            if layer.residual is not None:
+                added = seen.get(layer.residual)
+                if added is None or added.out_ch != layer.out_ch or added.signed != layer.residual_signed:
+                    raise ValueError(f"layer {layer.name}: residual must be an earlier layer with {layer.out_ch} "
+                                     f"channels and the sign of its flag, not {layer.residual}")  # fmt: skip
+            seen[layer.name] = layer
+        if not self.layers or self.layers[-1].kind != "fc":
+            raise ValueError("last layer must be the classifier")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the layers, in execution order."""
+        return [layer.name for layer in self.layers]
+
+    def layer(self, name: str) -> IntLayer:
+        """Return a layer by name.
+
+        Raises:
+            ValueError: No such layer; the message lists those that are.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"layer must be one of {', '.join(self.names)}, not {name}")
+
+    def run(
+        self,
+        images: Any,
+        mode: str = "gated",
+        masks: Mapping[str, Tensor] | None = None,
+        only: Iterable[str] | None = None,
+    ) -> Result:
+        """Run the network on raw images.
+
+        Args:
+            images: (N, H, W, 3), uint8 RGB, a tensor or an array.
+            mode: One of `MODES`; ungated layers are dense in all of them.
+            masks: For mode "forced": decision of every gated layer, (N, slices, H', W') bool, by name.
+            only: Names of the layers whose taps are kept; None keeps all, an empty list none.
+
+        Returns:
+            Logits and taps.
+
+        Raises:
+            ValueError: Wrong images, mode, masks or names.
+        """
+        wanted = set(self.names if only is None else [self.layer(name).name for name in only])
+        taps: dict[str, Tap] = {}
+        for layer, tap in self.walk(images, mode, masks):
+            if layer.name in wanted:
+                taps[layer.name] = tap
+            logits = tap.ofmap
+        return Result(logits, taps)
+
+    def walk(
+        self, images: Any, mode: str = "gated", masks: Mapping[str, Tensor] | None = None
+    ) -> Iterator[tuple[IntLayer, Tap]]:
+        """Run the network and yield every layer with its tap, holding no map longer than it is read; see `run`."""
+        images = torch.as_tensor(images)
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {tuple(images.shape)}")
+        last_use = {name: i for i, layer in enumerate(self.layers) for name in (layer.input, layer.residual) if name}
+        maps = {IMAGE: images.permute(0, 3, 1, 2).to(torch.int64)}
+        for i, layer in enumerate(self.layers):
+            residual = None if layer.residual is None else maps[layer.residual]
+            tap = self.run_layer(layer, maps[layer.input], residual, mode, masks)
+            maps[layer.name] = tap.ofmap
+            for name in (layer.input, layer.residual):
+                if name and last_use[name] == i:
+                    maps.pop(name, None)
+            yield layer, tap
+
+    @staticmethod
+    @torch.no_grad()
+    def run_layer(
+        layer: IntLayer,
+        ifmap: Tensor,
+        residual: Tensor | None = None,
+        mode: str = "gated",
+        masks: Mapping[str, Tensor] | Tensor | None = None,
+    ) -> Tap:
+        """Run one layer on a given ifmap.
+
+        Args:
+            layer: The layer.
+            ifmap: (N, I, H, W), integer codes 0 to 255.
+            residual: (N, O, H', W') codes where the layer has one.
+            mode: One of `MODES`.
+            masks: For mode "forced": the decisions, or a mapping from layer name to them.
+
+        Returns:
+            The tap. In dense and base mode the decision of a gated layer is all 1 or all 0.
+
+        Raises:
+            ValueError: Wrong mode, masks or residual.
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode}")
+        if (layer.residual is None) != (residual is None):
+            raise ValueError(f"layer {layer.name}: residual must be given exactly where the layer has one")
+        ifmap = ifmap.to(torch.int64)
+        if layer.kind == "fc":
+            logits = int_ops.classifier(ifmap, layer.weight, layer.B)
+            psum = logits - layer.B
+            return Tap(ifmap, None, psum, psum, None, logits)
+        decision: Tensor | None = None
+        if not layer.gated:
+            base = psum = int_ops.conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)
+        else:
+            geometry = (layer.stride, layer.pad, layer.groups, layer.branch)
+            if mode == "base":
+                base = psum = int_ops.base_psum(ifmap, layer.weight, *geometry)
+            else:
+                base, psum = int_ops.gated_psums(ifmap, layer.weight, *geometry)
+            decision = _decide(layer, base, mode, masks)
+            if mode != "base" and not bool(decision.all()):
+                psum = torch.where(decision.repeat_interleave(layer.slice_size, 1), psum, base)
+        if residual is not None:
+            residual = residual.to(torch.int64)
+            lo, hi = (-128, 127) if layer.residual_signed else (0, 255)
+            if residual.shape != psum.shape or int(residual.min()) < lo or int(residual.max()) > hi:
+                raise ValueError(f"layer {layer.name}: residual must hold codes of [{lo}, {hi}] in the ofmap's shape")
+        ofmap = int_ops.requantize(
+            psum, layer.M, layer.B, layer.S, residual, layer.R0, layer.Q, layer.lo, layer.hi
+        )  # fmt: skip
+        return Tap(ifmap, residual, base, psum, decision, ofmap)
+
+
+def _decide(layer: IntLayer, base: Tensor, mode: str, masks: Mapping[str, Tensor] | Tensor | None) -> Tensor:
+    n, _, height, width = base.shape
+    shape = (n, layer.out_ch // layer.slice_size, height, width)
+    if mode == "dense":
+        return torch.ones(shape, dtype=torch.bool)
+    if mode == "base":
+        return torch.zeros(shape, dtype=torch.bool)
+    if mode == "forced":
+        mask = masks if isinstance(masks, Tensor) or masks is None else masks.get(layer.name)
+        if mask is None or mask.dtype != torch.bool or tuple(mask.shape) != shape:
+            raise ValueError(f"layer {layer.name}: mask must be bool of shape {shape} in mode forced")
+        return mask
+    if layer.K is None:
+        raise ValueError(f"layer {layer.name}: K must be given in a gated layer")
+    if layer.slice_size == 1:
+        return int_ops.decide_channels(base, layer.K)
+    return int_ops.decide_slices(base, layer.K, layer.slice_size)

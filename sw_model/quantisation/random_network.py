@@ -1,0 +1,82 @@
+"""An untrained network in integers, calibrated on the default photographs: for bring-up and fast tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sw_model.data.photographs import PHOTOGRAPHS, default_images
+from sw_model.integer.layer import IMAGE
+from sw_model.integer.network import IntNetwork
+from sw_model.quantisation.builder import RealLayer, build_network
+from sw_model.quantisation.plan import resnet_plan
+
+__all__ = ["random_network"]
+
+
+def random_network(
+    width: float = 1.0,
+    seed: int = 0,
+    groups: int = 4,
+    branch: int = 1,
+    slice_size: int = 8,
+    sparsity: float = 0.7,
+    classes: int = 10,
+    blocks: int | Sequence[int] = 2,
+    images: Any = None,
+    plan: Sequence[Mapping[str, Any]] | None = None,
+) -> IntNetwork:
+    """Build an untrained ResNet-18 with lively maps, for bring-up and fast tests.
+
+    Weights, gammas (one in ten negative) and betas are random; BatchNorm's statistics and the thresholds come from the
+    calibration images, so that maps are neither saturated nor empty and slices have sparsities around the wanted one.
+
+    Args:
+        width: Factor on the channels.
+        seed: Seed of everything random.
+        groups: Gating groups G.
+        branch: 1 or 2.
+        slice_size: 8, or 1 for decisions per channel.
+        sparsity: Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
+        classes: Number of classes.
+        blocks: Blocks per stage, 2 in ResNet-18; or of each stage, (3, 4, 6, 3) in ResNet-34.
+        images: (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.data.photographs`.
+        plan: Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
+            width and blocks are of no effect then.
+
+    Returns:
+        The network.
+    """
+    if images is None:
+        images = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    layers = []
+    for conv in resnet_plan(width, blocks) if plan is None else plan:
+        out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]
+        sign = torch.where(torch.rand(out_ch, generator=rng) < 0.1, -1.0, 1.0).to(torch.float64)
+        slices = out_ch // slice_size
+        spread = (torch.rand(slices, generator=rng, dtype=torch.float64) - 0.5) * 0.4
+        layers.append(RealLayer(
+            name=conv["name"], weight=normal(out_ch, in_ch, kernel, kernel) * normal(out_ch, 1, 1, 1).abs().add(0.5),
+            gain=sign * (0.7 + 0.2 * normal(out_ch).abs()), offset=0.3 * normal(out_ch),
+            stride=conv["stride"], pad=kernel // 2, relu=conv["relu"], groups=groups if gated else 1, branch=branch,
+            slice_size=slice_size, sparsity=(sparsity + spread).clamp(0.02, 0.98) if gated else None,
+            standardize=True, input=conv["input"], residual=conv["residual"],
+            zero=255 * torch.tensor([0.49, 0.48, 0.45], dtype=torch.float64) if conv["input"] == IMAGE else None,
+        ))  # fmt: skip
+    final = layers[-1]
+    layers.append(RealLayer(
+        name="fc", weight=normal(classes, final.weight.shape[0]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
+        offset=normal(classes) * 0.1, input=final.name,
+    ))  # fmt: skip
+    meta = {"width": width, "groups": groups, "branch": branch, "gate_mode": "slice" if slice_size == 8 else "channel",
+            "classes": [str(i) for i in range(classes)], "trained": False, "seed": seed}  # fmt: skip
+    return build_network(layers, images, meta)

@@ -1,0 +1,116 @@
+"""Errors of the command lines, files written whole, pins, tools."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdgate import tools
+from cdgate.cli import Parser, run
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from gen import requirements
+
+
+def test_bad_option_is_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        Parser(prog="x").parse_args(["--nonsense"])
+    assert exit_status.value.code == 2
+    assert capsys.readouterr().err == "x: unrecognized arguments: --nonsense\n"
+
+
+def test_user_error_is_one_line(capsys):
+    def body():
+        raise UserError("first\nsecond")
+    assert run("x", body) == 2
+    assert capsys.readouterr().err == "x: first second\n"
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run("x", lambda: 1 // 0)
+
+    def broken_pipe():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    with pytest.raises(BrokenPipeError):
+        run("x", broken_pipe)
+
+
+def test_folder_that_cannot_be_used_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert run("x", (tmp_path / "file" / "new").mkdir) == 2
+    assert capsys.readouterr().err == f"x: {tmp_path}/file/new: Not a directory\n"
+
+
+def test_full_disk_is_one_line(capsys):
+    def body():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert run("x", body) == 2
+    assert capsys.readouterr().err == "x: No space left on device\n"
+
+
+def test_write_only_on_change(tmp_path):
+    path = tmp_path / "new" / "file"
+    assert write_if_changed(path, "a")
+    os.utime(path, (1, 1))
+    assert not write_if_changed(path, "a")
+    assert path.stat().st_mtime == 1
+    assert write_if_changed(path, "b")
+    assert path.read_text() == "b"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert write_if_changed(path, b"\xff") and not write_if_changed(path, b"\xff")
+    assert path.read_bytes() == b"\xff"
+
+
+def test_write_into_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_if_changed(tmp_path / "file" / "x", "a")
+
+
+def test_requirements_are_exact_pins():
+    for group in ("base", "train", "test", "lint", "synth"):
+        for pin in requirements.requirements([group]):
+            assert "==" in pin
+
+
+def test_requirements_need_no_package(root):
+    done = subprocess.run([sys.executable, "-S", "-m", "gen.requirements", "base", "lint"], cwd=root,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].startswith("mypy==")
+
+
+def test_requirements_unknown_group(capsys):
+    assert requirements.main(["nonsense"]) == 2
+    assert "must be one of base, train, test, lint, synth, not 'nonsense'" in capsys.readouterr().err
+
+
+def test_missing_tool(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"^perl not found on PATH: .*apt-get install perl"):
+        tools.verilator_env()
+
+
+def _fake_verilator(folder: Path, version):
+    program = folder / "verilator"
+    program.write_text(f"#!/bin/sh\necho 'Verilator {version} 2025-01-01 rev v{version}'\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize("version, chosen", [("5.036", True), ("5.035", False), ("4.228", False), ("6.001", True)])
+def test_system_verilator_preferred_if_new_enough(monkeypatch, tmp_path, version, chosen):
+    _fake_verilator(tmp_path, version)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("VERILATOR_ROOT", raising=False)
+    env = tools.verilator_env()
+    assert (env["PATH"].split(os.pathsep)[0] == str(tmp_path)) == chosen
+    assert ("VERILATOR_ROOT" not in env) == chosen
+    assert (tools.verilator_version() == version) == chosen
+
+
+def test_package_version_of_nothing():
+    with pytest.raises(UserError, match="nonsense-package is not installed"):
+        tools.package_version("nonsense-package")

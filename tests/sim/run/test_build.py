@@ -1,0 +1,104 @@
+"""The runner of the simulator, apart from what the regressions show."""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from gen.layer.compiler import compile_layer
+from sim.check.outputs import compare
+from sim.plan.cases import random_case
+from sim.run import build, core, system, verilog_cache
+from sim.run.files import Run
+from tests.sim.bench import Trial, check, execute
+
+
+def test_variables_of_cocotb_are_not_used(small, monkeypatch, tmp_path):
+    monkeypatch.setenv("WAVES", "1")
+    monkeypatch.setenv("GUI", "1")
+    check(small.simulator, small.params, tmp_path / "runs", [Trial("any", random_case(1, size=(2, 2)))])
+
+
+def test_run_after_one_that_was_given_up(small, tmp_path):
+    """The core is reset, so that nothing is left of the pass that did not end."""
+    case = random_case(1, in_ch=8, out_ch=16, groups=2, size=(2, 2))
+    program = compile_layer(case.layer, case.ifmap, None, small.params, "gated")
+    starved = dataclasses.replace(program, weights=program.weights[:-1])
+    (output, _), (_, verdict) = execute(small.simulator, small.params, tmp_path / "runs", [
+        Trial("starved", case, program=starved, run={"cycle_limit": 5000}), Trial("good", case)])
+    assert output.timeout and verdict.holds, verdict
+
+
+def core_that_talks_on(ports):
+    """Return Verilog of a module with the core's ports: it is done at once and offers decisions for ever."""
+    lines = [f"{port['direction']} {'reg ' if port['name'] == 'done' else ''}[{port['width'] - 1}:0] {port['name']}"
+             for port in ports]
+    ones = ("mask_o__valid", "load_i__ready", "param_i__ready", "weight_i__ready")
+    values = [f"assign {port['name']} = {int(port['name'] in ones)};" for port in ports
+              if port["direction"] == "output" and port["name"] != "done"]
+    text = "module talker(" + ",\n".join(lines) + ");\n" + "\n".join(values)
+    return f"{text}\nalways @(posedge clk) done <= start;\nendmodule\n"
+
+
+def test_core_that_talks_on_is_given_up(small, tmp_path, root):
+    verilog = verilog_cache.cached_verilog("small", root / "build/verilog")
+    ports = json.loads(verilog.with_suffix(".json").read_text())["ports"]
+    (tmp_path / "talker.v").write_text(core_that_talks_on(ports))
+    (tmp_path / "talker.json").write_text(json.dumps({"top": "talker", "ports": ports}))
+    simulator = core.build(tmp_path / "talker.v", tmp_path / "verilator")
+    case = random_case(1, in_ch=8, out_ch=16, groups=2, size=(2, 2))
+    program = compile_layer(case.layer, case.ifmap, None, small.params, "gated")
+    [output] = simulator.run([Run(program=program, cycle_limit=5000)], tmp_path / "runs")
+    assert output.timeout and output.done_cycle and output.stray > 1000
+    broken = compare(program, output, case.golden("gated"), None, "gated").broken
+    assert any("pass must end" in text for text in broken)
+
+
+def test_verilog_is_generated_anew_if_its_generator_changes(monkeypatch, tmp_path):
+    for folder in ("gen", "hw"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "gen/verilog.py").write_text("one")
+    monkeypatch.setattr(verilog_cache, "_ROOT", tmp_path)
+    before = verilog_cache._digest("small", "core")
+    assert verilog_cache._digest("small", "core") == before
+    (tmp_path / "gen/verilog.py").write_text("another")
+    assert verilog_cache._digest("small", "core") != before
+
+
+def test_simulator_is_built_anew_for_another_cocotb(monkeypatch, tmp_path):
+    def built(version):
+        monkeypatch.setattr(build, "package_version", lambda name: version)
+        return build.build_bench("x", "x", [], "", tmp_path)[0]
+
+    monkeypatch.setattr(build, "_compile", lambda *args: None)
+    monkeypatch.setattr(build, "verilator_version", lambda: "1")
+    assert built("1") == built("1") != built("2")
+
+
+def alive(process):
+    """Tell whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_stopped_scenario_leaves_no_simulator_behind(monkeypatch, tmp_path):
+    """A shell stands for the runner, what it starts for the simulator."""
+    script, note = tmp_path / "python", tmp_path / "note"
+    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {note}.part\nmv {note}.part {note}\nwait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    running = system.NetworkSimulator(tmp_path, 0.0, 4).start(os.getcwd, (), tmp_path / "work")
+    limit = time.monotonic() + 60
+    while not note.exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    simulator = int(note.read_text())
+    assert alive(simulator)
+    running.stop()
+    while alive(simulator) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert running.ended and not alive(simulator)
+    running.stop() # nothing is left to stop
