@@ -122,15 +122,16 @@ test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that
 	$(PY) -m pytest -m slow $(ARGS)
 
 .PHONY: lint
-lint: tools .venv/base .venv/lint .venv/train ## ruff, mypy, and Verilator -Wall on the generated Verilog
+lint: tools .venv/base .venv/lint .venv/train ## ruff's rules and format, mypy, and Verilator -Wall on the generated Verilog
 	$(PY) -m ruff check
+	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m gen.lint
 
 .PHONY: clean
 clean: ## remove build/ and the caches; .venv and training runs stay
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find gen hw sim sw_model tests -name __pycache__ -prune -exec rm -rf {} +
+	find cdgate gen hw sim sw_model tests -name __pycache__ -prune -exec rm -rf {} +
 
 # What pip cannot install.
 .PHONY: tools

@@ -31,7 +31,7 @@ def write_if_changed(path: Path, content: str | bytes) -> bool:
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask) # a temporary file is private, the result is not
+        Path(temporary).chmod(0o666 & ~umask)  # a temporary file is private, the result is not
         Path(temporary).replace(path)
     except OSError as error:
         if temporary is not None:

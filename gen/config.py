@@ -35,14 +35,16 @@ __all__ = ["BUILD", "CONFIGS", "DEFAULT", "config", "describe", "main"]
 BUILD = Path("build/configs.json")
 
 #: The configurations by name. Neither the table nor a configuration can be changed.
-CONFIGS: Mapping[str, HwParams] = MappingProxyType({
-    # Twice the entries save two cycles in a thousand, but leave an ECP5-85F too few block RAMs to route the rest by.
-    "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=512, psum_slots=16),
-    "half": HwParams(in_par=8, rq_lanes=2, bank_words=4096, ring_entries=1024, psum_slots=16),
-    "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16, axi_bits=32),
-    # A slice of a 3x3 layer of 64 channels takes 288 entries of the ring.
-    "tiny": HwParams(in_par=2, rq_lanes=1, bank_words=8192, ring_entries=512, psum_slots=8, max_slices=16),
-})
+CONFIGS: Mapping[str, HwParams] = MappingProxyType(
+    {
+        # Twice the entries save two cycles in a thousand, but leave an ECP5-85F too few block RAMs to route.
+        "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=512, psum_slots=16),
+        "half": HwParams(in_par=8, rq_lanes=2, bank_words=4096, ring_entries=1024, psum_slots=16),
+        "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16, axi_bits=32),
+        # A slice of a 3x3 layer of 64 channels takes 288 entries of the ring.
+        "tiny": HwParams(in_par=2, rq_lanes=1, bank_words=8192, ring_entries=512, psum_slots=8, max_slices=16),
+    }
+)
 
 #: Name of the configuration that is used where none is named.
 DEFAULT = "full"
@@ -51,8 +53,10 @@ DEFAULT = "full"
 def config(name: str) -> HwParams:
     """Return the configuration called `name`.
 
-    Raises:
-        UserError: if there is none; the message lists the names.
+    Raises
+    ------
+    UserError
+        if there is none; the message lists the names.
     """
     try:
         return CONFIGS[name]
@@ -68,21 +72,44 @@ def describe(name: str) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="configurations; multipliers and block RAMs estimated for an ECP5", title_justify="left")
-    for heading in ("name", "in_par", "MACs", "bank KiB", "ring entries", "psum slots", "rq lanes", "channels",
-                    "DSPs", "block RAMs", "memory kbit"):
+    for heading in (
+        "name",
+        "in_par",
+        "MACs",
+        "bank KiB",
+        "ring entries",
+        "psum slots",
+        "rq lanes",
+        "channels",
+        "DSPs",
+        "block RAMs",
+        "memory kbit",
+    ):
         table.add_column(heading, justify="left" if heading == "name" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(row["name"], str(row["in_par"]), str(row["macs"]), f"{row['bank_kib']:g}",
-                      str(row["ring_entries"]), str(row["psum_slots"]), str(row["rq_lanes"]),
-                      str(8 * row["max_slices"]), str(row["dsps"]), str(row["brams"]),
-                      f"{row['memory_bits'] / 1024:,.0f}")
+        table.add_row(
+            row["name"],
+            str(row["in_par"]),
+            str(row["macs"]),
+            f"{row['bank_kib']:g}",
+            str(row["ring_entries"]),
+            str(row["psum_slots"]),
+            str(row["rq_lanes"]),
+            str(8 * row["max_slices"]),
+            str(row["dsps"]),
+            str(row["brams"]),
+            f"{row['memory_bits'] / 1024:,.0f}",
+        )
     return table
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the configurations and write them to a file."""
-    parser = Parser(prog="gen.config", description="List the configurations with their MACs, memories and estimates "
-                    "of the multipliers and block RAMs of an ECP5 that they take.")
+    parser = Parser(
+        prog="gen.config",
+        description="List the configurations with their MACs, memories and estimates "
+        "of the multipliers and block RAMs of an ECP5 that they take.",
+    )
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="FILE", help=f"JSON (default: {BUILD})")
     args = parser.parse_args(argv)
 

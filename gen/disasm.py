@@ -71,11 +71,11 @@ def decode(words: np.ndarray, params: HwParams) -> list[Decoded]:
     known: dict[int, Any] = {opcode.value: opcode for opcode in _members(Opcode)}
     found = []
     for word in words:
-        header = unpack(Header, word[None, :BODY_OFFSET // 8])
+        header = unpack(Header, word[None, : BODY_OFFSET // 8])
         number = int(header["opcode"][0])
         opcode = known.get(number)
         layout = LayerRegisters(params) if opcode is Opcode.COMPUTE else Transfer
-        fields = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8:]).items()}
+        fields = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8 :]).items()}
         if opcode is None or not np.array_equal(_packed(header, layout, fields), word):
             opcode, fields = None, {}
         take, give = (tuple(name for name in UNITS.values() if header[way][name][0]) for way in ("take", "give"))
@@ -122,21 +122,28 @@ def _packed(header: Mapping[str, Any], layout: Any, body: Mapping[str, int]) -> 
     """Return the bytes of an instruction that has only what its fields say."""
     word = np.zeros(INSTRUCTION_BYTES, dtype=np.uint8)
     parts = pack(Header, header, 1)[0], pack(layout, body, 1)[0]
-    word[:len(parts[0])] = parts[0]
-    word[BODY_OFFSET // 8:BODY_OFFSET // 8 + len(parts[1])] = parts[1]
+    word[: len(parts[0])] = parts[0]
+    word[BODY_OFFSET // 8 : BODY_OFFSET // 8 + len(parts[1])] = parts[1]
     return word
 
 
 def _transfer(opcode: Any, body: Mapping[str, int]) -> str:
     names: dict[Any, str] = {
-        Opcode.LOAD_MAP: "words", Opcode.STORE_MAP: "words", Opcode.LOAD_PARAMETERS: "parameter words",
-        Opcode.LOAD_WEIGHTS: "ring entries", Opcode.STORE_LOGITS: "logit records"}
+        Opcode.LOAD_MAP: "words",
+        Opcode.STORE_MAP: "words",
+        Opcode.LOAD_PARAMETERS: "parameter words",
+        Opcode.LOAD_WEIGHTS: "ring entries",
+        Opcode.STORE_LOGITS: "logit records",
+    }
     memory = f"{body['address']:#010x}"
     bank = f"bank {body['bank']} at {body['bank_addr']}"
     sides: dict[Any, str] = {
-        Opcode.LOAD_MAP: f"from {memory} to {bank}", Opcode.STORE_MAP: f"from {bank} to {memory}",
-        Opcode.LOAD_PARAMETERS: f"from {memory} to {body['bank_addr']}", Opcode.LOAD_WEIGHTS: f"from {memory}",
-        Opcode.STORE_LOGITS: f"to {memory}"}
+        Opcode.LOAD_MAP: f"from {memory} to {bank}",
+        Opcode.STORE_MAP: f"from {bank} to {memory}",
+        Opcode.LOAD_PARAMETERS: f"from {memory} to {body['bank_addr']}",
+        Opcode.LOAD_WEIGHTS: f"from {memory}",
+        Opcode.STORE_LOGITS: f"to {memory}",
+    }
     return f"{body['count']} {names[opcode]} {sides[opcode]}"
 
 
@@ -146,8 +153,11 @@ def _layer(body: Mapping[str, int]) -> str:
     mode = modes[body["mode"]].name.lower() if body["mode"] in modes else f"mode {body['mode']}"
     cond = body["cond_tap_entries"]
     parts = [
-        mode, f"{counts['image']} image{'s' if counts['image'] > 1 else ''}", f"{counts['slice']} slices",
-        f"{counts['row']}x{counts['col']} pixels", f"{counts['tap_row']}x{counts['tap_col']} taps",
+        mode,
+        f"{counts['image']} image{'s' if counts['image'] > 1 else ''}",
+        f"{counts['slice']} slices",
+        f"{counts['row']}x{counts['col']} pixels",
+        f"{counts['tap_row']}x{counts['tap_col']} taps",
         f"{body['base_tap_entries']}{f'+{cond}' if cond else ''} chunks",
         f"ifmap bank {body['ifmap_bank']} at {body['ifmap_base']}",
     ]
@@ -192,11 +202,18 @@ def _facts(decoded: Sequence[Decoded], notes: Sequence[str] | None) -> Iterator[
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="gen.disasm", description="Print the instructions of a program: of a file that has nothing "
-                    "but instructions, or of a network that is compiled for it.")
+    parser = Parser(
+        prog="gen.disasm",
+        description="Print the instructions of a program: of a file that has nothing "
+        "but instructions, or of a network that is compiled for it.",
+    )
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="file of instructions")
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH",
-                        help="checkpoint of a quantised network (default, without FILE: that of the repository)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="checkpoint of a quantised network (default, without FILE: that of the repository)",
+    )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
     parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
     parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
@@ -249,7 +266,7 @@ def main(argv: list[str] | None = None) -> int:
                 first, *rest = text.split("\n")
                 print(f"{n:5}  {first}" if notes is None else f"{n:5}  {first}  ; {notes[n]}", *rest, sep="\n")
             sys.stdout.flush()
-        except BrokenPipeError: # the reader has seen enough
+        except BrokenPipeError:  # the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     return run(parser.prog, body)

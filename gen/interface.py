@@ -24,8 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     """Write both; for another configuration than the default, or another folder, the page goes beside the header."""
     parser = Parser(prog="gen.interface", description=f"Write {HEADER} and {PAGE}: registers, instructions, formats.")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR",
-                        help=f"folder of both (default: {HEADER.parent}, and {PAGE} of configuration {DEFAULT})")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of both (default: {HEADER.parent}, and {PAGE} of configuration {DEFAULT})",
+    )
     args = parser.parse_args(argv)
 
     def body() -> None:

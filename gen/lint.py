@@ -23,7 +23,11 @@ def lint(path: Path, top: str) -> list[str]:
     """Return the messages of Verilator on the Verilog file `path` with top module `top`."""
     done = subprocess.run(
         ["verilator", "--lint-only", "-Wall", "--top-module", top, str(WAIVERS), str(path)],
-        env=verilator_env(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        env=verilator_env(),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     messages = [line for line in done.stderr.splitlines() if line.startswith("%")]
     if done.returncode and not messages:
         messages = [f"verilator ended with status {done.returncode}: {done.stderr.strip()[-200:]}"]

@@ -29,18 +29,35 @@ BUILD = Path("build/network")
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="gen.program", description="Compile a network: print its layers with their tiles, bytes and "
-                    "predicted cycles, and write its program, and its memory with the photographs that come with "
-                    "scikit-image as input.")
-    parser.add_argument("--checkpoint", type=Path, metavar="PATH",
-                        help="checkpoint of the quantised network (default: that of the repository)")
+    parser = Parser(
+        prog="gen.program",
+        description="Compile a network: print its layers with their tiles, bytes and "
+        "predicted cycles, and write its program, and its memory with the photographs that come with "
+        "scikit-image as input.",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="checkpoint of the quantised network (default: that of the repository)",
+    )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
     parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
     parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
-    parser.add_argument("--bandwidth", type=float, default=8, metavar="N",
-                        help="bytes a cycle that the memory reads and writes together (default: 8)")
-    parser.add_argument("--latency", type=int, default=40, metavar="N",
-                        help="cycles from an address to the first data or response (default: 40)")
+    parser.add_argument(
+        "--bandwidth",
+        type=float,
+        default=8,
+        metavar="N",
+        help="bytes a cycle that the memory reads and writes together (default: 8)",
+    )
+    parser.add_argument(
+        "--latency",
+        type=int,
+        default=40,
+        metavar="N",
+        help="cycles from an address to the first data or response (default: 40)",
+    )
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     return parser
@@ -74,24 +91,40 @@ def _body(args: Any) -> None:
     for region in program.image:
         content = program.pack_images(images) if region.name == "input" else region.content
         if content is not None:
-            assert len(content) == region.size, region.name # else everything behind it would move
-            memory[region.address:region.stop] = content
+            assert len(content) == region.size, region.name  # else everything behind it would move
+            memory[region.address : region.stop] = content
     facts = {
-        "schema": 1, "config": args.config, "mode": args.mode, "images": args.images, "in_size": program.in_size,
+        "schema": 1,
+        "config": args.config,
+        "mode": args.mode,
+        "images": args.images,
+        "in_size": program.in_size,
         "program": {"address": program.image["program"].address, "instructions": len(program.instructions)},
-        "store_window": program.store_window, "memory_bytes": program.memory_bytes,
+        "store_window": program.store_window,
+        "memory_bytes": program.memory_bytes,
         "regions": [{"name": one.name, "address": one.address, "size": one.size} for one in program.image],
         "memory": {"bytes_per_cycle_limit": args.bandwidth, "latency_cycles": args.latency},
-        "predicted_cycles": prediction.cycles, "layers": [dataclasses.asdict(row) for row in rows],
-        "passes": [{"layer": one.layer, "instruction": program.pass_index(n), "first_image": one.first_image,
-                    "images": one.images, "rows": one.rows} for n, one in enumerate(program.passes)],
+        "predicted_cycles": prediction.cycles,
+        "layers": [dataclasses.asdict(row) for row in rows],
+        "passes": [
+            {
+                "layer": one.layer,
+                "instruction": program.pass_index(n),
+                "first_image": one.first_image,
+                "images": one.images,
+                "rows": one.rows,
+            }
+            for n, one in enumerate(program.passes)
+        ],
     }
     # Last the file that tells about the others.
     write_if_changed(args.output / "program.bin", program.packed().tobytes())
     write_if_changed(args.output / "memory.bin", bytes(memory))
     write_if_changed(args.output / "network.json", json.dumps(facts, indent=1) + "\n")
-    title = (f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
-             f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles")
+    title = (
+        f"{args.config}, {args.mode}, {args.images} image(s), memory of {args.bandwidth:g} bytes a cycle, latency "
+        f"{args.latency} cycles: {len(program.instructions)} instructions, {prediction.cycles:,} cycles"
+    )
     Console(width=None if sys.stdout.isatty() else 180).print(layer_table(rows, title, program.images))
     print(*(args.output / name for name in ("program.bin", "memory.bin", "network.json")), sep="\n")
 

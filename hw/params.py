@@ -48,6 +48,7 @@ class HwParams:
     :exc:`ValueError`
         If a choice is out of its range, or contradicts another.
     """
+
     in_par: int = 16
     rq_lanes: int = 4
     bank_words: int = 4096
@@ -60,13 +61,22 @@ class HwParams:
     trace: bool = True
 
     def __post_init__(self):
-        for name, allowed in (("in_par", (2, 4, 8, 16)), ("rq_lanes", (1, 2, 4, 8)), ("psum_slots", range(2, 17)),
-                              ("axi_bits", (32, 64, 128))):
+        for name, allowed in (
+            ("in_par", (2, 4, 8, 16)),
+            ("rq_lanes", (1, 2, 4, 8)),
+            ("psum_slots", range(2, 17)),
+            ("axi_bits", (32, 64, 128)),
+        ):
             self._check_int(name)
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
-        for name, low, high in (("bank_words", 16, 65536), ("ring_entries", 16, 16384), ("max_slices", 2, 512),
-                                ("max_map", 4, 256), ("max_images", 1, 64)):
+        for name, low, high in (
+            ("bank_words", 16, 65536),
+            ("ring_entries", 16, 16384),
+            ("max_slices", 2, 512),
+            ("max_map", 4, 256),
+            ("max_images", 1, 64),
+        ):
             self._check_int(name)
             value = getattr(self, name)
             if not _is_power_of_two(value) or not low <= value <= high:
@@ -74,8 +84,10 @@ class HwParams:
         if not isinstance(self.trace, bool):
             raise TypeError(f"trace must be a bool, not {self.trace!r}")
         if self.rq_lanes > self.in_par:
-            raise ValueError(f"rq_lanes must be at most in_par ({self.in_par}), as one write lies in one bank word, "
-                             f"not {self.rq_lanes!r}")
+            raise ValueError(
+                f"rq_lanes must be at most in_par ({self.in_par}), as one write lies in one bank word, "
+                f"not {self.rq_lanes!r}"
+            )
 
     def _check_int(self, name):
         value = getattr(self, name)

@@ -58,6 +58,7 @@ class System(wiring.Component):
     :exc:`ValueError`
         When it is elaborated, if the weight ring is smaller than a burst.
     """
+
     def __init__(self, params):
         self.params = params
         members = {
@@ -67,16 +68,21 @@ class System(wiring.Component):
             "rst": In(1),
         }
         if params.trace:
-            for name, layout in (("trace_o", OfmapWrite(params)), ("mask_o", MaskRecord(params)),
-                                 ("pass_o", PassRecord)):
+            for name, layout in (
+                ("trace_o", OfmapWrite(params)),
+                ("mask_o", MaskRecord(params)),
+                ("pass_o", PassRecord),
+            ):
                 members[name] = Out(wiring.Signature({"valid": Out(1), "payload": Out(layout)}))
         super().__init__(members)
 
     def elaborate(self, platform):
         params = self.params
         if params.ring_entries * params.entry_bits < MAX_BURST * params.axi_bits:
-            raise ValueError(f"ring_entries must be at least {MAX_BURST * params.axi_bits // params.entry_bits}, for a "
-                             f"burst of {MAX_BURST} beats of {params.axi_bits} bits, not {params.ring_entries}")
+            raise ValueError(
+                f"ring_entries must be at least {MAX_BURST * params.axi_bits // params.entry_bits}, for a "
+                f"burst of {MAX_BURST} beats of {params.axi_bits} bits, not {params.ring_entries}"
+            )
         m = Module()
         m.submodules.core = core = Core(params)
         fetch = InstructionFetch(params)
@@ -96,15 +102,25 @@ class System(wiring.Component):
             m.d.sync += part_clear.eq(by)
             m.submodules[name] = ResetInserter(part_clear)(part)
 
-        for name, part in (("fetch", fetch), ("tokens", tokens), ("load", load), ("weights", weights),
-                           ("compute", compute), ("store", store)):
+        for name, part in (
+            ("fetch", fetch),
+            ("tokens", tokens),
+            ("load", load),
+            ("weights", weights),
+            ("compute", compute),
+            ("store", store),
+        ):
             cleared(name, part)
         for name, part in (("reader", reader), ("writer", writer), ("slave", slave), ("control", control)):
             cleared(name, part, by=reset)
 
         # Queues, shallow enough to be LUTs.
-        for name, port, unit in (("load", fetch.load, load), ("weights", fetch.weights, weights),
-                                 ("store", fetch.store, store), ("compute", fetch.compute, compute)):
+        for name, port, unit in (
+            ("load", fetch.load, load),
+            ("weights", fetch.weights, weights),
+            ("store", fetch.store, store),
+            ("compute", fetch.compute, compute),
+        ):
             shape = LayerInstruction(params) if unit is compute else TransferInstruction
             queue = fifo.SyncFIFO(width=shape.size, depth=QUEUE_DEPTH)
             cleared(f"{name}_queue", queue)
@@ -192,6 +208,7 @@ class System(wiring.Component):
 
     def _connect_bus(self, m, reader, writer, slave, control):
         """Connects the ports, which are flat, with the channels of the components."""
+
         def connect(prefix, signature, channels):
             for name, member in signature.members.items():
                 if name not in channels:
@@ -201,8 +218,9 @@ class System(wiring.Component):
 
         axi = Axi4(self.params.axi_bits)
         connect("m_axi", axi, {name: getattr(reader.axi, name) for name in axi.members if name.startswith(("ar", "r"))})
-        connect("m_axi", axi, {name: getattr(writer.axi, name) for name in axi.members
-                               if name.startswith(("aw", "w", "b"))})
+        connect(
+            "m_axi", axi, {name: getattr(writer.axi, name) for name in axi.members if name.startswith(("aw", "w", "b"))}
+        )
         lite = AxiLite().flip()
         connect("s_axil", lite, {name: getattr(slave.axi, name) for name in lite.members})
         m.d.comb += [

@@ -36,30 +36,67 @@ __all__ = ["main"]
 BUILD = Path("build/sim")
 
 #: What numpy raises for a file that holds no array, or a broken one.
-_NO_ARRAY = (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError, KeyError, zipfile.BadZipFile,
-             tokenize.TokenError)
+_NO_ARRAY = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    TypeError,
+    KeyError,
+    zipfile.BadZipFile,
+    tokenize.TokenError,
+)
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="sim", description="Simulate layers of a trained network on the generated Verilog, densely "
-                    "and gated, and compare every output and every decision with the reference.")
-    parser.add_argument("--layer", default="conv3_2", metavar="NAME",
-                        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or all (default: conv3_2)")
-    parser.add_argument("--mode", default="gated", metavar="MODE",
-                        help=f"run besides the dense one: {', '.join(MODES)} (default: gated)")
-    parser.add_argument("--mask", type=Path, metavar="PATH",
-                        help="in mode forced: .npy file of the layer's decisions, bool (images, slices or channels, "
-                             "rows, columns), instead of those that the network takes")
+    parser = Parser(
+        prog="sim",
+        description="Simulate layers of a trained network on the generated Verilog, densely "
+        "and gated, and compare every output and every decision with the reference.",
+    )
+    parser.add_argument(
+        "--layer",
+        default="conv3_2",
+        metavar="NAME",
+        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or all (default: conv3_2)",
+    )
+    parser.add_argument(
+        "--mode",
+        default="gated",
+        metavar="MODE",
+        help=f"run besides the dense one: {', '.join(MODES)} (default: gated)",
+    )
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="PATH",
+        help="in mode forced: .npy file of the layer's decisions, bool (images, slices or channels, "
+        "rows, columns), instead of those that the network takes",
+    )
     parser.add_argument("--image", type=Path, metavar="PATH", help="image file instead of the photographs")
     parser.add_argument("--images", type=int, metavar="N", help="number of photographs (default: the batch)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH",
-                        help="checkpoint of the quantised network (default: that of the repository)")
-    parser.add_argument("--waves", action="store_true",
-                        help="record the first pass that differs, else the first one that is not dense, once more")
-    parser.add_argument("--waves-cycles", type=int, default=waves.CYCLES, metavar="N",
-                        help=f"cycles to record, around the first mismatch (default: {waves.CYCLES})")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=DEFAULT_CHECKPOINT,
+        metavar="PATH",
+        help="checkpoint of the quantised network (default: that of the repository)",
+    )
+    parser.add_argument(
+        "--waves",
+        action="store_true",
+        help="record the first pass that differs, else the first one that is not dense, once more",
+    )
+    parser.add_argument(
+        "--waves-cycles",
+        type=int,
+        default=waves.CYCLES,
+        metavar="N",
+        help=f"cycles to record, around the first mismatch (default: {waves.CYCLES})",
+    )
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     return parser
 
@@ -108,12 +145,17 @@ def _say(text: str) -> None:
 
 def _waves(outcomes: list[Outcome], verilog: Path, folder: Path, cycles: int) -> list[str]:
     """Record waves and return what to tell about them."""
-    simulator = core.build(verilog, announce=lambda: _say(f"building the simulator of {verilog} that writes waves, "
-                                                            "once for each text"), waves=True)
+    simulator = core.build(
+        verilog,
+        announce=lambda: _say(f"building the simulator of {verilog} that writes waves, once for each text"),
+        waves=True,
+    )
     window, paths = waves.record(outcomes, simulator, folder, cycles)
     one = outcomes[window.number].planned
-    what = (f"recorded: cycles {window.first} to {window.last} of layer {one.layer.name}, {one.mode}, "
-            f"image {one.first_image}: {window.reason}")
+    what = (
+        f"recorded: cycles {window.first} to {window.last} of layer {one.layer.name}, {one.mode}, "
+        f"image {one.first_image}: {window.reason}"
+    )
     return [what, *(f"waves: {path}" for path in paths)]
 
 
@@ -138,8 +180,13 @@ def _body(args: Any, command: str) -> int:
     generated = time.monotonic()
     simulator = core.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     facts = {
-        "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": args.batch,
-        "checkpoint_sha256": checkpoint_sha256, "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "command": command,
+        "config": args.config,
+        "images": len(images),
+        "image_names": names,
+        "batch": args.batch,
+        "checkpoint_sha256": checkpoint_sha256,
+        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "tools": report.tool_versions(),
         "wall_seconds": {"generate": round(generated - start, 3), "build": round(time.monotonic() - generated, 3)},
     }
@@ -148,11 +195,18 @@ def _body(args: Any, command: str) -> int:
         return _simulate(args, passes, layers, images, simulator, path, facts)
 
 
-def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarray, simulator: core.Simulator,
-              verilog: Path, facts: dict[str, Any]) -> int:
+def _simulate(
+    args: Any,
+    passes: list[Pass],
+    layers: list[str],
+    images: np.ndarray,
+    simulator: core.Simulator,
+    verilog: Path,
+    facts: dict[str, Any],
+) -> int:
     """Run what was planned, write and print what came, and return the exit status."""
     folder = args.output / args.layer
-    for name in {args.layer, *layers}: # a run that fails must not leave an older one's report
+    for name in {args.layer, *layers}:  # a run that fails must not leave an older one's report
         (args.output / name / "report.json").unlink(missing_ok=True)
     start = time.monotonic()
     work = folder / "runs"
@@ -170,15 +224,16 @@ def _simulate(args: Any, passes: list[Pass], layers: list[str], images: np.ndarr
     verdict = Verdict()
     for result in total.values():
         verdict.add(result.verdict)
-    if verdict.holds: # otherwise its files tell what happened
+    if verdict.holds:  # otherwise its files tell what happened
         shutil.rmtree(work)
     console = Console(width=None if sys.stdout.isatty() else 160)
     report.print_report(reports, verdict, args.mode, console)
     lines = [f"report: {written[-1]}"]
-    failures: list[str] = [] # told after the result
+    failures: list[str] = []  # told after the result
     try:
-        drawn = pictures.draw(passes, images, facts["image_names"], args.mode, reports[:len(layers)], folder,
-                              args.layer == "all")
+        drawn = pictures.draw(
+            passes, images, facts["image_names"], args.mode, reports[: len(layers)], folder, args.layer == "all"
+        )
         lines += [f"picture: {picture}" for picture in drawn]
     except UserError as error:
         failures.append(str(error))

@@ -108,8 +108,9 @@ def golden_speed(network: IntNetwork, images: int) -> dict[str, float]:
     return {"images": images, "seconds": seconds, "images_per_second": images / seconds}
 
 
-def benchmark(names: list[str], cycles: int, width: float, images: int, seconds: float,
-              say: Callable[[str], None] = _say) -> dict[str, Any]:
+def benchmark(
+    names: list[str], cycles: int, width: float, images: int, seconds: float, say: Callable[[str], None] = _say
+) -> dict[str, Any]:
     """Measure configurations and the golden model; return the report.
 
     Parameters
@@ -133,8 +134,11 @@ def benchmark(names: list[str], cycles: int, width: float, images: int, seconds:
         path = cached_verilog(name)
         simulator = core.build(path, announce=lambda name=name: say(f"{name}: building the simulator"))
         say(f"{name}: simulating")
-        rows[name] = {"generate_seconds": generation, "verilog_lines": len(path.read_text().splitlines()),
-                      **simulation_speed(simulator, params, cycles)}
+        rows[name] = {
+            "generate_seconds": generation,
+            "verilog_lines": len(path.read_text().splitlines()),
+            **simulation_speed(simulator, params, cycles),
+        }
     say("golden model: making a network")
     # The narrowest network has too few channels for four groups.
     network = random_network(width=width, seed=0, groups=4 if width >= 0.5 else 2)
@@ -142,11 +146,17 @@ def benchmark(names: list[str], cycles: int, width: float, images: int, seconds:
     golden = golden_speed(network, images)
     say("training: timing")
     return {
-        "schema": 1, "configs": rows, "golden_model": {"width": width, **golden},
+        "schema": 1,
+        "configs": rows,
+        "golden_model": {"width": width, **golden},
         "training": training_speed(width, seconds),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]},
-        "tools": {"python": platform.python_version(), "verilator": verilator_version(),
-                  "amaranth": package_version("amaranth"), "torch": package_version("torch")},
+        "tools": {
+            "python": platform.python_version(),
+            "verilator": verilator_version(),
+            "amaranth": package_version("amaranth"),
+            "torch": package_version("torch"),
+        },
     }
 
 
@@ -157,12 +167,19 @@ def show(report: dict[str, Any], console: Console) -> None:
     for heading in ("configuration", "Verilog lines", "generation s", "simulated cycles", "cycles/s"):
         table.add_column(heading, justify="left" if heading == "configuration" else "right", no_wrap=True)
     for name, row in report["configs"].items():
-        table.add_row(name, f"{row['verilog_lines']:,}", f"{row['generate_seconds']:.1f}", f"{row['cycles']:,}",
-                      f"{row['cycles_per_second']:,.0f}")
+        table.add_row(
+            name,
+            f"{row['verilog_lines']:,}",
+            f"{row['generate_seconds']:.1f}",
+            f"{row['cycles']:,}",
+            f"{row['cycles_per_second']:,.0f}",
+        )
     console.print(table)
     golden = report["golden_model"]
-    console.print(f"golden model, gated, width {golden['width']:g}: {golden['images_per_second']:.2f} images/s "
-                  "on one thread", highlight=False)
+    console.print(
+        f"golden model, gated, width {golden['width']:g}: {golden['images_per_second']:.2f} images/s on one thread",
+        highlight=False,
+    )
     training = report["training"]
     title = f"training on one thread, width {training['width']:g}, {training['size']}x{training['size']} images"
     table = Table(title=title, title_justify="left")
@@ -170,23 +187,38 @@ def show(report: dict[str, Any], console: Console) -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for method, row in training["methods"].items():
         share = row["convolution_share"]
-        table.add_row(METHODS[method].title, f"{row['images_per_second']:.1f}", f"{row['cost']:.2f}",
-                      f"{100 * share:.0f} %", f"{100 - 100 * share:.0f} %")
+        table.add_row(
+            METHODS[method].title,
+            f"{row['images_per_second']:.1f}",
+            f"{row['cost']:.2f}",
+            f"{100 * share:.0f} %",
+            f"{100 - 100 * share:.0f} %",
+        )
     console.print(table)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what the command line says, print a table and write the report."""
-    parser = Parser(prog="sim.benchmark", description="Time Verilog generation, simulation, golden model "
-                    "and training.")
+    parser = Parser(prog="sim.benchmark", description="Time Verilog generation, simulation, golden model and training.")
     parser.add_argument("config", nargs="*", metavar="CONFIG", help="configuration (default: all)")
-    parser.add_argument("--cycles", type=int, default=500_000, metavar="N",
-                        help="least number of cycles to simulate of each (default: 500000)")
+    parser.add_argument(
+        "--cycles",
+        type=int,
+        default=500_000,
+        metavar="N",
+        help="least number of cycles to simulate of each (default: 500000)",
+    )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="of the golden model, 1 to 16 (default: 8)")
-    parser.add_argument("--width", type=float, default=1.0, metavar="W",
-                        help="width of the networks, 1 for ResNet-18 (default: 1)")
-    parser.add_argument("--train-seconds", type=float, default=10, metavar="S",
-                        help="least time for which each method's training is timed (default: 10)")
+    parser.add_argument(
+        "--width", type=float, default=1.0, metavar="W", help="width of the networks, 1 for ResNet-18 (default: 1)"
+    )
+    parser.add_argument(
+        "--train-seconds",
+        type=float,
+        default=10,
+        metavar="S",
+        help="least time for which each method's training is timed (default: 10)",
+    )
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="FILE", help=f"report (default: {BUILD})")
     args = parser.parse_args(argv)
 

@@ -40,12 +40,18 @@ __all__ = ["execute", "main"]
 BUILD = Path("build/sim")
 
 
-def simulate(simulator: system.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
-             work: Path, say: Callable[[str], None]) -> dict[str, list[NetworkRun]]:
+def simulate(
+    simulator: system.NetworkSimulator,
+    plans: Mapping[str, Plan],
+    settings: Mapping[str, int],
+    work: Path,
+    say: Callable[[str], None],
+) -> dict[str, list[NetworkRun]]:
     """Run plans side by side, a process of the simulator for each, and tell now and then how far they are."""
     start = told = time.monotonic()
-    running = {mode: simulator.start(run_networks, ([one.job], dict(settings)), work / mode)
-               for mode, one in plans.items()}
+    running = {
+        mode: simulator.start(run_networks, ([one.job], dict(settings)), work / mode) for mode, one in plans.items()
+    }
     try:
         while not all(one.ended for one in running.values()):
             time.sleep(0.2)
@@ -72,12 +78,19 @@ def _progress(plans: Mapping[str, Plan], work: Path, seconds: float) -> str:
     return f"{'; '.join(parts)}; {done / seconds / 1000:.0f} thousand cycles/s{left}"
 
 
-def execute(simulator: system.NetworkSimulator, plans: Mapping[str, Plan], settings: Mapping[str, int],
-            work: Path, say: Callable[[str], None]) -> dict[str, NetworkResult]:
+def execute(
+    simulator: system.NetworkSimulator,
+    plans: Mapping[str, Plan],
+    settings: Mapping[str, int],
+    work: Path,
+    say: Callable[[str], None],
+) -> dict[str, NetworkResult]:
     """Run plans and compare what came; the results by mode."""
     runs = simulate(simulator, plans, settings, work, say)
-    return {mode: compare_network(one.program, one.job, runs[mode][0], one.golden, one.counts)
-            for mode, one in plans.items()}
+    return {
+        mode: compare_network(one.program, one.job, runs[mode][0], one.golden, one.counts)
+        for mode, one in plans.items()
+    }
 
 
 def _images(args: Any) -> tuple[list[str], np.ndarray, list[str | None]]:
@@ -93,30 +106,56 @@ def _images(args: Any) -> tuple[list[str], np.ndarray, list[str | None]]:
     return [f"{data.name}, test {n}" for n in range(args.images)], np.asarray(data.test[chosen]), labels
 
 
-def _predictions(network: IntNetwork, names: Sequence[str], labels: Sequence[str | None], result: NetworkResult,
-                 golden: Result) -> list[dict[str, Any]]:
+def _predictions(
+    network: IntNetwork, names: Sequence[str], labels: Sequence[str | None], result: NetworkResult, golden: Result
+) -> list[dict[str, Any]]:
     classes = network.meta.get("classes") or [str(n) for n in range(network.layers[-1].out_ch)]
     expected = golden.classes().tolist()
-    return [{"image": name, "class": classes[found], "reference": classes[right], "label": label}
-            for name, found, right, label in zip(names, result.classes, expected, labels, strict=True)]
+    return [
+        {"image": name, "class": classes[found], "reference": classes[right], "label": label}
+        for name, found, right, label in zip(names, result.classes, expected, labels, strict=True)
+    ]
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="sim.network", description="Simulate a whole network on the generated Verilog with its memory "
-                    "behind AXI, and compare every output, every decision and the logits with the reference.")
+    parser = Parser(
+        prog="sim.network",
+        description="Simulate a whole network on the generated Verilog with its memory "
+        "behind AXI, and compare every output, every decision and the logits with the reference.",
+    )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
-    parser.add_argument("--data", type=Path, metavar="DIR",
-                        help="digits, or a folder of CIFAR-10, CIFAR-100 or images in train/ and val/: its first test "
-                             "images are taken (default: photographs)")
-    parser.add_argument("--bandwidth", type=int, default=8, metavar="N",
-                        help="bytes a cycle that the memory reads and writes together (default: 8)")
-    parser.add_argument("--latency", type=int, default=40, metavar="N",
-                        help="cycles from an address to the first data or response (default: 40)")
-    parser.add_argument("--runs", default="both", metavar="RUNS",
-                        help="both, that is gated and dense, or gated (default: both)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="digits, or a folder of CIFAR-10, CIFAR-100 or images in train/ and val/: its first test "
+        "images are taken (default: photographs)",
+    )
+    parser.add_argument(
+        "--bandwidth",
+        type=int,
+        default=8,
+        metavar="N",
+        help="bytes a cycle that the memory reads and writes together (default: 8)",
+    )
+    parser.add_argument(
+        "--latency",
+        type=int,
+        default=40,
+        metavar="N",
+        help="cycles from an address to the first data or response (default: 40)",
+    )
+    parser.add_argument(
+        "--runs", default="both", metavar="RUNS", help="both, that is gated and dense, or gated (default: both)"
+    )
     parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH",
-                        help="checkpoint of the quantised network (default: that of the repository)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=DEFAULT_CHECKPOINT,
+        metavar="PATH",
+        help="checkpoint of the quantised network (default: that of the repository)",
+    )
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     return parser
 
@@ -144,14 +183,19 @@ def _body(args: Any, command: str) -> int:
     plans = {mode: plan(network, params, images, mode, args.bandwidth, args.latency) for mode in RUNS[args.runs]}
     compiled = time.monotonic()
 
-    path = cached_verilog(args.config, top="system",
-                          announce=lambda: _say(f"generating the Verilog of the engine {args.config}"))
+    path = cached_verilog(
+        args.config, top="system", announce=lambda: _say(f"generating the Verilog of the engine {args.config}")
+    )
     generated = time.monotonic()
-    simulator = system.build(
-        path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
+    simulator = system.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
     facts = {
-        "command": command, "config": args.config, "images": len(images), "image_names": names, "batch": len(images),
-        "checkpoint_sha256": checkpoint_sha256, "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "command": command,
+        "config": args.config,
+        "images": len(images),
+        "image_names": names,
+        "batch": len(images),
+        "checkpoint_sha256": checkpoint_sha256,
+        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "tools": report.tool_versions(),
         "wall_seconds": {"generate": round(generated - compiled, 3), "build": round(time.monotonic() - generated, 3)},
     }
@@ -160,33 +204,45 @@ def _body(args: Any, command: str) -> int:
         return _simulate_and_report(args, network, plans, simulator, labels, facts)
 
 
-def _simulate_and_report(args: Any, network: IntNetwork, plans: Mapping[str, Plan],
-                         simulator: system.NetworkSimulator, labels: Sequence[str | None],
-                         facts: dict[str, Any]) -> int:
+def _simulate_and_report(
+    args: Any,
+    network: IntNetwork,
+    plans: Mapping[str, Plan],
+    simulator: system.NetworkSimulator,
+    labels: Sequence[str | None],
+    facts: dict[str, Any],
+) -> int:
     """Run what was planned, write and print what came, and return the exit status."""
     folder = args.output / "network"
-    (folder / "report.json").unlink(missing_ok=True) # a run that fails must not leave an older one's report
+    (folder / "report.json").unlink(missing_ok=True)  # a run that fails must not leave an older one's report
     settings = {"bandwidth": args.bandwidth, "latency": args.latency}
     start = time.monotonic()
     results = execute(simulator, plans, settings, folder / "runs", _say)
     facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
     gated = [layer.name for layer in network.layers if layer.gated]
     predictions = _predictions(network, facts["image_names"], labels, results["gated"], plans["gated"].golden)
-    summed = network_report(results, {mode: traffic(one.program) for mode, one in plans.items()},
-                            {mode: one.prediction.layers() for mode, one in plans.items()},
-                            plans["gated"].program.params, gated, settings, facts, predictions)
+    summed = network_report(
+        results,
+        {mode: traffic(one.program) for mode, one in plans.items()},
+        {mode: one.prediction.layers() for mode, one in plans.items()},
+        plans["gated"].program.params,
+        gated,
+        settings,
+        facts,
+        predictions,
+    )
     written = report.write_report(summed, args.output)
     verdict = Verdict()
     for result in results.values():
         verdict.add(result.total())
-    if verdict.holds: # otherwise its files tell what happened
+    if verdict.holds:  # otherwise its files tell what happened
         shutil.rmtree(folder / "runs")
     console = Console(width=None if sys.stdout.isatty() else 200)
     print_network(summed, verdict, console)
     failed, drawn = None, None
     try:
         drawn = draw_network(summed, folder)
-    except UserError as error: # told after the result
+    except UserError as error:  # told after the result
         failed = error
     console.print(f"report: {written}", highlight=False, soft_wrap=True)
     if drawn is not None:

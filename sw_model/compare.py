@@ -87,8 +87,10 @@ def build_parser() -> Parser:
 def check(args: argparse.Namespace) -> None:
     """Refuse values that would fail later.
 
-    Raises:
-        UsageError: Names the option and what is allowed.
+    Raises
+    ------
+    UsageError
+        Names the option and what is allowed.
     """
     if args.row not in ROWS:
         raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
@@ -140,9 +142,12 @@ def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
 class Evaluations:
     """Evaluations of a run, kept in a file so that none is made twice.
 
-    Args:
-        path: The file.
-        device: Where the networks are evaluated.
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where the networks are evaluated.
     """
 
     def __init__(self, path: Path, device: str) -> None:
@@ -187,8 +192,10 @@ def slug(name: str) -> str:
 def refuse_to_replace(path: Path, scale: dict[str, Any]) -> None:
     """Refuse to lose results of another scale or budget, before anything is trained.
 
-    Raises:
-        UsageError: The file has such results.
+    Raises
+    ------
+    UsageError
+        The file has such results.
     """
     if path.is_file():
         known, new = json.loads(path.read_text()), json.loads(json.dumps(scale))

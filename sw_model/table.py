@@ -55,16 +55,24 @@ is the number of output activations to a bit of the mask."""
 class Results:
     """The results files of a folder.
 
-    Args:
-        folder: Holds JSON files; those of comparison rows have "experiment": "comparison".
+    Parameters
+    ----------
+    folder
+        Holds JSON files; those of comparison rows have "experiment": "comparison".
 
-    Attributes:
-        rows: By row, the results of its seeds, on the data set that most rows are of.
-        elsewhere: By the short name of another data set, such rows.
-        shipped: Results of the quantised network that the repository ships, or None.
+    Attributes
+    ----------
+    rows
+        By row, the results of its seeds, on the data set that most rows are of.
+    elsewhere
+        By the short name of another data set, such rows.
+    shipped
+        Results of the quantised network that the repository ships, or None.
 
-    Raises:
-        ValueError: A file is not JSON, or has not what a results file has.
+    Raises
+    ------
+    ValueError
+        A file is not JSON, or has not what a results file has.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -278,9 +286,12 @@ def _shipped(shipped: dict[str, Any]) -> str:
 def markdown(results: Results, drawn: Sequence[tuple[str, str]]) -> str:
     """The text of docs/results.md.
 
-    Args:
-        results: What was found.
-        drawn: File name (relative to docs/) and caption of every figure.
+    Parameters
+    ----------
+    results
+        What was found.
+    drawn
+        File name (relative to docs/) and caption of every figure.
     """
     lines = ["# Results", "", INTRODUCTION, "", *_scale(results)]
     lines += [*_ablation(results), *_methods(results), *_order(results), *_structured(results)]

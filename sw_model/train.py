@@ -128,8 +128,10 @@ def fill(args: argparse.Namespace) -> None:
 def check(args: argparse.Namespace) -> None:
     """Refuse values that would fail later.
 
-    Raises:
-        UsageError: Names the option and what is allowed.
+    Raises
+    ------
+    UsageError
+        Names the option and what is allowed.
     """
     if args.method not in METHODS:
         raise UsageError(f"--method must be one of {', '.join(METHODS)}, not {args.method!r}")

@@ -11,12 +11,47 @@ import pytest
 @pytest.fixture
 def make(root):
     def call(*args, **env):
-        kept = {name: value for name, value in os.environ.items()
-                if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "LAYER", "MODE", "IMAGE", "IMAGES",
-                                "BATCH", "WAVES", "WAVES_CYCLES", "BANDWIDTH", "LATENCY", "RUNS", "DATA", "CONFIG",
-                                "CHECKPOINT", "PROGRAM", "TARGET", "TOP", "SEEDS", "SEED", "FREQ", "ARGS", "PYTHON")}
-        return subprocess.run([shutil.which("make"), "--no-print-directory", *args], cwd=root, env={**kept, **env},
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name
+            not in (
+                "MAKEFLAGS",
+                "MAKELEVEL",
+                "MAKEOVERRIDES",
+                "MFLAGS",
+                "LAYER",
+                "MODE",
+                "IMAGE",
+                "IMAGES",
+                "BATCH",
+                "WAVES",
+                "WAVES_CYCLES",
+                "BANDWIDTH",
+                "LATENCY",
+                "RUNS",
+                "DATA",
+                "CONFIG",
+                "CHECKPOINT",
+                "PROGRAM",
+                "TARGET",
+                "TOP",
+                "SEEDS",
+                "SEED",
+                "FREQ",
+                "ARGS",
+                "PYTHON",
+            )
+        }
+        return subprocess.run(
+            [shutil.which("make"), "--no-print-directory", *args],
+            cwd=root,
+            env={**kept, **env},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
     return call
 
 
@@ -29,49 +64,108 @@ def test_help_is_the_default_and_lists_every_target(make, root):
     done = make()
     assert done.returncode == 0
     phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
-    assert {"sim", "network", "verilog", "synth", "train", "quantize", "evaluate", "test", "test-slow", "lint", "clean",
-            "configs", "bench", "program", "disasm", "interface"} <= phony
+    assert {
+        "sim",
+        "network",
+        "verilog",
+        "synth",
+        "train",
+        "quantize",
+        "evaluate",
+        "test",
+        "test-slow",
+        "lint",
+        "clean",
+        "configs",
+        "bench",
+        "program",
+        "disasm",
+        "interface",
+    } <= phony
     for target in phony:
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
 
 
 def test_sim_passes_what_is_given(make):
     assert commands(make("-n", "-o", ".venv/base", "sim"))[-1].split() == [".venv/bin/python", "-m", "sim"]
-    line = commands(make("-n", "-o", ".venv/base", "sim", "LAYER=conv2_2", "MODE=dense", "IMAGE=a b.png", "IMAGES=3",
-                         "BATCH=2", "CONFIG=small", "CHECKPOINT=x.safetensors"))[-1]
+    line = commands(
+        make(
+            "-n",
+            "-o",
+            ".venv/base",
+            "sim",
+            "LAYER=conv2_2",
+            "MODE=dense",
+            "IMAGE=a b.png",
+            "IMAGES=3",
+            "BATCH=2",
+            "CONFIG=small",
+            "CHECKPOINT=x.safetensors",
+        )
+    )[-1]
     assert re.sub(" +", " ", line) == (
         ".venv/bin/python -m sim --layer 'conv2_2' --mode 'dense' --image 'a b.png' --images '3' --batch '2' "
-        "--config 'small' --checkpoint 'x.safetensors'")
+        "--config 'small' --checkpoint 'x.safetensors'"
+    )
 
 
-@pytest.mark.parametrize("given, passed", [
-    (["WAVES=1"], ["--waves"]), (["WAVES=0"], []),
-    (["WAVES=1", "WAVES_CYCLES=50"], ["--waves", "--waves-cycles", "'50'"]),
-])
+@pytest.mark.parametrize(
+    "given, passed",
+    [
+        (["WAVES=1"], ["--waves"]),
+        (["WAVES=0"], []),
+        (["WAVES=1", "WAVES_CYCLES=50"], ["--waves", "--waves-cycles", "'50'"]),
+    ],
+)
 def test_sim_records_waves(make, given, passed):
     assert commands(make("-n", "-o", ".venv/base", "sim", *given))[-1].split()[3:] == passed
 
 
-@pytest.mark.parametrize("target, expected", [
-    (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
-    (("network",), "-m sim.network"),
-    (("program",), "-m gen.program"),
-    (("program", "IMAGES=2", "MODE=base", "BANDWIDTH=1", "LATENCY=9", "CONFIG=half", "CHECKPOINT=x"),
-     ("-m gen.program --images '2' --mode 'base' --bandwidth '1' --latency '9' --config 'half' --checkpoint 'x'")),
-    (("interface", "CONFIG=half"), "-m gen.interface --config 'half'"),
-    (("disasm", "PROGRAM=a b", "CONFIG=small"), "-m gen.disasm 'a b' --config 'small'"),
-    (("disasm", "IMAGES=2", "MODE=base", "CHECKPOINT=x"),
-     "-m gen.disasm --images '2' --mode 'base' --checkpoint 'x'"),
-    (("network", "IMAGES=2", "BANDWIDTH=1", "LATENCY=9", "RUNS=gated", "DATA=a b", "CONFIG=half", "CHECKPOINT=x"),
-     ("-m sim.network --images '2' --bandwidth '1' --latency '9' --runs 'gated' --data 'a b' --config 'half' "
-      "--checkpoint 'x'")),
-    (("configs",), "-m gen.config"),
-    (("bench",), "-m sim.benchmark"),
-    (("synth",), "-m gen.synth --target 'ecp5-85f'"),
-    (("synth", "CONFIG=small", "SEEDS=3"), "-m gen.synth --target 'ecp5-85f' --config 'small' --seeds '3'"),
-    (("synth", "TOP=core", "SEED=4", "FREQ=60"),
-     "-m gen.synth --target 'ecp5-85f' --top 'core' --seed '4' --freq '60'"),
-])
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        (("verilog", "CONFIG=small"), "-m gen.verilog --config 'small'"),
+        (("network",), "-m sim.network"),
+        (("program",), "-m gen.program"),
+        (
+            ("program", "IMAGES=2", "MODE=base", "BANDWIDTH=1", "LATENCY=9", "CONFIG=half", "CHECKPOINT=x"),
+            (
+                "-m gen.program --images '2' --mode 'base' --bandwidth '1' --latency '9' --config 'half' "
+                "--checkpoint 'x'"
+            ),
+        ),
+        (("interface", "CONFIG=half"), "-m gen.interface --config 'half'"),
+        (("disasm", "PROGRAM=a b", "CONFIG=small"), "-m gen.disasm 'a b' --config 'small'"),
+        (
+            ("disasm", "IMAGES=2", "MODE=base", "CHECKPOINT=x"),
+            "-m gen.disasm --images '2' --mode 'base' --checkpoint 'x'",
+        ),
+        (
+            (
+                "network",
+                "IMAGES=2",
+                "BANDWIDTH=1",
+                "LATENCY=9",
+                "RUNS=gated",
+                "DATA=a b",
+                "CONFIG=half",
+                "CHECKPOINT=x",
+            ),
+            (
+                "-m sim.network --images '2' --bandwidth '1' --latency '9' --runs 'gated' --data 'a b' --config 'half' "
+                "--checkpoint 'x'"
+            ),
+        ),
+        (("configs",), "-m gen.config"),
+        (("bench",), "-m sim.benchmark"),
+        (("synth",), "-m gen.synth --target 'ecp5-85f'"),
+        (("synth", "CONFIG=small", "SEEDS=3"), "-m gen.synth --target 'ecp5-85f' --config 'small' --seeds '3'"),
+        (
+            ("synth", "TOP=core", "SEED=4", "FREQ=60"),
+            "-m gen.synth --target 'ecp5-85f' --top 'core' --seed '4' --freq '60'",
+        ),
+    ],
+)
 def test_options(make, target, expected):
     line = commands(make("-n", "-o", ".venv/base", "-o", ".venv/synth", *target))[-1]
     assert re.sub(" +", " ", line.strip()).endswith(expected)
@@ -103,4 +197,5 @@ def test_bad_configuration_fails(make):
     done = make("-o", ".venv/base", "verilog", "CONFIG=huge")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
-        "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'")
+        "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'"
+    )

@@ -101,26 +101,26 @@ class _Model:
         self.waiting: dict[Any, deque[Instruction]] = {unit: deque() for unit in _UNITS}
         self.current: dict[Any, Instruction | None] = dict.fromkeys(_UNITS)
         self.dispatched = 0
-        self.at_hand = False # an instruction waits for its unit
-        self.checked = False # it is known to be one
-        self.arrived = False # the next one is there
-        self.changed = False # an instruction was dispatched or has ended
+        self.at_hand = False  # an instruction waits for its unit
+        self.checked = False  # it is known to be one
+        self.arrived = False  # the next one is there
+        self.changed = False  # an instruction was dispatched or has ended
         # Bursts that a client has still to ask for, and when it offers the next one.
         self.bursts: dict[str, deque[Burst]] = {client: deque() for client in (*_READERS, "store")}
         self.offered = dict.fromkeys(self.bursts, 0.0)
         self.turn = 0
-        self.address_free = 0.0 # when the next address can go
+        self.address_free = 0.0  # when the next address can go
         # The ring, in bytes.
         self.room = params.ring_entries * self.entry
         self.loaded = 0
         # The pass under way.
         self.number = -1
-        self.computed = 0 # passes whose last step is done
+        self.computed = 0  # passes whose last step is done
         self.slice = 0
-        self.waits = False     # its next slice may start
+        self.waits = False  # its next slice may start
         self.base_since = 0.0  # when the slice's base path could start
-        self.late = 0          # cycles that it takes more as it waited for weights
-        self.opened = 0        # bytes of weights up to it
+        self.late = 0  # cycles that it takes more as it waited for weights
+        self.opened = 0  # bytes of weights up to it
         self.first_steps: list[float] = []
 
     @property
@@ -169,13 +169,13 @@ class _Model:
                 if all(id(need) in self.ended for need in one.needs):
                     self.waiting[unit].popleft()
                     self.current[unit] = one
-                    self._after(1, self._wake) # its place in the queue is free
+                    self._after(1, self._wake)  # its place in the queue is free
                     if unit is Unit.COMPUTE:
                         self.number += 1
                         self.slice = 0
                         self._after(self.start, self._offer_slice)
                     elif one.opcode is not Opcode.STORE_LOGITS or one.pass_number < self.computed:
-                        self._transfer(one) # logits that are still to come are stored as they come, see `_end_slice`
+                        self._transfer(one)  # logits that are still to come are stored as they come, see `_end_slice`
 
     def _transfer(self, one: Instruction) -> None:
         client = {Unit.LOAD: "load", Unit.WEIGHTS: "weights", Unit.STORE: "store"}[one.unit]
@@ -212,8 +212,9 @@ class _Model:
 
     def _offers(self, client: str) -> bool:
         bursts = self.bursts[client]
-        return bool(bursts) and self.offered[client] <= self.now and (
-            client != "weights" or self.room >= bursts[0].size)
+        return (
+            bool(bursts) and self.offered[client] <= self.now and (client != "weights" or self.room >= bursts[0].size)
+        )
 
     def _ask(self, client: str, queue: deque[Burst], delay: float) -> None:
         burst = self.bursts[client].popleft()
@@ -309,13 +310,16 @@ class _Model:
             self._try_slice()
             self._arbitrate()
         marks = [0, *map(round, self.first_steps[1:]), round(self.now) + STOP]
-        passes = [PassCycles(layer=one.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
-                  for n, (one, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))]
+        passes = [
+            PassCycles(layer=one.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
+            for n, (one, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))
+        ]
         return Prediction(cycles=marks[-1], passes=passes)
 
 
-def predict(program: NetworkProgram, steps: Iterable[SliceSteps], bandwidth: float = 8,
-            latency: int = 40) -> Prediction:
+def predict(
+    program: NetworkProgram, steps: Iterable[SliceSteps], bandwidth: float = 8, latency: int = 40
+) -> Prediction:
     """Predict the cycles of a run.
 
     Parameters

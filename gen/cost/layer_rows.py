@@ -19,8 +19,11 @@ __all__ = ["LayerRow", "layer_rows", "layer_table"]
 
 #: The sums by what is moved, as the engine's counters are called.
 _COUNTERS: dict[Any, str] = {
-    Opcode.LOAD_WEIGHTS: "weights_read", Opcode.LOAD_PARAMETERS: "parameters_read", Opcode.LOAD_MAP: "maps_read",
-    Opcode.STORE_MAP: "maps_written", Opcode.STORE_LOGITS: "logits_written",
+    Opcode.LOAD_WEIGHTS: "weights_read",
+    Opcode.LOAD_PARAMETERS: "parameters_read",
+    Opcode.LOAD_MAP: "maps_read",
+    Opcode.STORE_MAP: "maps_written",
+    Opcode.STORE_LOGITS: "logits_written",
 }
 
 
@@ -88,32 +91,65 @@ def layer_rows(program: NetworkProgram, steps: Sequence[SliceSteps], prediction:
                     moved[_COUNTERS[one.opcode]] += transfer_bytes(one, program.params)
                     if one.opcode is Opcode.LOAD_WEIGHTS:
                         entries += one.fields["count"]
-            rows.append(LayerRow(
-                layer=name, batch=segment.batch, images=max(one.images for one, _ in mine),
-                rows=max(one.rows[1] - one.rows[0] for one, _ in mine), passes=len(mine),
-                ring_entries=entries // len(mine), **moved,
-                base_steps=sum(int(part.base.sum()) for _, part in mine),
-                conditional_steps=sum(int(part.conditional.sum()) for _, part in mine), predicted_cycles=cycles[name]))
+            rows.append(
+                LayerRow(
+                    layer=name,
+                    batch=segment.batch,
+                    images=max(one.images for one, _ in mine),
+                    rows=max(one.rows[1] - one.rows[0] for one, _ in mine),
+                    passes=len(mine),
+                    ring_entries=entries // len(mine),
+                    **moved,
+                    base_steps=sum(int(part.base.sum()) for _, part in mine),
+                    conditional_steps=sum(int(part.conditional.sum()) for _, part in mine),
+                    predicted_cycles=cycles[name],
+                )
+            )
     return rows
 
 
 def layer_table(rows: Sequence[LayerRow], title: str, frames: int = 1) -> Table:
     """Return a table of them, with their sums, and these by frame if there are several."""
     table = Table(title=title, title_justify="left")
-    heads = ("layer", "batch", "images x rows", "passes", "ring entries", "steps", "cycles", "weights", "parameters",
-             "maps read", "maps written")
+    heads = (
+        "layer",
+        "batch",
+        "images x rows",
+        "passes",
+        "ring entries",
+        "steps",
+        "cycles",
+        "weights",
+        "parameters",
+        "maps read",
+        "maps written",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head == "layer" else "right", no_wrap=True)
 
     def cells(row: Any, share: int = 1) -> list[str]:
-        return [f"{value / share:,.0f}" for value in (
-            row["base_steps"] + row["conditional_steps"], row["predicted_cycles"], row["weights_read"],
-            row["parameters_read"], row["maps_read"], row["maps_written"])]
+        return [
+            f"{value / share:,.0f}"
+            for value in (
+                row["base_steps"] + row["conditional_steps"],
+                row["predicted_cycles"],
+                row["weights_read"],
+                row["parameters_read"],
+                row["maps_read"],
+                row["maps_written"],
+            )
+        ]
 
     listed = [dataclasses.asdict(row) for row in rows]
     for row in listed:
-        table.add_row(row["layer"], str(row["batch"] or "rows"), f"{row['images']} x {row['rows']}",
-                      f"{row['passes']:,}", f"{row['ring_entries']:,}", *cells(row))
+        table.add_row(
+            row["layer"],
+            str(row["batch"] or "rows"),
+            f"{row['images']} x {row['rows']}",
+            f"{row['passes']:,}",
+            f"{row['ring_entries']:,}",
+            *cells(row),
+        )
     table.add_section()
     sums = {name: sum(row[name] for row in listed) for name in listed[0] if name != "layer"}
     table.add_row("all", "", "", f"{sums['passes']:,}", "", *cells(sums))

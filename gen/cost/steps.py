@@ -57,11 +57,13 @@ def _taps(program: NetworkProgram, one: PassInfo) -> np.ndarray:
     """Return the taps inside the map of each pixel of a pass, (rows, columns)."""
     geometry = one.geometry
     shape = (geometry.out_rows, geometry.out_cols)
-    if geometry.hold or geometry.patches: # every pixel has all of them
+    if geometry.hold or geometry.patches:  # every pixel has all of them
         return np.full(shape, geometry.tap_rows * geometry.tap_cols)
     layer = program.network.layer(one.layer)
-    rows, cols = (_valid_taps(size, layer.kernel, layer.stride, layer.pad, layer.out_size(size))
-                  for size in program.map_sizes.get(layer.input, program.in_size))
+    rows, cols = (
+        _valid_taps(size, layer.kernel, layer.stride, layer.pad, layer.out_size(size))
+        for size in program.map_sizes.get(layer.input, program.in_size)
+    )
     return rows[slice(*one.rows), None] * cols[None, :]
 
 

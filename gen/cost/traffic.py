@@ -10,8 +10,11 @@ __all__ = ["traffic"]
 
 #: Counter of `hw.interface.registers.COUNTERS` that an opcode's bytes are counted by.
 _COUNTERS = {
-    Opcode.LOAD_MAP: "maps_read", Opcode.LOAD_PARAMETERS: "parameters_read", Opcode.LOAD_WEIGHTS: "weights_read",
-    Opcode.STORE_MAP: "maps_written", Opcode.STORE_LOGITS: "logits_written",
+    Opcode.LOAD_MAP: "maps_read",
+    Opcode.LOAD_PARAMETERS: "parameters_read",
+    Opcode.LOAD_WEIGHTS: "weights_read",
+    Opcode.STORE_MAP: "maps_written",
+    Opcode.STORE_LOGITS: "logits_written",
 }
 
 

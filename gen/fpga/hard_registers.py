@@ -23,9 +23,12 @@ Bit = int | str
 
 def _is_plain(cell: Cell) -> bool:
     """Whether a cell is a flip-flop that does what a block's register can: no enable, no reset, starts at 0."""
-    return (cell["type"] == "TRELLIS_FF" and cell["parameters"]["CEMUX"].strip() == "1"
-            and cell["parameters"].get("REGSET", "RESET") == "RESET"
-            and cell["connections"].get("LSR", ["0"]) in ([], ["0"]))
+    return (
+        cell["type"] == "TRELLIS_FF"
+        and cell["parameters"]["CEMUX"].strip() == "1"
+        and cell["parameters"].get("REGSET", "RESET") == "RESET"
+        and cell["connections"].get("LSR", ["0"]) in ([], ["0"])
+    )
 
 
 class _Module:
@@ -53,8 +56,11 @@ class _Module:
         was so.
         """
         wires = self.cells[name]["connections"]
-        behind = {port: self.users[bits[0]] for port, bits in wires.items()
-                  if re.fullmatch(pattern, port) and bits and self.users[bits[0]]}
+        behind = {
+            port: self.users[bits[0]]
+            for port, bits in wires.items()
+            if re.fullmatch(pattern, port) and bits and self.users[bits[0]]
+        }
         if not behind or not all(self._is_only_register(names, clock) for names in behind.values()):
             return False
         for port, [register] in behind.items():
@@ -63,8 +69,12 @@ class _Module:
         return True
 
     def _is_only_register(self, names: list[str], clock: Bit) -> bool:
-        return (len(names) == 1 and names[0] in self.cells and _is_plain(self.cells[names[0]])
-                and self.cells[names[0]]["connections"]["CLK"] == [clock])
+        return (
+            len(names) == 1
+            and names[0] in self.cells
+            and _is_plain(self.cells[names[0]])
+            and self.cells[names[0]]["connections"]["CLK"] == [clock]
+        )
 
     def take_inputs(self, name: str, pattern: str, clock: Bit) -> bool:
         """Let inputs `pattern` of block `name` see what the flip-flops before them see.
@@ -74,8 +84,10 @@ class _Module:
         """
         wires = self.cells[name]["connections"]
         bits = {port: bits[0] for port, bits in wires.items() if re.fullmatch(pattern, port) and bits != ["0"]}
-        if not all(bit in self.drivers and self.cells[self.drivers[bit]]["connections"]["CLK"] == [clock]
-                   for bit in bits.values()):
+        if not all(
+            bit in self.drivers and self.cells[self.drivers[bit]]["connections"]["CLK"] == [clock]
+            for bit in bits.values()
+        ):
             return False
         for port, bit in bits.items():
             wires[port] = self.cells[self.drivers[bit]]["connections"]["DI"]

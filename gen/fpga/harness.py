@@ -25,6 +25,7 @@ class Harness(wiring.Component):
     o : last bit of the shift register of outputs, each of which is added modulo 2 to the bit that passes.
     rst : the component's reset, if it has a port for it.
     """
+
     def __init__(self, component):
         self.component = component
         members = {"i": In(1), "o": Out(1)}

@@ -22,7 +22,7 @@ from hw.params import LANES, HwParams
 
 __all__ = ["c_header"]
 
-_HEAD = '''\
+_HEAD = """\
 /* Registers and instructions of the CDGate engine, configuration {config}.
  *
  * Made by `python -m gen.interface` from the tables in hw/interface. Addresses of registers
@@ -72,7 +72,7 @@ static inline uint64_t cdgate_counter(const volatile uint32_t *base, unsigned lo
 {{
     return (uint64_t)cdgate_read(base, low + 4) << 32 | cdgate_read(base, low);
 }}
-'''
+"""
 
 
 def _fields(prefix: str, layout: Any, offset: int = 0) -> Iterator[str]:
@@ -96,8 +96,10 @@ def _registers() -> Iterator[str]:
         yield f"#define CDGATE_{register.name} {register.address:#05x} /* {register.access}: {register.doc} */"
         for field in register.fields:
             yield f"#define CDGATE_{register.name}_{field.name}_SHIFT {field.offset}"
-            yield (f"#define CDGATE_{register.name}_{field.name}_MASK {((1 << field.width) - 1) << field.offset:#x}u"
-                   f" /* {field.doc} */")
+            yield (
+                f"#define CDGATE_{register.name}_{field.name}_MASK {((1 << field.width) - 1) << field.offset:#x}u"
+                f" /* {field.doc} */"
+            )
 
 
 def c_header(config: str, params: HwParams) -> str:
@@ -111,16 +113,28 @@ def c_header(config: str, params: HwParams) -> str:
         What it is.
     """
     constants = {
-        "IDENTITY_VALUE": f"{IDENTITY:#x}u", "INSTRUCTION_BYTES": INSTRUCTION_BYTES, "LANES": LANES,
-        "IN_PAR": params.in_par, "RQ_LANES": params.rq_lanes, "AXI_BYTES": params.axi_bytes,
-        "BANK_WORDS": params.bank_words, "RING_ENTRIES": params.ring_entries, "PARAM_WORDS": params.param_words,
-        "MAX_SLICES": params.max_slices, "MAX_MAP": params.max_map, "MAX_IMAGES": params.max_images,
+        "IDENTITY_VALUE": f"{IDENTITY:#x}u",
+        "INSTRUCTION_BYTES": INSTRUCTION_BYTES,
+        "LANES": LANES,
+        "IN_PAR": params.in_par,
+        "RQ_LANES": params.rq_lanes,
+        "AXI_BYTES": params.axi_bytes,
+        "BANK_WORDS": params.bank_words,
+        "RING_ENTRIES": params.ring_entries,
+        "PARAM_WORDS": params.param_words,
+        "MAX_SLICES": params.max_slices,
+        "MAX_MAP": params.max_map,
+        "MAX_IMAGES": params.max_images,
     }
     lines = [
-        "", "/* What the engine was generated with. */",
+        "",
+        "/* What the engine was generated with. */",
         *(f"#define CDGATE_{name} {value}" for name, value in constants.items()),
-        "", "/* Registers. */", *_registers(),
-        "", "/* Instructions: header, then either a transfer or the registers of a layer. */",
+        "",
+        "/* Registers. */",
+        *_registers(),
+        "",
+        "/* Instructions: header, then either a transfer or the registers of a layer. */",
         *_enumeration("cdgate_opcode", "CDGATE_OP", Opcode),
         *_enumeration("cdgate_mode", "CDGATE_MODE", GateMode),
         *_enumeration("cdgate_error", "CDGATE_ERROR", ErrorCode),
@@ -130,8 +144,10 @@ def c_header(config: str, params: HwParams) -> str:
         *_fields("CDGATE_HEADER", Header),
         *_fields("CDGATE_TRANSFER", Transfer, BODY_OFFSET),
         *_fields("CDGATE_LAYER", LayerRegisters(params), BODY_OFFSET),
-        "", f"/* A channel's parameters, {ChannelParameters.size // 8} bytes. */",
+        "",
+        f"/* A channel's parameters, {ChannelParameters.size // 8} bytes. */",
         *_fields("CDGATE_CHANNEL", ChannelParameters),
-        "", "#endif",
+        "",
+        "#endif",
     ]
     return _HEAD.format(config=config) + "\n".join(lines) + "\n"

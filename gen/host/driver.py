@@ -14,8 +14,17 @@ from gen.network.program import NetworkProgram
 from hw.interface.instructions import ErrorCode
 from hw.interface.registers import COUNTERS, IDENTITY, register
 
-__all__ = ["Bus", "Driver", "DriverError", "EngineError", "LoadedNetwork", "Memory", "RefusedError", "WaitError",
-           "loaded"]
+__all__ = [
+    "Bus",
+    "Driver",
+    "DriverError",
+    "EngineError",
+    "LoadedNetwork",
+    "Memory",
+    "RefusedError",
+    "WaitError",
+    "loaded",
+]
 
 
 class Bus(Protocol):
@@ -164,8 +173,9 @@ class Driver:
         While a run is under way the two halves of a counter are read at different times: only read then what is below
         2^32.
         """
-        return {name: self.read(f"{name.upper()}_LOW") | self.read(f"{name.upper()}_HIGH") << 32
-                for name, _ in COUNTERS}
+        return {
+            name: self.read(f"{name.upper()}_LOW") | self.read(f"{name.upper()}_HIGH") << 32 for name, _ in COUNTERS
+        }
 
     def load_network(self, network: LoadedNetwork, watchdog: int | None = None) -> None:
         """Write a network into memory, and make its program the one that is started.
@@ -207,7 +217,7 @@ class Driver:
         """
         causes = ("DONE", "ERROR", "REFUSED")
         enabled = self._bits("INTERRUPT_ENABLE", "DONE", "ERROR")
-        if self.fields("STATUS")["BUSY"]: # the causes of its end must not be lost
+        if self.fields("STATUS")["BUSY"]:  # the causes of its end must not be lost
             self.write("INTERRUPT", self._bits("INTERRUPT", "REFUSED"))
         else:
             self.write("INTERRUPT", self._bits("INTERRUPT", *causes))
@@ -284,6 +294,10 @@ def loaded(program: NetworkProgram) -> LoadedNetwork:
     image = program.image
     regions = tuple((region.address, region.content) for region in image if region.content is not None)
     return LoadedNetwork(
-        regions=regions, program=image["program"].address, instructions=len(program.instructions),
-        window=program.store_window, images=(image["input"].address, image["input"].size),
-        logits=(image["logits"].address, image["logits"].size))
+        regions=regions,
+        program=image["program"].address,
+        instructions=len(program.instructions),
+        window=program.store_window,
+        images=(image["input"].address, image["input"].size),
+        logits=(image["logits"].address, image["logits"].size),
+    )

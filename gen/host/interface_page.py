@@ -28,7 +28,7 @@ from hw.params import HwParams
 
 __all__ = ["interface_page"]
 
-_HEAD = '''\
+_HEAD = """\
 <!-- Made by `python -m gen.interface` from the tables in hw/interface; not to be edited. -->
 
 # Registers and instructions
@@ -49,9 +49,9 @@ data of 32. It answers SLVERR to an address without a register, to one that is n
 
 Addresses are in bytes, registers have 32 bits; writes of less are refused. `ro` is read only, `rw` read and write, `wo`
 write only: a 1 acts. `w1c` is cleared bit by bit by writing ones.
-'''
+"""
 
-_RUN = '''\
+_RUN = """\
 ### How a host runs a program
 
 `python -m gen.program` (`make program`) writes what a host needs; `gen/host/driver.py` is such a host, in Python. The
@@ -77,52 +77,70 @@ After an error read `ERROR_CODE` and `ERROR_INDEX`, write `CONTROL.RESET`, and w
 next start; after an error a pass that is still under way may go on counting. A soft reset clears all but those of
 bytes, which only a start clears. A counter must not be counting while its halves are read; during a run `_LOW` alone is
 right as long as the counter is below 2^32.
-'''
+"""
 
-_INSTRUCTIONS = f'''\
+_INSTRUCTIONS = f"""\
 ## Instructions
 
 An instruction is {INSTRUCTION_BYTES} bytes at a multiple of {INSTRUCTION_BYTES}: a header, then from bit {BODY_OFFSET}
 on a transfer, or for `COMPUTE` the registers of a layer. Bit n is bit n % 8 of byte n / 8. Bits that no field
 takes must be 0.
-'''
+"""
 
-_TOKENS = f'''\
+_TOKENS = f"""\
 A unit executes its instructions in order. An instruction starts when it can take a token from each unit in `take`, and
 gives one to each unit in `give` when it has ended. Between any two of load, compute and store up to
 {(1 << TOKEN_BITS) - 1} tokens are kept. Weights take and give none.
 
 ### Header
-'''
+"""
 
-_LAYER = '''\
+_LAYER = """\
 ### Registers of a layer
 
 Widths are those of the configuration `{config}`, with which an instruction has {size} bits in use. Addresses and steps
 are in words of an activation bank, unless noted. A field called `_last` holds a count minus one.
-'''
+"""
 
-_MEMORY = '''\
+_MEMORY = """\
 ## Formats in memory
 
 All numbers are little-endian. A transfer starts at a multiple of the bus width; what it counts lies without gaps.
-'''
+"""
 
 #: What is in memory: name, what it is counted in, contents.
 _FORMATS = (
-    ("map", "bank words of `in_par` bytes", (
-        "Images one after the other, of each the rows, of each the pixels, of each the channels, the lowest first. "
-        "A pixel has all channels of its slices of 8. In a bank it is the same.")),
-    ("input", "the same", (
-        "A map whose pixels are the patches that the first layer reads: of each tap row, of each tap column, the three "
-        "colours, then zeros up to whole words; padding is in the patches.")),
-    ("weights", "ring entries of 8 x `in_par` bytes", (
-        "Slice by slice the base path's entries, then the conditional path's; of each by tap row, tap column and "
-        "chunk. Byte `lane * in_par + k` is the weight of output channel `8 * slice + lane` and input channel "
-        "`in_par * chunk + k`.")),
+    (
+        "map",
+        "bank words of `in_par` bytes",
+        (
+            "Images one after the other, of each the rows, of each the pixels, of each the channels, the lowest first. "
+            "A pixel has all channels of its slices of 8. In a bank it is the same."
+        ),
+    ),
+    (
+        "input",
+        "the same",
+        (
+            "A map whose pixels are the patches that the first layer reads: of each tap row, of each tap column, the "
+            "three colours, then zeros up to whole words; padding is in the patches."
+        ),
+    ),
+    (
+        "weights",
+        "ring entries of 8 x `in_par` bytes",
+        (
+            "Slice by slice the base path's entries, then the conditional path's; of each by tap row, tap column and "
+            "chunk. Byte `lane * in_par + k` is the weight of output channel `8 * slice + lane` and input channel "
+            "`in_par * chunk + k`."
+        ),
+    ),
     ("parameters", "parameter words of 16 x `rq_lanes` bytes", "Channel by channel the record below."),
-    ("logits", "records of 4 x `rq_lanes` bytes", (
-        "int32; of each batch slice by slice, of each image by image 8 classes.")),
+    (
+        "logits",
+        "records of 4 x `rq_lanes` bytes",
+        ("int32; of each batch slice by slice, of each image by image 8 classes."),
+    ),
 )
 
 
@@ -201,17 +219,34 @@ def interface_page(config: str, params: HwParams) -> str:
     lines = [
         _HEAD.format(beats=MAX_BURST, page=PAGE_BYTES),
         *_table(("address", "register", "bits", "access", "reset", "meaning"), _registers()),
-        _RUN, *_table(("address", "registers", "what is counted"), _counters()),
-        _INSTRUCTIONS, *_table(("opcode", "name", "unit", "what it does"), _opcodes()),
-        _TOKENS, *_table(bits, _header()),
-        "### Transfer\n", *_table(bits, _fields(Transfer, BODY_OFFSET, field_docs(instructions, "Transfer"))),
+        _RUN,
+        *_table(("address", "registers", "what is counted"), _counters()),
+        _INSTRUCTIONS,
+        *_table(("opcode", "name", "unit", "what it does"), _opcodes()),
+        _TOKENS,
+        *_table(bits, _header()),
+        "### Transfer\n",
+        *_table(bits, _fields(Transfer, BODY_OFFSET, field_docs(instructions, "Transfer"))),
         _LAYER.format(config=config, size=BODY_OFFSET + layer.size),
         *_table(bits, _fields(layer, BODY_OFFSET, field_docs(layouts, "LayerRegisters"))),
-        "### Gate modes\n", *_table(("value", "mode", "meaning"), _members(GateMode)),
-        "### Error codes\n", *_table(("code", "name", "meaning"), _members(ErrorCode)),
-        _MEMORY, *_table(("what", "counted in", "contents"), iter(_FORMATS)),
-        *_table(("bits", "parameter of a channel", "meaning"), _fields(ChannelParameters, 0, (
-            ("multiplier", "M, signed"), ("offset", "B with the rounding term `1 << (S - 1)` added, signed"),
-            ("threshold", "K of the slice or of the channel, signed"), ("reserved", "not looked at")))),
+        "### Gate modes\n",
+        *_table(("value", "mode", "meaning"), _members(GateMode)),
+        "### Error codes\n",
+        *_table(("code", "name", "meaning"), _members(ErrorCode)),
+        _MEMORY,
+        *_table(("what", "counted in", "contents"), iter(_FORMATS)),
+        *_table(
+            ("bits", "parameter of a channel", "meaning"),
+            _fields(
+                ChannelParameters,
+                0,
+                (
+                    ("multiplier", "M, signed"),
+                    ("offset", "B with the rounding term `1 << (S - 1)` added, signed"),
+                    ("threshold", "K of the slice or of the channel, signed"),
+                    ("reserved", "not looked at"),
+                ),
+            ),
+        ),
     ]
     return "\n".join(lines).rstrip() + "\n"

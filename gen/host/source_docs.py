@@ -55,7 +55,7 @@ def field_docs(module: ModuleType, name: str) -> list[FieldDoc]:
     assert start is not None, name
     found: list[FieldDoc] = []
     heading: list[str] = []
-    for line in map(str.strip, source[start.end():].splitlines()):
+    for line in map(str.strip, source[start.end() :].splitlines()):
         if line.startswith("})"):
             break
         if line.startswith("# "):

@@ -14,20 +14,44 @@ from gen.layer.places import MapPlace, Placement
 from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 
-__all__ = ["MODES", "CompileError", "Placement", "Program", "channel_parameters", "compile_layer", "gate_mode",
-           "layer_registers", "place_map", "weight_entries"]
+__all__ = [
+    "MODES",
+    "CompileError",
+    "Placement",
+    "Program",
+    "channel_parameters",
+    "compile_layer",
+    "gate_mode",
+    "layer_registers",
+    "place_map",
+    "weight_entries",
+]
 
 #: Modes in which a layer can be compiled, and what they mean to the engine. Layers without a gate are always `BASE`.
-MODES: dict[str, Any] = {"gated": GateMode.GATED, "dense": GateMode.DENSE, "base": GateMode.BASE,
-                         "forced": GateMode.FORCED}
+MODES: dict[str, Any] = {
+    "gated": GateMode.GATED,
+    "dense": GateMode.DENSE,
+    "base": GateMode.BASE,
+    "forced": GateMode.FORCED,
+}
 
 #: Where the maps lie if nothing else is wanted.
 IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
 
 
-def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode: str = "gated", *,
-                  ifmap_at: Placement = IFMAP, residual_at: Placement = RESIDUAL, ofmap_at: Placement = OFMAP,
-                  rows: tuple[int, int] | None = None, masks: Any = None) -> Program:
+def compile_layer(
+    layer: Any,
+    ifmap: Any,
+    residual: Any,
+    params: HwParams,
+    mode: str = "gated",
+    *,
+    ifmap_at: Placement = IFMAP,
+    residual_at: Placement = RESIDUAL,
+    ofmap_at: Placement = OFMAP,
+    rows: tuple[int, int] | None = None,
+    masks: Any = None,
+) -> Program:
     """Compile one pass of one layer.
 
     Parameters
@@ -66,10 +90,11 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
     geometry = measure(layer, params, images, in_rows, in_cols, rows)
     if geometry.patches:
         codes = patch_map(layer, codes)
-    codes = codes[:, :, geometry.in_first_row:geometry.in_first_row + geometry.in_rows]
+    codes = codes[:, :, geometry.in_first_row : geometry.in_first_row + geometry.in_rows]
 
-    source = place_map(layer, "ifmap", ifmap_at, geometry.in_rows, geometry.in_cols, geometry.in_words, geometry,
-                       params)
+    source = place_map(
+        layer, "ifmap", ifmap_at, geometry.in_rows, geometry.in_cols, geometry.in_words, geometry, params
+    )
     maps = [(source, codes)]
     target = added = None
     if layer.kind != "fc":
@@ -82,20 +107,28 @@ def compile_layer(layer: Any, ifmap: Any, residual: Any, params: HwParams, mode:
             if added.bank == target.bank and added != target and added.base < target.stop and target.base < added.stop:
                 raise CompileError(f"layer {layer.name}: residual must lie exactly on the ofmap or apart from it")
             first = geometry.out_first_row
-            maps.append((added, np.asarray(residual)[:, :, first:first + geometry.out_rows]))
+            maps.append((added, np.asarray(residual)[:, :, first : first + geometry.out_rows]))
     words = [place.to_words(values, params.in_par).reshape(-1, params.in_par) for place, values in maps]
     addresses = [place.addresses().reshape(-1) for place, _ in maps]
     banks = [np.full(len(part), place.bank) for part, (place, _) in zip(addresses, maps, strict=True)]
     gate = gate_mode(layer, mode)
     parameters, count = _parameters(layer, geometry, params)
     return Program(
-        layer=layer.name, params=params, geometry=geometry,
+        layer=layer.name,
+        params=params,
+        geometry=geometry,
         registers=layer_registers(layer, geometry, params, gate, source, added, target),
-        load_bank=np.concatenate(banks), load_addr=np.concatenate(addresses), load_words=np.concatenate(words),
-        parameters=parameters, parameter_count=count,
+        load_bank=np.concatenate(banks),
+        load_addr=np.concatenate(addresses),
+        load_words=np.concatenate(words),
+        parameters=parameters,
+        parameter_count=count,
         masks=_mask_records(layer, geometry, masks) if gate is GateMode.FORCED else None,
         weights=weight_entries(layer, geometry, params, conditional=gate is not GateMode.BASE),
-        ofmap=target, channels=layer.out_ch, signed=layer.signed)
+        ofmap=target,
+        channels=layer.out_ch,
+        signed=layer.signed,
+    )
 
 
 def gate_mode(layer: Any, mode: str) -> Any:
@@ -104,8 +137,9 @@ def gate_mode(layer: Any, mode: str) -> Any:
     return GateMode.CHANNEL if gate is GateMode.GATED and layer.slice_size == 1 else gate
 
 
-def place_map(layer: Any, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry,
-              params: HwParams) -> MapPlace:
+def place_map(
+    layer: Any, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry, params: HwParams
+) -> MapPlace:
     """Place a map of ``rows`` x ``cols`` pixels of ``words`` each, as many images as the pass has.
 
     Raises
@@ -115,22 +149,28 @@ def place_map(layer: Any, what: str, wanted: Placement, rows: int, cols: int, wo
     """
     size = rows * cols * words
     step = size if wanted.image_step is None else wanted.image_step
-    place = MapPlace(bank=wanted.bank, base=wanted.base, image_step=step, images=geometry.images,
-                     rows=rows, cols=cols, words=words)
+    place = MapPlace(
+        bank=wanted.bank, base=wanted.base, image_step=step, images=geometry.images, rows=rows, cols=cols, words=words
+    )
     if not 0 <= wanted.bank < 4 or wanted.base < 0 or step < size:
-        raise CompileError(f"layer {layer.name}: {what} must be in bank 0 to 3, at a base of at least 0, its images at "
-                           f"least {size} words apart, not in bank {wanted.bank} at {wanted.base}, {step} apart")
+        raise CompileError(
+            f"layer {layer.name}: {what} must be in bank 0 to 3, at a base of at least 0, its images at "
+            f"least {size} words apart, not in bank {wanted.bank} at {wanted.base}, {step} apart"
+        )
     if place.stop > params.bank_words:
-        raise CompileError(f"layer {layer.name}: {what} must fit a bank of {params.bank_words} words, but "
-                           f"{geometry.images} image(s) of {rows}x{cols} pixels x {words} words from address "
-                           f"{wanted.base} end at {place.stop}")
+        raise CompileError(
+            f"layer {layer.name}: {what} must fit a bank of {params.bank_words} words, but "
+            f"{geometry.images} image(s) of {rows}x{cols} pixels x {words} words from address "
+            f"{wanted.base} end at {place.stop}"
+        )
     return place
 
 
 def _check_apart(layer: Any, source: MapPlace, other: MapPlace, what: str) -> None:
     if source.bank == other.bank:
-        raise CompileError(f"layer {layer.name}: {what} must be in another bank than the ifmap's, "
-                           f"not in bank {other.bank}")
+        raise CompileError(
+            f"layer {layer.name}: {what} must be in another bank than the ifmap's, not in bank {other.bank}"
+        )
 
 
 def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional: bool) -> np.ndarray:
@@ -156,7 +196,7 @@ def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional
     tiles = weight.reshape(slices, LANES, chunks, params.in_par, taps).transpose(0, 4, 2, 1, 3)
     parts = []
     for group in range(slices // geometry.group_slices):
-        block = tiles[group * geometry.group_slices:(group + 1) * geometry.group_slices]
+        block = tiles[group * geometry.group_slices : (group + 1) * geometry.group_slices]
         first = _base_chunk(layer, geometry, group)
         stop = first + geometry.group_chunks
         paths = [block[:, :, first:stop]]
@@ -176,7 +216,7 @@ def _base_chunk(layer: Any, geometry: Geometry, group: int) -> int:
 def _mask_records(layer: Any, geometry: Geometry, masks: Any) -> dict[str, np.ndarray]:
     """Put forced decisions into job order: slice, image, row, column; one bit for each channel of the slice."""
     first = geometry.out_first_row
-    decisions = np.asarray(masks)[:, :, first:first + geometry.out_rows]
+    decisions = np.asarray(masks)[:, :, first : first + geometry.out_rows]
     bits = np.repeat(decisions, layer.slice_size, axis=1)
     images, _, rows, cols = bits.shape
     bits = bits.reshape(images, geometry.slices, LANES, rows, cols).transpose(1, 0, 3, 4, 2)
@@ -189,20 +229,21 @@ def channel_parameters(layer: Any, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return multiplier, offset (with the rounding term) and threshold of every channel, padding included: int64."""
     channels = geometry.slices * LANES
     multiplier, offset = np.zeros(channels, dtype=np.int64), np.zeros(channels, dtype=np.int64)
-    multiplier[:layer.out_ch] = np.asarray(layer.M)
-    offset[:layer.out_ch] = np.asarray(layer.B)
+    multiplier[: layer.out_ch] = np.asarray(layer.M)
+    offset[: layer.out_ch] = np.asarray(layer.B)
     if layer.kind != "fc":
         offset += 1 << (layer.S - 1)
     threshold = np.zeros(channels, dtype=np.int64)
     if layer.K is not None:
-        threshold[:layer.out_ch] = np.repeat(np.asarray(layer.K), layer.slice_size)
+        threshold[: layer.out_ch] = np.repeat(np.asarray(layer.K), layer.slice_size)
     return {"multiplier": multiplier, "offset": offset, "threshold": threshold}
 
 
 def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
     count = geometry.slices * params.rq_phases
-    words = {name: values.reshape(count, params.rq_lanes)
-             for name, values in channel_parameters(layer, geometry).items()}
+    words = {
+        name: values.reshape(count, params.rq_lanes) for name, values in channel_parameters(layer, geometry).items()
+    }
     return {
         "scales": {"multiplier": words["multiplier"], "offset": words["offset"]},
         "thresholds": words["threshold"],
@@ -210,8 +251,16 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
     }, count
 
 
-def layer_registers(layer: Any, geometry: Geometry, params: HwParams, gate: Any, source: MapPlace,
-                    added: MapPlace | None, target: MapPlace | None, param_half: int = 0) -> dict[str, int]:
+def layer_registers(
+    layer: Any,
+    geometry: Geometry,
+    params: HwParams,
+    gate: Any,
+    source: MapPlace,
+    added: MapPlace | None,
+    target: MapPlace | None,
+    param_half: int = 0,
+) -> dict[str, int]:
     """Return the values of `hw.interface.layouts.LayerRegisters` for one pass, by the fields' names.
 
     Parameters

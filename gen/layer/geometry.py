@@ -120,8 +120,9 @@ def uses_patches(layer: Any) -> bool:
     return layer.kind == "conv" and layer.kernel > 1 and (layer.input == "image" or any(layer.pad_code))
 
 
-def measure(layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int,
-            rows: tuple[int, int] | None = None) -> Geometry:
+def measure(
+    layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None = None
+) -> Geometry:
     """Measure a layer and check it against the engine's limits (those of the banks excepted, see `gen.layer.compiler`).
 
     Parameters
@@ -146,8 +147,11 @@ def measure(layer: Any, params: HwParams, images: int, in_rows: int, in_cols: in
     require(1 <= images <= params.max_images, f"images in a pass must be 1 to {params.max_images}, not {images}")
     if layer.kind == "fc":
         return _measure_classifier(layer, params, images, in_rows, in_cols, rows)
-    require((layer.kernel, layer.pad) in ((3, 1), (1, 0)), "kernel must be 3x3 with padding 1 or 1x1 with padding 0, "
-            f"not {layer.kernel}x{layer.kernel} with padding {layer.pad}")
+    require(
+        (layer.kernel, layer.pad) in ((3, 1), (1, 0)),
+        "kernel must be 3x3 with padding 1 or 1x1 with padding 0, "
+        f"not {layer.kernel}x{layer.kernel} with padding {layer.pad}",
+    )
     require(layer.stride in (1, 2), f"stride must be 1 or 2, not {layer.stride}")
     patches = uses_patches(layer)
     require(not (patches and layer.gated), "a gated layer must be padded with code 0 and must not read the image")
@@ -155,42 +159,80 @@ def measure(layer: Any, params: HwParams, images: int, in_rows: int, in_cols: in
     all_rows, out_cols = layer.out_size(in_rows), layer.out_size(in_cols)
     first, stop = (0, all_rows) if rows is None else rows
     require(0 <= first < stop <= all_rows, f"rows must be a range within 0 to {all_rows}, not {first} to {stop}")
-    require(max(stop - first, out_cols) <= params.max_map,
-            f"ofmap must have at most {params.max_map} rows and columns, not {stop - first} x {out_cols}")
-    if patches: # one pixel of patches per pixel of the ofmap
+    require(
+        max(stop - first, out_cols) <= params.max_map,
+        f"ofmap must have at most {params.max_map} rows and columns, not {stop - first} x {out_cols}",
+    )
+    if patches:  # one pixel of patches per pixel of the ofmap
         in_rows, in_cols = all_rows, out_cols
     top, bottom = first * stride - pad, (stop - 1) * stride - pad + kernel
     in_first = 0 if rows is None else max(top, 0)
     in_stop = in_rows if rows is None else min(bottom, in_rows)
-    in_ch = layer.in_ch * layer.kernel ** 2 if patches else layer.in_ch
+    in_ch = layer.in_ch * layer.kernel**2 if patches else layer.in_ch
     groups = layer.groups if layer.gated else 1
     _check_groups(layer, params, groups, require)
     chunks = _ceil(in_ch, params.in_par)
     in_words = chunks if patches else _map_words(in_ch, params)
     slices = _ceil(layer.out_ch, LANES)
     geometry = Geometry(
-        patches=patches, images=images, in_first_row=in_first, in_rows=in_stop - in_first, in_cols=in_cols,
-        out_first_row=first, out_rows=stop - first, out_cols=out_cols, tap_rows=kernel, tap_cols=kernel, stride=stride,
-        pad_top=top < 0, pad_bottom=bottom > in_rows,
-        pad_left=pad > 0, pad_right=(out_cols - 1) * stride - pad + kernel > in_cols,
-        chunks=chunks, group_chunks=chunks // groups, slices=slices, group_slices=slices // groups,
-        in_words=in_words, out_words=_map_words(layer.out_ch, params), hold=False)
+        patches=patches,
+        images=images,
+        in_first_row=in_first,
+        in_rows=in_stop - in_first,
+        in_cols=in_cols,
+        out_first_row=first,
+        out_rows=stop - first,
+        out_cols=out_cols,
+        tap_rows=kernel,
+        tap_cols=kernel,
+        stride=stride,
+        pad_top=top < 0,
+        pad_bottom=bottom > in_rows,
+        pad_left=pad > 0,
+        pad_right=(out_cols - 1) * stride - pad + kernel > in_cols,
+        chunks=chunks,
+        group_chunks=chunks // groups,
+        slices=slices,
+        group_slices=slices // groups,
+        in_words=in_words,
+        out_words=_map_words(layer.out_ch, params),
+        hold=False,
+    )
     _check_limits(geometry, params, require)
     return geometry
 
 
-def _measure_classifier(layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int,
-                        rows: tuple[int, int] | None) -> Geometry:
+def _measure_classifier(
+    layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None
+) -> Geometry:
     require = _requirer(layer.name)
     require(rows is None, "a classifier must be computed whole, not in row tiles")
     require(max(in_rows, in_cols) <= 8, f"pooling must be over at most 8x8 pixels, not {in_rows}x{in_cols}")
     chunks, slices = _ceil(layer.in_ch, params.in_par), _ceil(layer.out_ch, LANES)
     geometry = Geometry(
-        patches=False, images=images, in_first_row=0, in_rows=in_rows, in_cols=in_cols,
-        out_first_row=0, out_rows=1, out_cols=1, tap_rows=in_rows, tap_cols=in_cols, stride=1,
-        pad_top=False, pad_bottom=False, pad_left=False, pad_right=False,
-        chunks=chunks, group_chunks=chunks, slices=slices, group_slices=slices,
-        in_words=_map_words(layer.in_ch, params), out_words=0, hold=True)
+        patches=False,
+        images=images,
+        in_first_row=0,
+        in_rows=in_rows,
+        in_cols=in_cols,
+        out_first_row=0,
+        out_rows=1,
+        out_cols=1,
+        tap_rows=in_rows,
+        tap_cols=in_cols,
+        stride=1,
+        pad_top=False,
+        pad_bottom=False,
+        pad_left=False,
+        pad_right=False,
+        chunks=chunks,
+        group_chunks=chunks,
+        slices=slices,
+        group_slices=slices,
+        in_words=_map_words(layer.in_ch, params),
+        out_words=0,
+        hold=True,
+    )
     _check_limits(geometry, params, require)
     return geometry
 
@@ -199,8 +241,10 @@ def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[
     if groups == 1:
         return
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
-        require(channels % groups == 0 and channels // groups % unit == 0,
-                f"{what} channels per group must be a multiple of {unit}, not {channels} / {groups}")
+        require(
+            channels % groups == 0 and channels // groups % unit == 0,
+            f"{what} channels per group must be a multiple of {unit}, not {channels} / {groups}",
+        )
 
 
 def check_ring(layer: Any, geometry: Geometry, params: HwParams) -> None:
@@ -218,13 +262,19 @@ def check_ring(layer: Any, geometry: Geometry, params: HwParams) -> None:
     room = params.ring_entries - (max(burst, 1) - 1 if geometry.slices > 1 else 0)
     entries = geometry.base_entries + geometry.cond_entries
     require = _requirer(layer.name)
-    require(entries <= room, f"weights of a slice must take at most {room} entries of the ring, beside the rest of a "
-            f"burst, not {entries}")
+    require(
+        entries <= room,
+        f"weights of a slice must take at most {room} entries of the ring, beside the rest of a burst, not {entries}",
+    )
 
 
 def _check_limits(geometry: Geometry, params: HwParams, require: Callable[[bool, str], None]) -> None:
     entries = geometry.base_entries + geometry.cond_entries
-    require(entries <= params.ring_entries,
-            f"weights of a slice must fit the ring of {params.ring_entries} entries, not take {entries}")
-    require(geometry.slices <= params.max_slices,
-            f"output channels must be at most {LANES * params.max_slices}, not {LANES * geometry.slices}")
+    require(
+        entries <= params.ring_entries,
+        f"weights of a slice must fit the ring of {params.ring_entries} entries, not take {entries}",
+    )
+    require(
+        geometry.slices <= params.max_slices,
+        f"output channels must be at most {LANES * params.max_slices}, not {LANES * geometry.slices}",
+    )

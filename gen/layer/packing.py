@@ -44,10 +44,12 @@ def _select(values: Any, path: tuple, count: int) -> np.ndarray:
 def _bits(array: np.ndarray, shape: Shape, path: tuple) -> np.ndarray:
     """Return the (count, width) bits of one field; two's complement where it is signed."""
     name = ".".join(map(str, path))
-    if array.ndim == 2: # a field wider than an integer, given as bytes
+    if array.ndim == 2:  # a field wider than an integer, given as bytes
         if array.dtype != np.uint8 or shape.signed or 8 * array.shape[1] != shape.width:
-            raise ValueError(f"field {name} must be {shape.width} bits, given as uint8 bytes or as integers, "
-                             f"not {array.dtype} of shape {array.shape}")
+            raise ValueError(
+                f"field {name} must be {shape.width} bits, given as uint8 bytes or as integers, "
+                f"not {array.dtype} of shape {array.shape}"
+            )
         return np.unpackbits(array, axis=1, bitorder="little")
     if array.dtype.kind not in "iub":
         raise TypeError(f"field {name} must be integers, not {array.dtype}")
@@ -92,7 +94,7 @@ def pack(layout: data.Layout, values: Mapping[str, Any], count: int) -> np.ndarr
     bits = np.zeros((count, 8 * packed_bytes(layout)), dtype=np.uint8)
     for path, offset, shape in _leaves(layout):
         if shape.width:
-            bits[:, offset:offset + shape.width] = _bits(_select(values, path, count), shape, path)
+            bits[:, offset : offset + shape.width] = _bits(_select(values, path, count), shape, path)
     return np.packbits(bits, axis=1, bitorder="little")
 
 
@@ -120,7 +122,7 @@ def unpack(layout: data.Layout, words: np.ndarray) -> dict[str, Any]:
         names = tuple(key for key in path if isinstance(key, str))
         if len(names) < len(path):
             arrays.add(names)
-        fields.setdefault(names, []).append(_value(bits[:, offset:offset + shape.width], shape))
+        fields.setdefault(names, []).append(_value(bits[:, offset : offset + shape.width], shape))
     result: dict[str, Any] = {}
     for names, values in fields.items():
         target = result

@@ -35,10 +35,13 @@ def patch_map(layer: Any, ifmap: np.ndarray) -> np.ndarray:
     pad, stride = layer.pad, layer.stride
     padded = np.empty((images, channels, rows + 2 * pad, cols + 2 * pad), dtype=ifmap.dtype)
     padded[:] = np.asarray(layer.pad_code, dtype=ifmap.dtype).reshape(1, -1, 1, 1)
-    padded[:, :, pad:pad + rows, pad:pad + cols] = ifmap
+    padded[:, :, pad : pad + rows, pad : pad + cols] = ifmap
     out_rows, out_cols = layer.out_size(rows), layer.out_size(cols)
-    taps = [padded[:, :, ky:ky + stride * (out_rows - 1) + 1:stride, kx:kx + stride * (out_cols - 1) + 1:stride]
-            for ky in range(layer.kernel) for kx in range(layer.kernel)]
+    taps = [
+        padded[:, :, ky : ky + stride * (out_rows - 1) + 1 : stride, kx : kx + stride * (out_cols - 1) + 1 : stride]
+        for ky in range(layer.kernel)
+        for kx in range(layer.kernel)
+    ]
     return np.concatenate(taps, axis=1)
 
 

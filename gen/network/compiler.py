@@ -20,8 +20,9 @@ __all__ = ["MODES", "compile_network"]
 MODES = ("gated", "channel", "dense", "base")
 
 
-def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[int, int],
-                    mode: str = "gated") -> NetworkProgram:
+def compile_network(
+    network: Any, params: HwParams, images: int, in_size: tuple[int, int], mode: str = "gated"
+) -> NetworkProgram:
     """Compile a whole network for a number of images.
 
     Parameters
@@ -58,12 +59,23 @@ def compile_network(network: Any, params: HwParams, images: int, in_size: tuple[
     program = order(passes.instructions)
     tie(program)
     if len(program) >= 1 << INDEX_BITS:
-        raise CompileError(f"network: program must have at most {(1 << INDEX_BITS) - 1} instructions, not "
-                           f"{len(program)}: take fewer than {images} images")
+        raise CompileError(
+            f"network: program must have at most {(1 << INDEX_BITS) - 1} instructions, not "
+            f"{len(program)}: take fewer than {images} images"
+        )
     passes.image.add("program", pack_instructions(program, params).tobytes())
-    return NetworkProgram(network=network, params=params, images=images, in_size=in_size, mode=mode,
-                          instructions=program, passes=passes.passes, segments=segments, image=passes.image,
-                          stored_maps={name: passes.image[f"map {name}"] for name in stored_maps(segments)})
+    return NetworkProgram(
+        network=network,
+        params=params,
+        images=images,
+        in_size=in_size,
+        mode=mode,
+        instructions=program,
+        passes=passes.passes,
+        segments=segments,
+        image=passes.image,
+        stored_maps={name: passes.image[f"map {name}"] for name in stored_maps(segments)},
+    )
 
 
 def _check_maps(found: Sequence[LayerShape]) -> None:
@@ -78,8 +90,10 @@ def _check_maps(found: Sequence[LayerShape]) -> None:
         if shape.geometry.patches and layer.input != IMAGE:
             raise CompileError(f"layer {shape.name}: padding must be of code 0 where a layer does not read the image")
         if layer.input == IMAGE and _image_layout(shape) != _image_layout(readers[0]):
-            raise CompileError(f"layer {shape.name}: kernel, stride and padding must be those of layer "
-                               f"{readers[0].name}, which reads the image, too")
+            raise CompileError(
+                f"layer {shape.name}: kernel, stride and padding must be those of layer "
+                f"{readers[0].name}, which reads the image, too"
+            )
 
 
 def _image_layout(shape: LayerShape) -> tuple[Any, ...]:

@@ -54,7 +54,7 @@ class _Batch:
 
     def __init__(self, passes: Passes, segment: Segment, first: int, images: int) -> None:
         self.passes, self.segment, self.first, self.images = passes, segment, first, images
-        self.homes: dict[str, Bank] = {} # of the maps that are computed here
+        self.homes: dict[str, Bank] = {}  # of the maps that are computed here
 
     def compute(self) -> None:
         """Go through the layers. Those that read a map from memory take as many images at a time as fit a bank."""
@@ -94,8 +94,9 @@ class _Batch:
                 beside = home if loaded else self.homes.get(layer.residual, home)
                 added = _place(shape, "residual", geometry, beside, start * size, params)
                 if loaded:
-                    passes.load(shape.name, layer.residual, home, start * size, self.first + start, 0, count * size,
-                                count)
+                    passes.load(
+                        shape.name, layer.residual, home, start * size, self.first + start, 0, count * size, count
+                    )
         passes.compute(shape, geometry, self.first + start, source, added, target)
 
     def _home(self, shape: LayerShape) -> Bank:
@@ -111,7 +112,7 @@ class _Batch:
     def _read_after(self, shape: LayerShape, name: str) -> bool:
         """Tell whether a layer of the segment behind another one reads a map."""
         names = [one.name for one in self.segment.layers]
-        rest = self.segment.layers[names.index(shape.name) + 1:]
+        rest = self.segment.layers[names.index(shape.name) + 1 :]
         return any(name in (one.layer.input, one.layer.residual) for one in rest)
 
     def _finish(self, shape: LayerShape) -> None:
@@ -132,8 +133,9 @@ def _compute_tiles(passes: Passes, shape: LayerShape, image: int) -> None:
         geometry = measure(layer, params, 1, *shape.in_size, rows)
         in_row, out_row = geometry.in_cols * geometry.in_words, geometry.out_cols * geometry.out_words
         bank, home = banks.take(), banks.take()
-        passes.load(shape.name, layer.input, bank, 0, image, geometry.in_first_row * in_row,
-                    geometry.in_rows * in_row, 1)
+        passes.load(
+            shape.name, layer.input, bank, 0, image, geometry.in_first_row * in_row, geometry.in_rows * in_row, 1
+        )
         source = _place(shape, "ifmap", geometry, bank, 0, params)
         target = _place(shape, "ofmap", geometry, home, 0, params)
         if layer.residual is not None:

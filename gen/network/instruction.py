@@ -55,7 +55,7 @@ class Instruction:
     fields: Mapping[str, int]
     layer: str
     pass_number: int
-    needs: list[Instruction] = field(default_factory=list, repr=False) # whose own are without end
+    needs: list[Instruction] = field(default_factory=list, repr=False)  # whose own are without end
     key: tuple[int, int] = (0, 0)
     take: tuple[str, ...] = ()
     give: tuple[str, ...] = ()
@@ -77,16 +77,20 @@ def transfer_bytes(one: Instruction, params: HwParams) -> int:
 def pack_instructions(program: Sequence[Instruction], params: HwParams) -> np.ndarray:
     """Return the program's bytes, (n, 64) uint8."""
     words = np.zeros((len(program), INSTRUCTION_BYTES), dtype=np.uint8)
-    tokens = {way: {name: np.array([name in getattr(one, way) for one in program]) for name in UNITS.values()}
-              for way in ("take", "give")}
+    tokens = {
+        way: {name: np.array([name in getattr(one, way) for one in program]) for name in UNITS.values()}
+        for way in ("take", "give")
+    }
     header = pack(Header, {"opcode": np.array([one.opcode.value for one in program]), **tokens}, len(program))
-    words[:, :header.shape[1]] = header
+    words[:, : header.shape[1]] = header
     body = BODY_OFFSET // 8
-    for layout, chosen in ((Transfer, [one.opcode is not Opcode.COMPUTE for one in program]),
-                           (LayerRegisters(params), [one.opcode is Opcode.COMPUTE for one in program])):
+    for layout, chosen in (
+        (Transfer, [one.opcode is not Opcode.COMPUTE for one in program]),
+        (LayerRegisters(params), [one.opcode is Opcode.COMPUTE for one in program]),
+    ):
         rows = np.flatnonzero(chosen).tolist()
         if rows:
             values = {name: np.array([program[row].fields.get(name, 0) for row in rows]) for name in layout.members}
             packed = pack(layout, values, len(rows))
-            words[rows, body:body + packed.shape[1]] = packed
+            words[rows, body : body + packed.shape[1]] = packed
     return words

@@ -49,8 +49,9 @@ class Passes:
         The memory, all but the program.
     """
 
-    def __init__(self, shapes: Mapping[str, LayerShape], params: HwParams, images: int, mode: str,
-                 stored: Sequence[str]) -> None:
+    def __init__(
+        self, shapes: Mapping[str, LayerShape], params: HwParams, images: int, mode: str, stored: Sequence[str]
+    ) -> None:
         self.shapes, self.params, self.mode, self.stored = shapes, params, mode, stored
         self.instructions: list[Instruction] = []
         self.passes: list[PassInfo] = []
@@ -60,7 +61,7 @@ class Passes:
         # Of each half of the parameter memory: whose parameters are there, who uses them, who loaded them.
         self._halves: list[tuple[str | None, list[Instruction], list[Instruction]]] = [(None, [], []), (None, [], [])]
         self._last_half = 1
-        self._stores: dict[str, list[tuple[int, int, Instruction]]] = {} # by map: first image, stop, instruction
+        self._stores: dict[str, list[tuple[int, int, Instruction]]] = {}  # by map: first image, stop, instruction
 
     def _reserve(self, images: int) -> None:
         """Lay out the memory: what the host writes, then what the engine writes."""
@@ -87,12 +88,15 @@ class Passes:
         """Return the address of a word of a map."""
         offset = words * self.params.in_par
         if offset % self.params.axi_bytes:
-            raise CompileError(f"layer {layer}: what is {done} of {name} must start at a multiple of "
-                               f"{self.params.axi_bytes} bytes, not at {offset}")
+            raise CompileError(
+                f"layer {layer}: what is {done} of {name} must start at a multiple of "
+                f"{self.params.axi_bytes} bytes, not at {offset}"
+            )
         return self.image["input" if name == IMAGE else f"map {name}"].address + offset
 
-    def load(self, layer: str, name: str, bank: Bank, base: int, first: int, offset: int, words: int,
-             images: int) -> None:
+    def load(
+        self, layer: str, name: str, bank: Bank, base: int, first: int, offset: int, words: int, images: int
+    ) -> None:
         """Load a part of a map into a bank, for the next pass or one behind it.
 
         Parameters
@@ -110,10 +114,19 @@ class Passes:
         """
         shape = self.shapes.get(name)
         size = map_words(self.shapes[layer])[0] if shape is None else map_words(shape)[1]
-        needs = [*bank.users, *(store for start, stop, store in self._stores.get(name, ())
-                                if start < first + images and first < stop)]
-        one = self._note(Opcode.LOAD_MAP, layer, needs, bank=bank.number, bank_addr=base, count=words,
-                         address=self._address(layer, name, first * size + offset, "loaded"))
+        needs = [
+            *bank.users,
+            *(store for start, stop, store in self._stores.get(name, ()) if start < first + images and first < stop),
+        ]
+        one = self._note(
+            Opcode.LOAD_MAP,
+            layer,
+            needs,
+            bank=bank.number,
+            bank_addr=base,
+            count=words,
+            address=self._address(layer, name, first * size + offset, "loaded"),
+        )
         bank.users, bank.writers = [one], [one]
 
     def _parameters(self, layer: str) -> tuple[int, list[Instruction]]:
@@ -123,14 +136,26 @@ class Passes:
                 return half, loads
         half = 1 - self._last_half
         region = self.image[f"parameters {layer}"]
-        load = self._note(Opcode.LOAD_PARAMETERS, layer, self._halves[half][1], address=region.address,
-                          count=region.size // self.params.param_record_bytes,
-                          bank_addr=half * self.params.param_words // 2)
+        load = self._note(
+            Opcode.LOAD_PARAMETERS,
+            layer,
+            self._halves[half][1],
+            address=region.address,
+            count=region.size // self.params.param_record_bytes,
+            bank_addr=half * self.params.param_words // 2,
+        )
         self._halves[half] = layer, [load], [load]
         return half, [load]
 
-    def compute(self, shape: LayerShape, geometry: Geometry, first: int, source: MapPlace, added: MapPlace | None,
-                target: MapPlace | None) -> None:
+    def compute(
+        self,
+        shape: LayerShape,
+        geometry: Geometry,
+        first: int,
+        source: MapPlace,
+        added: MapPlace | None,
+        target: MapPlace | None,
+    ) -> None:
         """Run a pass, with its weights and parameters; and where there is no ofmap, store its logits.
 
         Parameters
@@ -155,7 +180,7 @@ class Passes:
             needs += bank.users if target is not None and number == target.bank else bank.writers
         one = self._note(Opcode.COMPUTE, name, needs, **registers)
         for number, bank in touched.items():
-            if target is not None and number == target.bank: # it has waited for all the others
+            if target is not None and number == target.bank:  # it has waited for all the others
                 bank.users, bank.writers = [one], [one]
             else:
                 bank.users.append(one)
@@ -164,10 +189,25 @@ class Passes:
         rows = (geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
         if target is None:
             size = 4 * LANES * geometry.slices
-            self._note(Opcode.STORE_LOGITS, name, (), address=self.image["logits"].address + first * size,
-                       count=geometry.images * size // (4 * params.rq_lanes))
-        self.passes.append(PassInfo(layer=name, first_image=first, images=geometry.images, rows=rows,
-                                    geometry=geometry, mode=gate, ofmap=target, instruction=one))
+            self._note(
+                Opcode.STORE_LOGITS,
+                name,
+                (),
+                address=self.image["logits"].address + first * size,
+                count=geometry.images * size // (4 * params.rq_lanes),
+            )
+        self.passes.append(
+            PassInfo(
+                layer=name,
+                first_image=first,
+                images=geometry.images,
+                rows=rows,
+                geometry=geometry,
+                mode=gate,
+                ofmap=target,
+                instruction=one,
+            )
+        )
 
     def store(self, shape: LayerShape, bank: Bank, first: int, images: int, offset: int, words: int) -> None:
         """Store what the last pass, or the last ones, wrote to a bank from word 0 on.
@@ -183,8 +223,15 @@ class Passes:
         """
         size = map_words(shape)[1]
         needs = [one for one in bank.writers if one.opcode is Opcode.COMPUTE]
-        one = self._note(Opcode.STORE_MAP, shape.name, needs, bank=bank.number, bank_addr=0, count=words,
-                         address=self._address(shape.name, shape.name, first * size + offset, "stored"))
-        one.pass_number -= 1 # the pass it belongs to was noted already
+        one = self._note(
+            Opcode.STORE_MAP,
+            shape.name,
+            needs,
+            bank=bank.number,
+            bank_addr=0,
+            count=words,
+            address=self._address(shape.name, shape.name, first * size + offset, "stored"),
+        )
+        one.pass_number -= 1  # the pass it belongs to was noted already
         bank.users.append(one)
         self._stores.setdefault(shape.name, []).append((first, first + images, one))

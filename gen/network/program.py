@@ -112,25 +112,30 @@ class NetworkProgram:
             if one.ofmap is None:
                 shape = (one.geometry.slices, one.images, LANES)
                 size = one.geometry.slices * one.images * LANES
-                found.append(values[at:at + size].reshape(shape).transpose(1, 0, 2).reshape(one.images, -1))
+                found.append(values[at : at + size].reshape(shape).transpose(1, 0, 2).reshape(one.images, -1))
                 at += size
-        return np.concatenate(found)[:, :self.network.layers[-1].out_ch]
+        return np.concatenate(found)[:, : self.network.layers[-1].out_ch]
 
     def unpack_map(self, name: str, content: bytes) -> np.ndarray:
         """Return a stored map, (N, channels, rows, cols) int64 codes, from the contents of its region."""
         layer = self.network.layer(name)
         rows, cols = self.map_sizes[name]
         words = -(-(-(-layer.out_ch // LANES) * LANES) // self.params.in_par)
-        place = MapPlace(bank=0, base=0, image_step=rows * cols * words, images=self.images, rows=rows, cols=cols,
-                         words=words)
-        codes = np.frombuffer(content, dtype=np.uint8)[:self.images * place.image_step * self.params.in_par]
+        place = MapPlace(
+            bank=0, base=0, image_step=rows * cols * words, images=self.images, rows=rows, cols=cols, words=words
+        )
+        codes = np.frombuffer(content, dtype=np.uint8)[: self.images * place.image_step * self.params.in_par]
         return place.from_words(codes.reshape(-1, self.params.in_par), layer.out_ch, layer.signed)
 
     @cached_property
     def map_sizes(self) -> dict[str, tuple[int, int]]:
         """Rows and columns of each ofmap, by layer."""
-        return {shape.name: (shape.layer.out_size(shape.in_size[0]), shape.geometry.out_cols)
-                for segment in self.segments for shape in segment.layers if not shape.classifier}
+        return {
+            shape.name: (shape.layer.out_size(shape.in_size[0]), shape.geometry.out_cols)
+            for segment in self.segments
+            for shape in segment.layers
+            if not shape.classifier
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def order(instructions: Sequence[Instruction]) -> list[Instruction]:
         else:
             first = min(one.pass_number - 1, 0)
             one.key = max(((need.pass_number, _LOAD) for need in one.needs), default=(first, _LOAD))
-    return sorted(instructions, key=lambda one: one.key) # stable
+    return sorted(instructions, key=lambda one: one.key)  # stable
 
 
 def tie(program: Sequence[Instruction]) -> None:

@@ -146,8 +146,9 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
         inside = any(one.name == shape.layer.input for one in open_layers)
         if shape.classifier:
             if params.bank_words < ifmap:
-                raise CompileError(f"layer {shape.name}: ifmap must fit a bank of {params.bank_words} words, not take "
-                                   f"{ifmap}")
+                raise CompileError(
+                    f"layer {shape.name}: ifmap must fit a bank of {params.bank_words} words, not take {ifmap}"
+                )
             if not (inside and open_layers):
                 close()
                 batch = fits
@@ -172,6 +173,7 @@ def stored_maps(segments: Sequence[Segment]) -> list[str]:
     These are the maps that a layer of another segment reads, and those to which a layer adds what it makes of them: the
     engine reads ifmap and residual from two banks, so a second copy is loaded.
     """
+
     def leaves(name: str, home: Segment) -> bool:
         for segment in segments:
             for layer in (shape.layer for shape in segment.layers):
@@ -201,13 +203,12 @@ def _banks(layers: Sequence[LayerShape], reads: Mapping[str, list[str]]) -> int:
         layer = shape.layer
         outside = layer.input not in names
         # Only the last layer of all that reads a map may write over it, and not while it reads its taps.
-        in_place = (layer.residual in names and layer.residual != layer.input
-                    and reads[layer.residual][-1] == shape.name)
+        in_place = layer.residual in names and layer.residual != layer.input and reads[layer.residual][-1] == shape.name
         taken = len(live | {layer.input}) + (0 if in_place or shape.classifier else 1)
         most = max(most, taken + outside)
         live.add(shape.name)
         # What a later segment reads is in memory, but its bank is busy until it is stored.
-        live = {name for name in live if _later(reads, name, names[n + 1:]) or name == shape.name}
+        live = {name for name in live if _later(reads, name, names[n + 1 :]) or name == shape.name}
     return most
 
 

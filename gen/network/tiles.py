@@ -40,17 +40,22 @@ def tile_rows(layer: Any, params: HwParams, in_rows: int, in_cols: int) -> list[
     for height in range(min(rows, params.max_map), 0, -1):
         count = -(-rows // height)
         if count > 1 and -(-rows // count) != height:
-            continue # more than the tiles need
+            continue  # more than the tiles need
         tiles = [(start, min(start + height, rows)) for start in range(0, rows, height)]
         if all(_fits(layer, params, in_rows, in_cols, tile) for tile in tiles):
             return tiles
-    raise CompileError(f"layer {layer.name}: a row of the ofmap and the rows of the ifmap that it needs must each fit "
-                       f"a bank of {params.bank_words} words and start at a multiple of {params.axi_bytes} bytes")
+    raise CompileError(
+        f"layer {layer.name}: a row of the ofmap and the rows of the ifmap that it needs must each fit "
+        f"a bank of {params.bank_words} words and start at a multiple of {params.axi_bytes} bytes"
+    )
 
 
 def _fits(layer: Any, params: HwParams, in_rows: int, in_cols: int, tile: tuple[int, int]) -> bool:
     geometry = measure(layer, params, 1, in_rows, in_cols, tile)
-    starts = (geometry.in_first_row * geometry.in_cols * geometry.in_words,
-              geometry.out_first_row * geometry.out_cols * geometry.out_words)
-    return (max(geometry.ifmap_words, geometry.ofmap_words) <= params.bank_words
-            and not any(start * params.in_par % params.axi_bytes for start in starts))
+    starts = (
+        geometry.in_first_row * geometry.in_cols * geometry.in_words,
+        geometry.out_first_row * geometry.out_cols * geometry.out_words,
+    )
+    return max(geometry.ifmap_words, geometry.ofmap_words) <= params.bank_words and not any(
+        start * params.in_par % params.axi_bytes for start in starts
+    )

@@ -27,20 +27,23 @@ class AxiLiteSlave(wiring.Component):
     read_addr, read_data, read_hit : number of the register; :attr:`READ_LATENCY` cycles later its value, and whether
         there is one.
     """
+
     #: Cycles in which the register file answers a read.
     READ_LATENCY = 3
 
     def __init__(self):
-        super().__init__({
-            "axi":        In(AxiLite()),
-            "write":      Out(1),
-            "write_addr": Out(ADDRESS_BITS - 2),
-            "write_data": Out(32),
-            "write_hit":  In(1),
-            "read_addr":  Out(ADDRESS_BITS - 2),
-            "read_data":  In(32),
-            "read_hit":   In(1),
-        })
+        super().__init__(
+            {
+                "axi": In(AxiLite()),
+                "write": Out(1),
+                "write_addr": Out(ADDRESS_BITS - 2),
+                "write_data": Out(32),
+                "write_hit": In(1),
+                "read_addr": Out(ADDRESS_BITS - 2),
+                "read_data": In(32),
+                "read_hit": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -68,8 +71,10 @@ class AxiLiteSlave(wiring.Component):
             good = aligned & whole & self.write_hit
             m.d.comb += self.write.eq(good)
             m.d.sync += [
-                has_address.eq(0), has_data.eq(0),
-                axi.bvalid.eq(1), axi.bresp.eq(Mux(good, 0, Response["SLVERR"])),
+                has_address.eq(0),
+                has_data.eq(0),
+                axi.bvalid.eq(1),
+                axi.bresp.eq(Mux(good, 0, Response["SLVERR"])),
             ]
 
         waiting = Signal(self.READ_LATENCY + 1)
@@ -78,8 +83,12 @@ class AxiLiteSlave(wiring.Component):
         m.d.comb += axi.arready.eq(~reading & awake)
         m.d.sync += waiting.eq(waiting << 1)
         with m.If(axi.arvalid & axi.arready):
-            m.d.sync += [reading.eq(1), waiting.eq(1), self.read_addr.eq(axi.araddr[2:]),
-                         straight.eq(axi.araddr[:2] == 0)]
+            m.d.sync += [
+                reading.eq(1),
+                waiting.eq(1),
+                self.read_addr.eq(axi.araddr[2:]),
+                straight.eq(axi.araddr[:2] == 0),
+            ]
         with m.If(axi.rvalid & axi.rready):
             m.d.sync += [axi.rvalid.eq(0), reading.eq(0)]
         with m.If(waiting[-1]):

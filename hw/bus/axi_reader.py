@@ -36,6 +36,7 @@ class AxiReader(wiring.Component):
         cycle.
     idle : nothing is under way.
     """
+
     #: Bursts that may be under way.
     OUTSTANDING = 8
 
@@ -48,17 +49,19 @@ class AxiReader(wiring.Component):
     def __init__(self, params, clients):
         self.params = params
         self.clients = clients
-        super().__init__({
-            "axi":          Out(Axi4(params.axi_bits)),
-            "bursts":       In(stream.Signature(Burst)).array(clients),
-            "data":         Out(stream.Signature(ReadBeat(params.axi_bits))).array(clients),
-            "beats":        Out(1).array(clients),
-            "error":        Out(1),
-            "error_decode": Out(1),
-            "error_client": Out(range(clients)),
-            "drain":        In(1),
-            "idle":         Out(1),
-        })
+        super().__init__(
+            {
+                "axi": Out(Axi4(params.axi_bits)),
+                "bursts": In(stream.Signature(Burst)).array(clients),
+                "data": Out(stream.Signature(ReadBeat(params.axi_bits))).array(clients),
+                "beats": Out(1).array(clients),
+                "error": Out(1),
+                "error_decode": Out(1),
+                "error_client": Out(range(clients)),
+                "drain": In(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -73,7 +76,7 @@ class AxiReader(wiring.Component):
         asked = data.View(whose, order.w_data)
         m.d.comb += [
             axi.arsize.eq((params.axi_bytes - 1).bit_length()),
-            axi.arburst.eq(1), # INCR
+            axi.arburst.eq(1),  # INCR
         ]
         with m.If(axi.arready):
             m.d.sync += axi.arvalid.eq(0)
@@ -85,8 +88,12 @@ class AxiReader(wiring.Component):
                         for rank, client in enumerate(ranked):
                             burst = self.bursts[client]
                             with m.If(burst.valid) if rank == 0 else m.Elif(burst.valid):
-                                m.d.comb += [burst.ready.eq(1), order.w_en.eq(1), asked.client.eq(client),
-                                             asked.last.eq(burst.p.last)]
+                                m.d.comb += [
+                                    burst.ready.eq(1),
+                                    order.w_en.eq(1),
+                                    asked.client.eq(client),
+                                    asked.last.eq(burst.p.last),
+                                ]
                                 m.d.sync += [
                                     axi.arvalid.eq(1),
                                     axi.araddr.eq(burst.p.address),

@@ -31,6 +31,7 @@ class AxiWriter(wiring.Component):
     drain : no new burst is taken; those that were are completed with beats of which no byte is written.
     idle : nothing is under way.
     """
+
     #: Bursts that may be without a response.
     OUTSTANDING = 8
 
@@ -39,17 +40,19 @@ class AxiWriter(wiring.Component):
 
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "axi":          Out(Axi4(params.axi_bits)),
-            "burst":        In(stream.Signature(Burst)),
-            "data":         In(stream.Signature(WriteBeat(params.axi_bits))),
-            "beat":         Out(1),
-            "responses":    Out(1),
-            "error":        Out(1),
-            "error_decode": Out(1),
-            "drain":        In(1),
-            "idle":         Out(1),
-        })
+        super().__init__(
+            {
+                "axi": Out(Axi4(params.axi_bits)),
+                "burst": In(stream.Signature(Burst)),
+                "data": In(stream.Signature(WriteBeat(params.axi_bits))),
+                "beat": Out(1),
+                "responses": Out(1),
+                "error": Out(1),
+                "error_decode": Out(1),
+                "drain": In(1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,7 +64,7 @@ class AxiWriter(wiring.Component):
 
         m.d.comb += [
             axi.awsize.eq((params.axi_bytes - 1).bit_length()),
-            axi.awburst.eq(1), # INCR
+            axi.awburst.eq(1),  # INCR
             accept.eq(self.burst.valid & self.burst.ready),
             self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != self.OUTSTANDING) & lengths.w_rdy),
             lengths.w_en.eq(accept),
@@ -86,7 +89,7 @@ class AxiWriter(wiring.Component):
 
         # Beats of the burst under way.
         active = Signal()
-        left = Signal(MAX_BURST.bit_length()) # behind the next one
+        left = Signal(MAX_BURST.bit_length())  # behind the next one
         move = Signal()
         free = ~axi.wvalid | axi.wready
         beats = fifo.SyncFIFO(width=WriteBeat(params.axi_bits).size, depth=self.DEPTH)
@@ -113,5 +116,5 @@ class AxiWriter(wiring.Component):
             ]
         with m.If(lengths.r_en):
             m.d.sync += [active.eq(lengths.r_rdy), left.eq(lengths.r_data - 1)]
-        m.d.comb += self.idle.eq(unanswered == 0) # a burst is answered after all of it was sent
+        m.d.comb += self.idle.eq(unanswered == 0)  # a burst is answered after all of it was sent
         return m

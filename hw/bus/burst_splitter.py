@@ -25,12 +25,15 @@ class BurstSplitter(wiring.Component):
     i : stream of transfers, of at least one beat.
     o : stream of bursts.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i": In(stream.Signature(BusTransfer)),
-            "o": Out(stream.Signature(Burst)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(BusTransfer)),
+                "o": Out(stream.Signature(Burst)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -48,7 +51,7 @@ class BurstSplitter(wiring.Component):
                 m.d.sync += [
                     address.eq(self.i.p.address),
                     left.eq(self.i.p.beats),
-                    room.eq(span - self.i.p.address[beat:beat + exact_log2(span)]),
+                    room.eq(span - self.i.p.address[beat : beat + exact_log2(span)]),
                 ]
                 with m.If(self.i.valid):
                     m.next = "Cut"

@@ -24,20 +24,23 @@ class EntryJoin(wiring.Component):
     i : stream of beats. Whether one is the last of a burst is of no account.
     o : stream of entries. There must be room for them.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i": In(stream.Signature(ReadBeat(params.axi_bits), always_ready=True)),
-            "o": Out(stream.Signature(unsigned(params.entry_bits))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(ReadBeat(params.axi_bits), always_ready=True)),
+                "o": Out(stream.Signature(unsigned(params.entry_bits))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         bits = self.params.axi_bits
         parts = self.params.entry_bits // bits
         beat = Signal(bits, reset_less=True)
-        part = Signal(parts, init=1) # of the next beat, each a bit
-        place = Signal(parts)        # where `beat` belongs
+        part = Signal(parts, init=1)  # of the next beat, each a bit
+        place = Signal(parts)  # where `beat` belongs
         m.d.sync += [
             beat.eq(self.i.p.data),
             place.eq(Mux(self.i.valid, part, 0)),

@@ -29,16 +29,19 @@ class Gearbox(wiring.Component):
     :exc:`ValueError`
         If the ratio is not a power of two.
     """
+
     def __init__(self, in_bits, out_bits):
         wide, narrow = max(in_bits, out_bits), min(in_bits, out_bits)
         if narrow < 1 or wide % narrow or (wide // narrow) & (wide // narrow - 1):
             raise ValueError(f"widths must have a ratio that is a power of two, not {in_bits} and {out_bits}")
         self.in_bits = in_bits
         self.out_bits = out_bits
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"data": in_bits, "last": 1}))),
-            "o": Out(stream.Signature(data.StructLayout({"data": out_bits, "last": 1}))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"data": in_bits, "last": 1}))),
+                "o": Out(stream.Signature(data.StructLayout({"data": out_bits, "last": 1}))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -53,7 +56,7 @@ class Gearbox(wiring.Component):
         # to reach all of a wide word. After an early last part it goes on shifting until that is in place.
         given = Signal(self.in_bits, reset_less=True)
         given_last = Signal()
-        waiting = Signal() # `given` is to be shifted in
+        waiting = Signal()  # `given` is to be shifted in
         part = Signal(range(max(2, parts)))
         word = Signal(self.out_bits, reset_less=True)
         closing = Signal()
@@ -69,7 +72,7 @@ class Gearbox(wiring.Component):
             m.d.sync += self.o.valid.eq(0)
         with m.If(shift):
             m.d.sync += [
-                word.eq(Cat(word, given)[self.in_bits:]),
+                word.eq(Cat(word, given)[self.in_bits :]),
                 self.o.valid.eq(end),
                 part.eq(Mux(end, 0, part + 1)),
                 closing.eq(~end & (closing | given_last)),
@@ -80,7 +83,7 @@ class Gearbox(wiring.Component):
             m.d.sync += [given.eq(self.i.p.data), given_last.eq(self.i.p.last), waiting.eq(self.i.valid)]
 
     def _cut(self, m, parts):
-        left = Signal(range(parts)) # parts behind the one on offer
+        left = Signal(range(parts))  # parts behind the one on offer
         last = Signal()
         word = Signal(self.out_bits, reset_less=True)
         rest = Signal(self.in_bits - self.out_bits, reset_less=True)

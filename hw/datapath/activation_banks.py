@@ -35,6 +35,7 @@ class ActivationBanks(wiring.Component):
     read : stream of addresses to read back; waits while its bank's read port is in use.
     word : stream of the words read back, in order.
     """
+
     #: Cycles from an engine read's address to its data.
     READ_LATENCY = 5
 
@@ -46,19 +47,21 @@ class ActivationBanks(wiring.Component):
 
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":         In(LayerRegisters(params)),
-            "running":       In(1),
-            "ifmap_addr":    In(params.bank_addr_bits),
-            "ifmap":         Out(params.chunk_bits),
-            "residual_addr": In(params.bank_addr_bits),
-            "residual":      Out(params.chunk_bits),
-            "write_en":      In(1),
-            "write":         In(OfmapWrite(params)),
-            "load":          In(stream.Signature(BankWrite(params))),
-            "read":          In(stream.Signature(BankAddress(params))),
-            "word":          Out(stream.Signature(unsigned(params.chunk_bits))),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "running": In(1),
+                "ifmap_addr": In(params.bank_addr_bits),
+                "ifmap": Out(params.chunk_bits),
+                "residual_addr": In(params.bank_addr_bits),
+                "residual": Out(params.chunk_bits),
+                "write_en": In(1),
+                "write": In(OfmapWrite(params)),
+                "load": In(stream.Signature(BankWrite(params))),
+                "read": In(stream.Signature(BankAddress(params))),
+                "word": Out(stream.Signature(unsigned(params.chunk_bits))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -127,7 +130,8 @@ class ActivationBanks(wiring.Component):
             for n, (bank_read_addr, is_ofmap, granule_en, granule) in enumerate(banks):
                 suffix = f"{n}_{sub}"
                 m.submodules[f"bank_{suffix}"] = bank = memory.Memory(
-                    shape=unsigned(part_bits), depth=params.bank_words, init=[], attrs=NO_COLLISION)
+                    shape=unsigned(part_bits), depth=params.bank_words, init=[], attrs=NO_COLLISION
+                )
                 write_port = bank.write_port()
                 read_port = bank.read_port()
                 read_addr = Signal(params.bank_addr_bits, name=f"read_addr_{suffix}", attrs=KEEP, reset_less=True)
@@ -152,9 +156,11 @@ class ActivationBanks(wiring.Component):
                 ]
                 outputs.append(output)
             outputs = Array(outputs)
-            for target, source, name in ((ifmap, layer.ifmap_bank, "ifmap"),
-                                         (residual, layer.residual_bank, "residual"),
-                                         (word, read_banks[-2:], "word")):
+            for target, source, name in (
+                (ifmap, layer.ifmap_bank, "ifmap"),
+                (residual, layer.residual_bank, "residual"),
+                (word, read_banks[-2:], "word"),
+            ):
                 choice = Signal(2, name=f"{name}_bank_{sub}", attrs=KEEP, reset_less=True)
                 m.d.sync += [
                     choice.eq(source),

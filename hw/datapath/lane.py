@@ -52,40 +52,44 @@ class Lane(wiring.Component):
         cycle after the saliencies.
     end : step control of a job's last step, as ``saliency_out`` is valid.
     """
+
     #: Cycles from a step's weight address to its chunk.
     WEIGHT_LEAD = 3
 
     def __init__(self, params, index=0):
         self.params = params
         self.index = index
-        super().__init__({
-            "weight_addr":     In(params.ring_addr_bits),
-            "weight_addr_out": Out(params.ring_addr_bits),
-            "act":             In(params.chunk_bits),
-            "act_out":         Out(params.chunk_bits),
-            "control":         In(StepControl(params)),
-            "control_out":     Out(StepControl(params)),
-            "write_en":        In(1),
-            "write_addr":      In(params.ring_addr_bits),
-            "write_data":      In(params.chunk_bits),
-            "psum_read":       In(1),
-            "psum_slot":       In(params.slot_bits),
-            "psum":            Out(signed(32)),
-            "mode":            In(GateMode),
-            "thresholds":      In(data.ArrayLayout(signed(32), 2)),
-            "saliency":        In(signed(32)),
-            "saliency_out":    Out(signed(32)),
-            "fires":           In(LANES),
-            "fires_out":       Out(LANES),
-            "end":             Out(StepControl(params)),
-        })
+        super().__init__(
+            {
+                "weight_addr": In(params.ring_addr_bits),
+                "weight_addr_out": Out(params.ring_addr_bits),
+                "act": In(params.chunk_bits),
+                "act_out": Out(params.chunk_bits),
+                "control": In(StepControl(params)),
+                "control_out": Out(StepControl(params)),
+                "write_en": In(1),
+                "write_addr": In(params.ring_addr_bits),
+                "write_data": In(params.chunk_bits),
+                "psum_read": In(1),
+                "psum_slot": In(params.slot_bits),
+                "psum": Out(signed(32)),
+                "mode": In(GateMode),
+                "thresholds": In(data.ArrayLayout(signed(32), 2)),
+                "saliency": In(signed(32)),
+                "saliency_out": Out(signed(32)),
+                "fires": In(LANES),
+                "fires_out": Out(LANES),
+                "end": Out(StepControl(params)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
 
         m.submodules.weights = weights = memory.Memory(
-            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION)
+            shape=unsigned(params.chunk_bits), depth=params.ring_entries, init=[], attrs=NO_COLLISION
+        )
         weight_write = weights.write_port()
         weight_read = weights.read_port()
         # Registers that are equal in all lanes are kept apart, so that each is near its lane. Data need no reset.
@@ -162,7 +166,7 @@ class Lane(wiring.Component):
         threshold = Signal(signed(32), reset_less=True)
         fire = Signal()
         fired = Signal(params.psum_slots)
-        slot_fired = Signal() # of the job whose step comes to the accumulator
+        slot_fired = Signal()  # of the job whose step comes to the accumulator
         keep = Signal()
         m.d.sync += [
             threshold.eq(self.thresholds[control_sum.parity]),

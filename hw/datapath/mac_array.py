@@ -34,25 +34,28 @@ class MacArray(wiring.Component):
     mode, thresholds : gate mode; thresholds of the 8 channels, by parity of the slice.
     end, saliency, fires : end of a job, the sum of its 8 psums; a cycle later, which of them exceed their thresholds.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "weight_addr": In(params.ring_addr_bits),
-            "act":         In(params.chunk_bits),
-            "control":     In(StepControl(params)),
-            "write_en":    In(1),
-            "write_addr":  In(params.ring_addr_bits),
-            "write_data":  In(params.entry_bits),
-            "clear":       In(1),
-            "psum_read":   In(1),
-            "psum_slot":   In(params.slot_bits),
-            "psums":       Out(data.ArrayLayout(signed(32), LANES)),
-            "mode":        In(GateMode),
-            "thresholds":  In(data.ArrayLayout(data.ArrayLayout(signed(32), LANES), 2)),
-            "end":         Out(StepControl(params)),
-            "fires":       Out(LANES),
-            "saliency":    Out(signed(32)),
-        })
+        super().__init__(
+            {
+                "weight_addr": In(params.ring_addr_bits),
+                "act": In(params.chunk_bits),
+                "control": In(StepControl(params)),
+                "write_en": In(1),
+                "write_addr": In(params.ring_addr_bits),
+                "write_data": In(params.entry_bits),
+                "clear": In(1),
+                "psum_read": In(1),
+                "psum_slot": In(params.slot_bits),
+                "psums": Out(data.ArrayLayout(signed(32), LANES)),
+                "mode": In(GateMode),
+                "thresholds": In(data.ArrayLayout(data.ArrayLayout(signed(32), LANES), 2)),
+                "end": Out(StepControl(params)),
+                "fires": Out(LANES),
+                "saliency": Out(signed(32)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -41,6 +41,7 @@ class OutputStage(wiring.Component):
     complete : the last code of a pixel is being written, or its last logit was taken one cycle before.
     blocked : logits wait for their consumer.
     """
+
     #: Cycles from a granule's turn to the operands of its requantisation.
     OPERAND_LATENCY = ActivationBanks.READ_LATENCY + 1 - Requantise.RESIDUAL_LATENCY
 
@@ -49,33 +50,36 @@ class OutputStage(wiring.Component):
 
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":         In(LayerRegisters(params)),
-            "issue":         In(1),
-            "issue_slot":    In(params.slot_bits),
-            "pixel":         In(BasePixel(params)),
-            "end":           In(JobEnd(params)),
-            "psum_read":     Out(1),
-            "psum_slot":     Out(params.slot_bits),
-            "psums":         In(data.ArrayLayout(signed(32), LANES)),
-            "release":       Out(1),
-            "release_slot":  Out(params.slot_bits),
-            "param_addr":    Out(params.param_addr_bits),
-            "scales":        In(ParameterWord(params).members["scales"]),
-            "residual_addr": Out(params.bank_addr_bits),
-            "residual":      In(params.chunk_bits),
-            "write_en":      Out(1),
-            "write":         Out(OfmapWrite(params)),
-            "logit":         Out(stream.Signature(LogitRecord(params))),
-            "complete":      Out(1),
-            "blocked":       Out(1),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "issue": In(1),
+                "issue_slot": In(params.slot_bits),
+                "pixel": In(BasePixel(params)),
+                "end": In(JobEnd(params)),
+                "psum_read": Out(1),
+                "psum_slot": Out(params.slot_bits),
+                "psums": In(data.ArrayLayout(signed(32), LANES)),
+                "release": Out(1),
+                "release_slot": Out(params.slot_bits),
+                "param_addr": Out(params.param_addr_bits),
+                "scales": In(ParameterWord(params).members["scales"]),
+                "residual_addr": Out(params.bank_addr_bits),
+                "residual": In(params.chunk_bits),
+                "write_en": Out(1),
+                "write": Out(OfmapWrite(params)),
+                "logit": Out(stream.Signature(LogitRecord(params))),
+                "complete": Out(1),
+                "blocked": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        place = data.StructLayout({name: BasePixel(params).members[name]
-                                   for name in ("ofmap_addr", "residual_addr", "image", "slice")})
+        place = data.StructLayout(
+            {name: BasePixel(params).members[name] for name in ("ofmap_addr", "residual_addr", "image", "slice")}
+        )
 
         m.submodules.queue = queue = SlotQueue(params)
         m.submodules.places = places = memory.Memory(shape=place, depth=params.psum_slots, init=[])
@@ -91,7 +95,7 @@ class OutputStage(wiring.Component):
 
         # A slot is read when the one before has had its turns. From here on nothing waits.
         phases = params.rq_phases
-        turns = Signal(range(phases)) # left, of the slot read last
+        turns = Signal(range(phases))  # left, of the slot read last
         read = Signal()
         m.d.comb += [
             queue.o.ready.eq((turns == 0) & ~self.blocked),
@@ -143,22 +147,32 @@ class OutputStage(wiring.Component):
         # Granule of the pixel, counted over all slices; several words of a slice if a word holds less than 8 channels.
         granule = Cat(phase[:phase_bits], here.slice)
         word = (phase >> params.sub_bits) if params.in_par < LANES else 0
-        tag = Signal(data.StructLayout({
-            "valid": 1, "last": 1, "addr": params.bank_addr_bits, "sub": params.sub_bits,
-            "phase": phase_bits, "slice": params.slice_bits, "image": params.image_bits,
-        }))
+        tag = Signal(
+            data.StructLayout(
+                {
+                    "valid": 1,
+                    "last": 1,
+                    "addr": params.bank_addr_bits,
+                    "sub": params.sub_bits,
+                    "phase": phase_bits,
+                    "slice": params.slice_bits,
+                    "image": params.image_bits,
+                }
+            )
+        )
         m.d.comb += [
             tag.valid.eq(active),
             tag.last.eq(last_phase),
             tag.addr.eq(here.ofmap_addr + word),
-            tag.sub.eq(granule[:params.sub_bits]),
+            tag.sub.eq(granule[: params.sub_bits]),
             tag.phase.eq(phase),
             tag.slice.eq(here.slice),
             tag.image.eq(here.image),
             self.residual_addr.eq(here.residual_addr + word),
         ]
-        m.d.comb += self.param_addr.eq(delay(Cat(granule, layer.param_half),
-                                             self.OPERAND_LATENCY - Parameters.SCALES_LATENCY, "param_addr"))
+        m.d.comb += self.param_addr.eq(
+            delay(Cat(granule, layer.param_half), self.OPERAND_LATENCY - Parameters.SCALES_LATENCY, "param_addr")
+        )
         psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
         granule_psums = Signal(psum_lanes)
         m.d.comb += granule_psums.eq(self.psums.as_value().word_select(phase[:phase_bits], 32 * params.rq_lanes))
@@ -167,17 +181,26 @@ class OutputStage(wiring.Component):
         # The residual's granule of its word.
         residual_sub = delay(tag.sub, ActivationBanks.READ_LATENCY, "residual_sub")
         residual = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes), reset_less=True)
-        m.d.sync += residual.eq(Mux(layer.residual_enable,
-                                    self.residual.word_select(residual_sub, 8 * params.rq_lanes), 0))
+        m.d.sync += residual.eq(
+            Mux(layer.residual_enable, self.residual.word_select(residual_sub, 8 * params.rq_lanes), 0)
+        )
 
         totals = Signal(psum_lanes)
         codes = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))
         for n in range(params.rq_lanes):
             m.submodules[f"requantise_{n}"] = requantise = Requantise()
             # The layer's constants have a register in each lane.
-            constants = Signal(data.StructLayout({name: layer[name].shape() for name in (
-                "residual_signed", "residual_scale", "residual_shift", "shift", "signed_output")}),
-                name=f"constants_{n}", attrs=KEEP, reset_less=True)
+            constants = Signal(
+                data.StructLayout(
+                    {
+                        name: layer[name].shape()
+                        for name in ("residual_signed", "residual_scale", "residual_shift", "shift", "signed_output")
+                    }
+                ),
+                name=f"constants_{n}",
+                attrs=KEEP,
+                reset_less=True,
+            )
             m.d.sync += [constants[name].eq(layer[name]) for name in constants.shape().members]
             m.d.comb += [
                 requantise.psum.eq(operands[n]),

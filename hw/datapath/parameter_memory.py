@@ -26,6 +26,7 @@ class Parameters(wiring.Component):
     address, scales : word of ``rq_lanes`` channels.
     threshold_addr, thresholds : thresholds of ``rq_lanes`` channels.
     """
+
     #: Cycles from ``address`` to ``scales``.
     SCALES_LATENCY = 3
 
@@ -33,21 +34,25 @@ class Parameters(wiring.Component):
         self.params = params
         self._scales = ParameterWord(params).members["scales"]
         self._thresholds = ParameterWord(params).members["thresholds"]
-        super().__init__({
-            "i":              In(stream.Signature(ParameterWord(params))),
-            "address":        In(params.param_addr_bits),
-            "scales":         Out(self._scales),
-            "threshold_addr": In(params.param_addr_bits),
-            "thresholds":     Out(self._thresholds),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(ParameterWord(params))),
+                "address": In(params.param_addr_bits),
+                "scales": Out(self._scales),
+                "threshold_addr": In(params.param_addr_bits),
+                "thresholds": Out(self._thresholds),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
         m.submodules.scale_words = scale_words = memory.Memory(
-            shape=unsigned(self._scales.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
+            shape=unsigned(self._scales.size), depth=params.param_words, init=[], attrs=NO_COLLISION
+        )
         m.submodules.thresholds = thresholds = memory.Memory(
-            shape=unsigned(self._thresholds.size), depth=params.param_words, init=[], attrs=NO_COLLISION)
+            shape=unsigned(self._thresholds.size), depth=params.param_words, init=[], attrs=NO_COLLISION
+        )
         scale_write, scale_read = scale_words.write_port(), scale_words.read_port()
         threshold_write, threshold_read = thresholds.write_port(), thresholds.read_port()
 

@@ -24,6 +24,7 @@ class Requantise(wiring.Component):
     total : low 32 bits of the sum before the shift, ``TOTAL_LATENCY`` cycles after the operands.
     code : activation code, 8 bits.
     """
+
     #: Cycles from the operands to ``code``.
     LATENCY = 9
     #: Cycles from the operands to ``total``.
@@ -96,5 +97,5 @@ class Requantise(wiring.Component):
         with m.If(above == sign.replicate(39)):
             m.d.sync += self.code.eq(s8_shifted)
         with m.Else():
-            m.d.sync += self.code.eq(Mux(self.signed_output, Mux(negative, 0x80, 0x7f), Mux(negative, 0, 0xff)))
+            m.d.sync += self.code.eq(Mux(self.signed_output, Mux(negative, 0x80, 0x7F), Mux(negative, 0, 0xFF)))
         return m

@@ -27,17 +27,20 @@ class WeightRing(wiring.Component):
     loaded : entries accepted since reset.
     write_en, write_addr, write_data : to the memories, which have registers of their own, as an entry is accepted.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i":            In(stream.Signature(unsigned(params.entry_bits))),
-            "free_en":      In(1),
-            "free_entries": In(params.ring_addr_bits + 1),
-            "loaded":       Out(params.ring_ptr_bits),
-            "write_en":     Out(1),
-            "write_addr":   Out(params.ring_addr_bits),
-            "write_data":   Out(params.entry_bits),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(unsigned(params.entry_bits))),
+                "free_en": In(1),
+                "free_entries": In(params.ring_addr_bits + 1),
+                "loaded": Out(params.ring_ptr_bits),
+                "write_en": Out(1),
+                "write_addr": Out(params.ring_addr_bits),
+                "write_data": Out(params.entry_bits),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -9,8 +9,19 @@ from amaranth.lib.wiring import In, Out
 
 from hw.interface.registers import ADDRESS_BITS
 
-__all__ = ["ADDR_BITS", "MAX_BURST", "PAGE_BYTES", "Response", "Axi4", "AxiLite", "prefixed", "BusTransfer", "Burst",
-           "ReadBeat", "WriteBeat"]
+__all__ = [
+    "ADDR_BITS",
+    "MAX_BURST",
+    "PAGE_BYTES",
+    "Response",
+    "Axi4",
+    "AxiLite",
+    "prefixed",
+    "BusTransfer",
+    "Burst",
+    "ReadBeat",
+    "WriteBeat",
+]
 
 
 #: Width of a byte address on ``m_axi``, in bits.
@@ -33,8 +44,13 @@ def Axi4(data_bits):
     for prefix in ("aw", "ar"):
         members |= {prefix + name: Out(width) for name, width in channel.items()}
         members |= {prefix + "valid": Out(1), prefix + "ready": In(1)}
-    members |= {"wdata": Out(data_bits), "wstrb": Out(data_bits // 8), "wlast": Out(1), "wvalid": Out(1),
-                "wready": In(1)}
+    members |= {
+        "wdata": Out(data_bits),
+        "wstrb": Out(data_bits // 8),
+        "wlast": Out(1),
+        "wvalid": Out(1),
+        "wready": In(1),
+    }
     members |= {"bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
     members |= {"rid": In(1), "rdata": In(data_bits), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1)}
     return wiring.Signature(members)
@@ -42,13 +58,29 @@ def Axi4(data_bits):
 
 def AxiLite():
     """AXI4-Lite with 32 bits of data."""
-    return wiring.Signature({
-        "awaddr": Out(ADDRESS_BITS), "awprot": Out(3), "awvalid": Out(1), "awready": In(1),
-        "wdata": Out(32), "wstrb": Out(4), "wvalid": Out(1), "wready": In(1),
-        "bresp": In(2), "bvalid": In(1), "bready": Out(1),
-        "araddr": Out(ADDRESS_BITS), "arprot": Out(3), "arvalid": Out(1), "arready": In(1),
-        "rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1),
-    })
+    return wiring.Signature(
+        {
+            "awaddr": Out(ADDRESS_BITS),
+            "awprot": Out(3),
+            "awvalid": Out(1),
+            "awready": In(1),
+            "wdata": Out(32),
+            "wstrb": Out(4),
+            "wvalid": Out(1),
+            "wready": In(1),
+            "bresp": In(2),
+            "bvalid": In(1),
+            "bready": Out(1),
+            "araddr": Out(ADDRESS_BITS),
+            "arprot": Out(3),
+            "arvalid": Out(1),
+            "arready": In(1),
+            "rdata": In(32),
+            "rresp": In(2),
+            "rvalid": In(1),
+            "rready": Out(1),
+        }
+    )
 
 
 def prefixed(name, signature):

@@ -13,9 +13,25 @@ from hw.interface.axi import BusTransfer
 from hw.interface.layouts import CounterLayout, LayerRegisters
 from hw.params import LANES
 
-__all__ = ["INSTRUCTION_BYTES", "BODY_OFFSET", "INDEX_BITS", "TOKEN_BITS", "Opcode", "Unit", "UNIT_OF", "ErrorCode",
-           "Tokens", "Header", "Transfer", "ChannelParameters", "ParameterRecord", "TransferInstruction",
-           "LayerInstruction", "PassRecord", "item_bytes"]
+__all__ = [
+    "INSTRUCTION_BYTES",
+    "BODY_OFFSET",
+    "INDEX_BITS",
+    "TOKEN_BITS",
+    "Opcode",
+    "Unit",
+    "UNIT_OF",
+    "ErrorCode",
+    "Tokens",
+    "Header",
+    "Transfer",
+    "ChannelParameters",
+    "ParameterRecord",
+    "TransferInstruction",
+    "LayerInstruction",
+    "PassRecord",
+    "item_bytes",
+]
 
 
 #: Size of an instruction in memory, in bytes.
@@ -108,29 +124,35 @@ Tokens = data.StructLayout({"load": 1, "compute": 1, "store": 1})
 #: First 64 bits of an instruction. It starts when a token from each unit in ``take`` is there, and gives one to each
 #: unit in ``give`` when it has ended: a load when the last word is in its memory, a pass when its ofmap is complete, a
 #: store when memory has acknowledged it.
-Header = data.StructLayout({
-    "opcode": unsigned(4), # `Opcode`
-    "take":   Tokens,
-    "give":   Tokens,
-})
+Header = data.StructLayout(
+    {
+        "opcode": unsigned(4),  # `Opcode`
+        "take": Tokens,
+        "give": Tokens,
+    }
+)
 
 
 #: Body of all instructions but `Opcode.COMPUTE`.
-Transfer = data.StructLayout({
-    "address":   unsigned(32), # in memory, in bytes; a multiple of the bus width
-    "count":     unsigned(24), # bank words, parameter words, ring entries or logit records
-    "bank_addr": unsigned(16), # first word in the bank, or first parameter word; otherwise 0
-    "bank":      unsigned(2), # activation bank of a map; otherwise 0
-})
+Transfer = data.StructLayout(
+    {
+        "address": unsigned(32),  # in memory, in bytes; a multiple of the bus width
+        "count": unsigned(24),  # bank words, parameter words, ring entries or logit records
+        "bank_addr": unsigned(16),  # first word in the bank, or first parameter word; otherwise 0
+        "bank": unsigned(2),  # activation bank of a map; otherwise 0
+    }
+)
 
 
 #: Parameters of a channel in memory, 16 bytes; the fields are those of `hw.interface.layouts.ParameterWord`.
-ChannelParameters = data.StructLayout({
-    "multiplier": signed(16),
-    "offset":     signed(48),
-    "threshold":  signed(32),
-    "reserved":   unsigned(32),
-})
+ChannelParameters = data.StructLayout(
+    {
+        "multiplier": signed(16),
+        "offset": signed(48),
+        "threshold": signed(32),
+        "reserved": unsigned(32),
+    }
+)
 
 
 def ParameterRecord(params):
@@ -139,25 +161,39 @@ def ParameterRecord(params):
 
 
 #: A transfer as the units get it.
-TransferInstruction = data.StructLayout({
-    "opcode": unsigned(4), "take": Tokens, "give": Tokens, "transfer": Transfer, "beats": BusTransfer.members["beats"],
-    "index": INDEX_BITS,
-})
+TransferInstruction = data.StructLayout(
+    {
+        "opcode": unsigned(4),
+        "take": Tokens,
+        "give": Tokens,
+        "transfer": Transfer,
+        "beats": BusTransfer.members["beats"],
+        "index": INDEX_BITS,
+    }
+)
 
 
 def LayerInstruction(params):
     """A pass as the compute unit gets it."""
-    return data.StructLayout({
-        "take": Tokens, "give": Tokens, "layer": LayerRegisters(params), "index": INDEX_BITS,
-    })
+    return data.StructLayout(
+        {
+            "take": Tokens,
+            "give": Tokens,
+            "layer": LayerRegisters(params),
+            "index": INDEX_BITS,
+        }
+    )
 
 
 def item_bytes(opcode, params):
     """Return the bytes of what a transfer counts: a bank word, a parameter word, a ring entry, a logit record."""
     sizes = {
-        Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par,
-        Opcode.LOAD_PARAMETERS: params.param_record_bytes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-        Opcode.STORE_LOGITS: 4 * params.rq_lanes}
+        Opcode.LOAD_MAP: params.in_par,
+        Opcode.STORE_MAP: params.in_par,
+        Opcode.LOAD_PARAMETERS: params.param_record_bytes,
+        Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+    }
     return sizes[opcode]
 
 

@@ -8,8 +8,18 @@ from amaranth.lib import data, enum
 
 from hw.params import LANES
 
-__all__ = ["GateMode", "IdleCause", "LayerRegisters", "CounterLayout", "BankWrite", "BankAddress", "OfmapWrite",
-           "ParameterWord", "MaskRecord", "LogitRecord"]
+__all__ = [
+    "GateMode",
+    "IdleCause",
+    "LayerRegisters",
+    "CounterLayout",
+    "BankWrite",
+    "BankAddress",
+    "OfmapWrite",
+    "ParameterWord",
+    "MaskRecord",
+    "LogitRecord",
+]
 
 
 class GateMode(enum.Enum, shape=3):
@@ -53,73 +63,77 @@ def LayerRegisters(params):
     """
     addr = params.bank_addr_bits
     entries = params.ring_addr_bits + 1
-    return data.StructLayout({
-        # What is computed.
-        "mode":               GateMode, # what decides: a gate mode
-        "image_last":         params.image_bits, # images of the pass, minus one
-        "slice_last":         params.slice_bits, # slices of the ofmap, minus one
-        "row_last":           params.map_bits, # rows of the ofmap, minus one
-        "col_last":           params.map_bits, # columns of the ofmap, minus one
-        # Taps of a pixel inside the map, and which of them fall outside at the map's borders.
-        "tap_row_last":       3, # rows of the kernel, or of the map that a classifier pools, minus one
-        "tap_col_last":       3, # the same of its columns
-        "pad_top":            1, # the first row lacks its first tap row
-        "pad_bottom":         1, # the last row lacks its last tap row
-        "pad_left":           1, # the first column lacks its first tap column
-        "pad_right":          1, # the last column lacks its last tap column
-        # Where feature maps are.
-        "ifmap_bank":         2, # activation bank that is read
-        "residual_bank":      2, # activation bank of the residual, if there is one; not the ifmap's
-        "ofmap_bank":         2, # activation bank that is written; not the ifmap's
-        # With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps,
-        # modulo the address width.
-        "ifmap_base":         addr, # of the first pixel's first tap
-        "residual_base":      addr, # of the first pixel
-        "ofmap_base":         addr, # of the first pixel
-        "ifmap_image_step":   addr, # from an image to the next
-        "residual_image_step": addr, # from an image to the next
-        "ofmap_image_step":   addr, # from an image to the next
-        "tap_col_step":       addr, # from a pixel to its right neighbour: chunks of a pixel of the ifmap
-        "tap_row_step":       addr, # from a pixel to the one below
-        "ifmap_col_step":     addr, # the same from one output pixel to the next: stride * tap_col_step
-        "ifmap_row_step":     addr, # from one row of output pixels to the next: stride * tap_row_step
-        "ofmap_col_step":     addr, # words of a pixel of the ofmap, and of the residual
-        # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
-        # goes down.
-        "base_chunk_last":    addr, # chunks of one input group, minus one
-        "base_chunk_first":   addr, # first base chunk of output group 0
-        "base_chunk_step":    addr, # from an output group to the next, modulo the address width
-        "group_slice_last":   params.slice_bits, # slices of an output group, minus one
-        # Entries of the weight ring.
-        "base_entries":       entries, # of one slice's base path
-        "cond_entries":       entries, # of one slice's conditional path; 0 if there is none
-        "base_tap_entries":   entries, # of one tap: chunks of the path
-        "cond_tap_entries":   entries, # the same of the conditional path
-        "base_row_entries":   entries, # of one row of taps
-        "cond_row_entries":   entries, # the same of the conditional path
-        "weight_hold":        1, # weights do not advance with the tap (pooling + classifier)
-        # Requantisation.
-        "param_half":         1, # of the parameter memory that holds this layer's
-        "residual_enable":    1, # a residual is added
-        "residual_signed":    1, # the residual's codes are int8, not uint8
-        "residual_scale":     unsigned(16), # R0
-        "residual_shift":     5, # Q
-        "shift":              6, # S
-        "signed_output":      1, # clamp to -128..127, not 0..255
-        "logits":             1, # int32 sums leave by `logit_o`; nothing is written to a bank
-    })
+    return data.StructLayout(
+        {
+            # What is computed.
+            "mode": GateMode,  # what decides: a gate mode
+            "image_last": params.image_bits,  # images of the pass, minus one
+            "slice_last": params.slice_bits,  # slices of the ofmap, minus one
+            "row_last": params.map_bits,  # rows of the ofmap, minus one
+            "col_last": params.map_bits,  # columns of the ofmap, minus one
+            # Taps of a pixel inside the map, and which of them fall outside at the map's borders.
+            "tap_row_last": 3,  # rows of the kernel, or of the map that a classifier pools, minus one
+            "tap_col_last": 3,  # the same of its columns
+            "pad_top": 1,  # the first row lacks its first tap row
+            "pad_bottom": 1,  # the last row lacks its last tap row
+            "pad_left": 1,  # the first column lacks its first tap column
+            "pad_right": 1,  # the last column lacks its last tap column
+            # Where feature maps are.
+            "ifmap_bank": 2,  # activation bank that is read
+            "residual_bank": 2,  # activation bank of the residual, if there is one; not the ifmap's
+            "ofmap_bank": 2,  # activation bank that is written; not the ifmap's
+            # With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps,
+            # modulo the address width.
+            "ifmap_base": addr,  # of the first pixel's first tap
+            "residual_base": addr,  # of the first pixel
+            "ofmap_base": addr,  # of the first pixel
+            "ifmap_image_step": addr,  # from an image to the next
+            "residual_image_step": addr,  # from an image to the next
+            "ofmap_image_step": addr,  # from an image to the next
+            "tap_col_step": addr,  # from a pixel to its right neighbour: chunks of a pixel of the ifmap
+            "tap_row_step": addr,  # from a pixel to the one below
+            "ifmap_col_step": addr,  # the same from one output pixel to the next: stride * tap_col_step
+            "ifmap_row_step": addr,  # from one row of output pixels to the next: stride * tap_row_step
+            "ofmap_col_step": addr,  # words of a pixel of the ofmap, and of the residual
+            # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
+            # goes down.
+            "base_chunk_last": addr,  # chunks of one input group, minus one
+            "base_chunk_first": addr,  # first base chunk of output group 0
+            "base_chunk_step": addr,  # from an output group to the next, modulo the address width
+            "group_slice_last": params.slice_bits,  # slices of an output group, minus one
+            # Entries of the weight ring.
+            "base_entries": entries,  # of one slice's base path
+            "cond_entries": entries,  # of one slice's conditional path; 0 if there is none
+            "base_tap_entries": entries,  # of one tap: chunks of the path
+            "cond_tap_entries": entries,  # the same of the conditional path
+            "base_row_entries": entries,  # of one row of taps
+            "cond_row_entries": entries,  # the same of the conditional path
+            "weight_hold": 1,  # weights do not advance with the tap (pooling + classifier)
+            # Requantisation.
+            "param_half": 1,  # of the parameter memory that holds this layer's
+            "residual_enable": 1,  # a residual is added
+            "residual_signed": 1,  # the residual's codes are int8, not uint8
+            "residual_scale": unsigned(16),  # R0
+            "residual_shift": 5,  # Q
+            "shift": 6,  # S
+            "signed_output": 1,  # clamp to -128..127, not 0..255
+            "logits": 1,  # int32 sums leave by `logit_o`; nothing is written to a bank
+        }
+    )
 
 
 #: Counters of one pass. Every cycle from the one after ``start`` to the last ofmap write is in exactly one of
 #: ``base_steps``, ``cond_steps`` and ``idle``.
-CounterLayout = data.StructLayout({
-    "cycles":     unsigned(40),
-    "base_steps": unsigned(40),
-    "cond_steps": unsigned(40),
-    "decisions":  unsigned(40), # made by the saliency comparator
-    "fired":      unsigned(40), # of these
-    "idle":       data.ArrayLayout(unsigned(40), len(IdleCause)), # indexed by `IdleCause`
-})
+CounterLayout = data.StructLayout(
+    {
+        "cycles": unsigned(40),
+        "base_steps": unsigned(40),
+        "cond_steps": unsigned(40),
+        "decisions": unsigned(40),  # made by the saliency comparator
+        "fired": unsigned(40),  # of these
+        "idle": data.ArrayLayout(unsigned(40), len(IdleCause)),  # indexed by `IdleCause`
+    }
+)
 
 
 def BankAddress(params):
@@ -134,11 +148,13 @@ def BankWrite(params):
 
 def OfmapWrite(params):
     """``rq_lanes`` activation codes on their way into the ofmap: granule ``sub`` of a bank word."""
-    return data.StructLayout({
-        "codes": data.ArrayLayout(unsigned(8), params.rq_lanes),
-        "sub":   params.sub_bits,
-        "addr":  params.bank_addr_bits,
-    })
+    return data.StructLayout(
+        {
+            "codes": data.ArrayLayout(unsigned(8), params.rq_lanes),
+            "sub": params.sub_bits,
+            "addr": params.bank_addr_bits,
+        }
+    )
 
 
 def ParameterWord(params):
@@ -147,30 +163,37 @@ def ParameterWord(params):
     ``offset`` is B plus the rounding term ``1 << (S - 1)``. ``thresholds`` are K of the channels; in slice mode
     that of the slice, the same for all.
     """
-    return data.StructLayout({
-        "scales":     data.ArrayLayout(data.StructLayout({"multiplier": signed(16), "offset": signed(48)}),
-                                       params.rq_lanes),
-        "thresholds": data.ArrayLayout(signed(32), params.rq_lanes),
-        "address":    params.param_addr_bits,
-    })
+    return data.StructLayout(
+        {
+            "scales": data.ArrayLayout(
+                data.StructLayout({"multiplier": signed(16), "offset": signed(48)}), params.rq_lanes
+            ),
+            "thresholds": data.ArrayLayout(signed(32), params.rq_lanes),
+            "address": params.param_addr_bits,
+        }
+    )
 
 
 def MaskRecord(params):
     """One decision: a bit per channel of the slice, all equal in slice mode."""
-    return data.StructLayout({
-        "fire":  LANES,
-        "slice": params.slice_bits,
-        "col":   params.map_bits,
-        "row":   params.map_bits,
-        "image": params.image_bits,
-    })
+    return data.StructLayout(
+        {
+            "fire": LANES,
+            "slice": params.slice_bits,
+            "col": params.map_bits,
+            "row": params.map_bits,
+            "image": params.image_bits,
+        }
+    )
 
 
 def LogitRecord(params):
     """Logits of ``rq_lanes`` classes, from class ``8 * slice + rq_lanes * phase`` on."""
-    return data.StructLayout({
-        "logits": data.ArrayLayout(signed(32), params.rq_lanes),
-        "phase":  (params.rq_phases - 1).bit_length(),
-        "slice":  params.slice_bits,
-        "image":  params.image_bits,
-    })
+    return data.StructLayout(
+        {
+            "logits": data.ArrayLayout(signed(32), params.rq_lanes),
+            "phase": (params.rq_phases - 1).bit_length(),
+            "slice": params.slice_bits,
+            "image": params.image_bits,
+        }
+    )

@@ -26,6 +26,7 @@ class Field:
     doc : :class:`str`
         What it means, a sentence.
     """
+
     name: str
     offset: int
     width: int
@@ -51,6 +52,7 @@ class Register:
     init : :class:`int`
         Value after reset, of a ``"rw"`` register.
     """
+
     name: str
     address: int
     access: str
@@ -68,8 +70,10 @@ COUNTERS = (
     ("cond_steps", "MAC steps of conditional paths"),
     ("decisions", "decisions made by the saliency comparator"),
     ("fired", "of these, those that fired"),
-    *((f"idle_{cause.name.lower()}", f"idle cycles of the MAC array, cause: {cause.name.lower()}")
-      for cause in IdleCause),
+    *(
+        (f"idle_{cause.name.lower()}", f"idle cycles of the MAC array, cause: {cause.name.lower()}")
+        for cause in IdleCause
+    ),
     ("weights_read", "bytes of weights read"),
     ("parameters_read", "bytes of parameters read"),
     ("maps_read", "bytes of maps read"),
@@ -83,46 +87,96 @@ _COUNTERS_ADDRESS = 0x80
 
 def _registers():
     yield Register("IDENTITY", 0x00, "ro", f"{IDENTITY:#010x}.")
-    yield Register("CONFIGURATION", 0x04, "ro", "What the engine was generated with.", (
-        Field("IN_PAR", 0, 8, "Input channels of a chunk."),
-        Field("RQ_LANES", 8, 4, "Channels requantised in a cycle."),
-        Field("AXI_BYTES", 12, 5, "Bytes of a beat of `m_axi`."),
-        Field("BANK_LOG2", 17, 5, "Binary logarithm of the words of an activation bank."),
-        Field("RING_LOG2", 22, 4, "Binary logarithm of the entries of the weight ring."),
-    ))
-    yield Register("CONTROL", 0x08, "wo", "Acts on what is written.", (
-        Field("START", 0, 1, "Starts the program; refused while the engine is busy or stopped by an error."),
-        Field("RESET", 1, 1, "Soft reset: abandons the run, waits for the bus to come to rest, clears everything but "
-                             "the rw registers, the contents of memories, and the counters of bytes, which the next "
-                             "start clears."),
-    ))
-    yield Register("STATUS", 0x0C, "ro", "State of the engine.", (
-        Field("BUSY", 0, 1, "A run is under way."),
-        Field("DONE", 1, 1, "The last run ended well."),
-        Field("ERROR", 2, 1, "The last run was stopped: see ERROR_CODE."),
-        Field("DRAINING", 3, 1, "After an error or a soft reset: transactions on the bus are being completed."),
-    ))
-    yield Register("INTERRUPT", 0x10, "w1c", "Causes of the interrupt that came up.", (
-        Field("DONE", 0, 1, "A run ended well."),
-        Field("ERROR", 1, 1, "A run was stopped."),
-        Field("REFUSED", 2, 1, "A start was refused: see REFUSAL."),
-    ))
-    yield Register("INTERRUPT_ENABLE", 0x14, "rw", "Causes that raise the interrupt line; bits as in INTERRUPT.", (
-        Field("DONE", 0, 1, "A run ended well."),
-        Field("ERROR", 1, 1, "A run was stopped."),
-        Field("REFUSED", 2, 1, "A start was refused."),
-    ))
+    yield Register(
+        "CONFIGURATION",
+        0x04,
+        "ro",
+        "What the engine was generated with.",
+        (
+            Field("IN_PAR", 0, 8, "Input channels of a chunk."),
+            Field("RQ_LANES", 8, 4, "Channels requantised in a cycle."),
+            Field("AXI_BYTES", 12, 5, "Bytes of a beat of `m_axi`."),
+            Field("BANK_LOG2", 17, 5, "Binary logarithm of the words of an activation bank."),
+            Field("RING_LOG2", 22, 4, "Binary logarithm of the entries of the weight ring."),
+        ),
+    )
+    yield Register(
+        "CONTROL",
+        0x08,
+        "wo",
+        "Acts on what is written.",
+        (
+            Field("START", 0, 1, "Starts the program; refused while the engine is busy or stopped by an error."),
+            Field(
+                "RESET",
+                1,
+                1,
+                "Soft reset: abandons the run, waits for the bus to come to rest, clears everything but "
+                "the rw registers, the contents of memories, and the counters of bytes, which the next "
+                "start clears.",
+            ),
+        ),
+    )
+    yield Register(
+        "STATUS",
+        0x0C,
+        "ro",
+        "State of the engine.",
+        (
+            Field("BUSY", 0, 1, "A run is under way."),
+            Field("DONE", 1, 1, "The last run ended well."),
+            Field("ERROR", 2, 1, "The last run was stopped: see ERROR_CODE."),
+            Field("DRAINING", 3, 1, "After an error or a soft reset: transactions on the bus are being completed."),
+        ),
+    )
+    yield Register(
+        "INTERRUPT",
+        0x10,
+        "w1c",
+        "Causes of the interrupt that came up.",
+        (
+            Field("DONE", 0, 1, "A run ended well."),
+            Field("ERROR", 1, 1, "A run was stopped."),
+            Field("REFUSED", 2, 1, "A start was refused: see REFUSAL."),
+        ),
+    )
+    yield Register(
+        "INTERRUPT_ENABLE",
+        0x14,
+        "rw",
+        "Causes that raise the interrupt line; bits as in INTERRUPT.",
+        (
+            Field("DONE", 0, 1, "A run ended well."),
+            Field("ERROR", 1, 1, "A run was stopped."),
+            Field("REFUSED", 2, 1, "A start was refused."),
+        ),
+    )
     yield Register("PROGRAM_ADDRESS", 0x18, "rw", "Byte address of the first instruction, a multiple of 64.")
     yield Register("PROGRAM_LENGTH", 0x1C, "rw", "Number of instructions.")
     yield Register("STORE_BASE", 0x20, "rw", "First byte of the window of memory that stores may write.")
     yield Register("STORE_END", 0x24, "rw", "Byte after the last one of that window.", init=0xFFFF_FFFF)
-    yield Register("WATCHDOG", 0x28, "rw", "Cycles without a completed instruction after which a run is stopped; 0 "
-                                           "stops every run at once, no value turns it off.", init=1 << 26)
+    yield Register(
+        "WATCHDOG",
+        0x28,
+        "rw",
+        "Cycles without a completed instruction after which a run is stopped; 0 "
+        "stops every run at once, no value turns it off.",
+        init=1 << 26,
+    )
     yield Register("ERROR_CODE", 0x2C, "ro", "Why the last run was stopped.")
-    yield Register("ERROR_INDEX", 0x30, "ro", "Number of the instruction that it was stopped at; 0 if the start itself "
-                                             "was at fault (codes ADDRESS and LENGTH).")
-    yield Register("REFUSAL", 0x34, "ro", "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error "
-                                          "(which takes a soft reset).")
+    yield Register(
+        "ERROR_INDEX",
+        0x30,
+        "ro",
+        "Number of the instruction that it was stopped at; 0 if the start itself "
+        "was at fault (codes ADDRESS and LENGTH).",
+    )
+    yield Register(
+        "REFUSAL",
+        0x34,
+        "ro",
+        "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error (which takes a soft reset).",
+    )
     for number, (name, text) in enumerate(COUNTERS):
         address = _COUNTERS_ADDRESS + 8 * number
         yield Register(f"{name.upper()}_LOW", address, "ro", f"Bits 31 to 0 of: {text}.")

@@ -26,6 +26,7 @@ class Counters(wiring.Component):
     decided, fired : a decision; one to fire.
     counts : the counters.
     """
+
     clear: In(1)
     running: In(1)
     step: In(1)
@@ -45,17 +46,27 @@ class Counters(wiring.Component):
         decided = Signal()
         fired = Signal()
         clear = Signal()
-        for register, value in ((running, self.running), (step, self.step), (step_cond, self.step_cond),
-                                (cause, self.cause), (decided, self.decided), (fired, self.fired),
-                                (clear, self.clear)):
+        for register, value in (
+            (running, self.running),
+            (step, self.step),
+            (step_cond, self.step_cond),
+            (cause, self.cause),
+            (decided, self.decided),
+            (fired, self.fired),
+            (clear, self.clear),
+        ):
             m.d.sync += register.eq(value)
-        counted = [("cycles", self.counts.cycles, running),
-                   ("base_steps", self.counts.base_steps, running & step & ~step_cond),
-                   ("cond_steps", self.counts.cond_steps, running & step & step_cond),
-                   ("decisions", self.counts.decisions, decided),
-                   ("fired", self.counts.fired, fired)]
-        counted += [(f"idle_{each.name.lower()}", self.counts.idle[each.value], running & ~step & (cause == each))
-                    for each in IdleCause]
+        counted = [
+            ("cycles", self.counts.cycles, running),
+            ("base_steps", self.counts.base_steps, running & step & ~step_cond),
+            ("cond_steps", self.counts.cond_steps, running & step & step_cond),
+            ("decisions", self.counts.decisions, decided),
+            ("fired", self.counts.fired, fired),
+        ]
+        counted += [
+            (f"idle_{each.name.lower()}", self.counts.idle[each.value], running & ~step & (cause == each))
+            for each in IdleCause
+        ]
         for name, count, happened in counted:
             event = Signal(name=f"{name}_event")
             clear_count = Signal(name=f"{name}_clear", attrs=KEEP)

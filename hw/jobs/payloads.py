@@ -13,56 +13,63 @@ TapFlags = data.StructLayout({"top": 1, "bottom": 1, "left": 1, "right": 1})
 
 def BasePixel(params):
     """A pixel of the newest slice, for which a base job is due."""
-    return data.StructLayout({
-        "tap_addr":      params.bank_addr_bits, # of the first tap inside the map
-        "flags":         TapFlags,
-        "ofmap_addr":    params.bank_addr_bits,
-        "residual_addr": params.bank_addr_bits,
-        "image":         params.image_bits,
-        "row":           params.map_bits,
-        "col":           params.map_bits,
-        "slice":         params.slice_bits,
-        "last":          1, # of its slice
-    })
+    return data.StructLayout(
+        {
+            "tap_addr": params.bank_addr_bits,  # of the first tap inside the map
+            "flags": TapFlags,
+            "ofmap_addr": params.bank_addr_bits,
+            "residual_addr": params.bank_addr_bits,
+            "image": params.image_bits,
+            "row": params.map_bits,
+            "col": params.map_bits,
+            "slice": params.slice_bits,
+            "last": 1,  # of its slice
+        }
+    )
 
 
 def SliceContext(params):
     """What the jobs of one slice have in common. Chunk numbers count from the start of a pixel."""
-    return data.StructLayout({
-        "base_first": params.bank_addr_bits,
-        "base_last":  params.bank_addr_bits,
-        "cond_first": params.bank_addr_bits,
-        "base_ptr":   params.ring_ptr_bits, # of the base path's first entry
-        "cond_ptr":   params.ring_ptr_bits,
-        "end_ptr":    params.ring_ptr_bits, # past the conditional path's last entry
-        "thresholds": data.ArrayLayout(signed(32), LANES),
-    })
+    return data.StructLayout(
+        {
+            "base_first": params.bank_addr_bits,
+            "base_last": params.bank_addr_bits,
+            "cond_first": params.bank_addr_bits,
+            "base_ptr": params.ring_ptr_bits,  # of the base path's first entry
+            "cond_ptr": params.ring_ptr_bits,
+            "end_ptr": params.ring_ptr_bits,  # past the conditional path's last entry
+            "thresholds": data.ArrayLayout(signed(32), LANES),
+        }
+    )
 
 
 def Job(params):
     """A run of MAC steps of one (pixel, slice): valid taps x chunks of one path."""
     addr = params.bank_addr_bits
-    return data.StructLayout({
-        "cond":        1,
-        "slot":        params.slot_bits,
-        "tap_addr":    addr,
-        "tap_rows":    3, # valid tap rows, minus one
-        "tap_cols":    3,
-        "chunk_first": addr,
-        "chunks":      params.ring_addr_bits, # of the path, minus one
-        "skip_at":     addr, # after this chunk comes `skip_to`
-        "skip_to":     addr,
-        "weight_addr": params.ring_addr_bits,
-        "row_inc":     params.ring_addr_bits, # from a tap row's last entry to the next row's first
-        "parity":      1, # of the slice
-        "forced":      LANES, # decisions to take in forced mode
-    })
+    return data.StructLayout(
+        {
+            "cond": 1,
+            "slot": params.slot_bits,
+            "tap_addr": addr,
+            "tap_rows": 3,  # valid tap rows, minus one
+            "tap_cols": 3,
+            "chunk_first": addr,
+            "chunks": params.ring_addr_bits,  # of the path, minus one
+            "skip_at": addr,  # after this chunk comes `skip_to`
+            "skip_to": addr,
+            "weight_addr": params.ring_addr_bits,
+            "row_inc": params.ring_addr_bits,  # from a tap row's last entry to the next row's first
+            "parity": 1,  # of the slice
+            "forced": LANES,  # decisions to take in forced mode
+        }
+    )
 
 
 def StepControl(params):
     """What travels with a step through the MAC array."""
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "cond": 1, "slot": params.slot_bits, "parity": 1,
-                              "forced": LANES})
+    return data.StructLayout(
+        {"valid": 1, "first": 1, "last": 1, "cond": 1, "slot": params.slot_bits, "parity": 1, "forced": LANES}
+    )
 
 
 def JobEnd(params):

@@ -31,16 +31,19 @@ class PixelWalker(wiring.Component):
     o : stream of pixels.
     done : no layer is under way: the last pixel of the last slice was taken.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":    In(LayerRegisters(params)),
-            "begin":    In(1),
-            "open":     Out(1),
-            "can_open": In(1),
-            "o":        Out(stream.Signature(BasePixel(params))),
-            "done":     Out(1),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "begin": In(1),
+                "open": Out(1),
+                "can_open": In(1),
+                "o": Out(stream.Signature(BasePixel(params))),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -81,7 +84,9 @@ class PixelWalker(wiring.Component):
                 # The newest slice is that of the pixel on offer, so the last pixel goes first.
                 m.d.comb += self.open.eq(self.can_open & ~self.o.valid)
                 m.d.sync += [
-                    image.eq(0), row.eq(0), col.eq(0),
+                    image.eq(0),
+                    row.eq(0),
+                    col.eq(0),
                     image_addr.eq(layer.ifmap_base),
                     ofmap_image.eq(layer.ofmap_base + slice_word),
                     residual_image.eq(layer.residual_base + slice_word),
@@ -129,13 +134,16 @@ class PixelWalker(wiring.Component):
                     ]
                 with m.Elif(~last_row):
                     m.d.sync += [
-                        col.eq(0), row.eq(row + 1),
+                        col.eq(0),
+                        row.eq(row + 1),
                         row_addr.eq(next_row_addr),
                         pixel_addr.eq(next_row_addr),
                     ]
                 with m.Elif(image != layer.image_last):
                     m.d.sync += [
-                        col.eq(0), row.eq(0), image.eq(image + 1),
+                        col.eq(0),
+                        row.eq(0),
+                        image.eq(image + 1),
                         image_addr.eq(image_addr + layer.ifmap_image_step),
                         ofmap_image.eq(ofmap_image + layer.ofmap_image_step),
                         residual_image.eq(residual_image + layer.residual_image_step),

@@ -37,23 +37,26 @@ class SaliencyComparator(wiring.Component):
     mask : stream of decisions, in job order.
     mask_taken : a decision was taken.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":      In(LayerRegisters(params)),
-            "contexts":   In(data.ArrayLayout(SliceContext(params), 2)),
-            "issue":      In(1),
-            "issue_slot": In(params.slot_bits),
-            "pixel":      In(BasePixel(params)),
-            "i":          In(StepControl(params)),
-            "saliency":   In(signed(32)),
-            "fires":      In(LANES),
-            "end":        Out(JobEnd(params)),
-            "decided":    Out(1),
-            "fired":      Out(1),
-            "mask":       Out(stream.Signature(MaskRecord(params))),
-            "mask_taken": Out(1),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "contexts": In(data.ArrayLayout(SliceContext(params), 2)),
+                "issue": In(1),
+                "issue_slot": In(params.slot_bits),
+                "pixel": In(BasePixel(params)),
+                "i": In(StepControl(params)),
+                "saliency": In(signed(32)),
+                "fires": In(LANES),
+                "end": Out(JobEnd(params)),
+                "decided": Out(1),
+                "fired": Out(1),
+                "mask": Out(stream.Signature(MaskRecord(params))),
+                "mask_taken": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -104,8 +107,7 @@ class SaliencyComparator(wiring.Component):
             s2_place.eq(s1_place),
         ]
 
-        m.submodules.masks = masks = fifo.SyncFIFOBuffered(
-            width=MaskRecord(params).size, depth=params.psum_slots)
+        m.submodules.masks = masks = fifo.SyncFIFOBuffered(width=MaskRecord(params).size, depth=params.psum_slots)
         record = Signal(MaskRecord(params))
         m.d.comb += record.fire.eq(s2_fires)
         m.d.comb += [record[name].eq(s2_place[name]) for name in place.members]

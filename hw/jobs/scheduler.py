@@ -42,35 +42,37 @@ class Scheduler(wiring.Component):
     empty : no job is waiting here.
     stall : why no job could be chosen, when last none could.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":          In(LayerRegisters(params)),
-            "begin":          In(1),
-            "pixel":          In(stream.Signature(BasePixel(params))),
-            "contexts":       In(data.ArrayLayout(SliceContext(params), 2)),
-            "newest":         In(1),
-            "oldest":         In(1),
-            "base_ready":     In(1),
-            "cond_ready":     In(1),
-            "end":            In(JobEnd(params)),
-            "release":        In(1),
-            "release_slot":   In(params.slot_bits),
-            "mask_taken":     In(1),
-            "mask":           In(stream.Signature(MaskRecord(params))),
-            "output_blocked": In(1),
-            "issue":          Out(1),
-            "issue_slot":     Out(params.slot_bits),
-            "o":              Out(stream.Signature(Job(params))),
-            "empty":          Out(1),
-            "stall":          Out(IdleCause),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "begin": In(1),
+                "pixel": In(stream.Signature(BasePixel(params))),
+                "contexts": In(data.ArrayLayout(SliceContext(params), 2)),
+                "newest": In(1),
+                "oldest": In(1),
+                "base_ready": In(1),
+                "cond_ready": In(1),
+                "end": In(JobEnd(params)),
+                "release": In(1),
+                "release_slot": In(params.slot_bits),
+                "mask_taken": In(1),
+                "mask": In(stream.Signature(MaskRecord(params))),
+                "output_blocked": In(1),
+                "issue": Out(1),
+                "issue_slot": Out(params.slot_bits),
+                "o": Out(stream.Signature(Job(params))),
+                "empty": Out(1),
+                "stall": Out(IdleCause),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1,
-                                    "forced": LANES})
+        origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1, "forced": LANES})
 
         m.submodules.pool = pool = SlotPool(params)
         m.submodules.cond_queue = cond_queue = SlotQueue(params)
@@ -123,8 +125,9 @@ class Scheduler(wiring.Component):
             base_mask.eq(~forced | self.mask.valid),
             self.mask.ready.eq(forced & self.issue),
             take_cond.eq(~chosen_valid & cond_valid & self.cond_ready & (cond_origin.parity == self.oldest)),
-            self.issue.eq(~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid
-                          & base_room & base_mask),
+            self.issue.eq(
+                ~chosen_valid & ~take_cond & self.pixel.valid & self.base_ready & pool.o.valid & base_room & base_mask
+            ),
             self.issue_slot.eq(pool.o.payload),
             self.pixel.ready.eq(self.issue),
             pool.o.ready.eq(self.issue),
@@ -182,11 +185,13 @@ class Scheduler(wiring.Component):
         # A path's first valid entry, and the way from a tap row to the next, depend on the borders alone: sums of
         # registers of the layer, so that one addition is left to do.
         ring_addr = self.params.ring_addr_bits
-        starts = Signal(data.ArrayLayout(ring_addr, 8)) # index: path, top, left
-        row_incs = Signal(data.ArrayLayout(ring_addr, 6)) # index: path, taps outside of the row
-        last_chunks = Signal(data.ArrayLayout(ring_addr, 2)) # index: path
-        for path, tap_entries, row_entries in ((0, layer.base_tap_entries, layer.base_row_entries),
-                                               (1, layer.cond_tap_entries, layer.cond_row_entries)):
+        starts = Signal(data.ArrayLayout(ring_addr, 8))  # index: path, top, left
+        row_incs = Signal(data.ArrayLayout(ring_addr, 6))  # index: path, taps outside of the row
+        last_chunks = Signal(data.ArrayLayout(ring_addr, 2))  # index: path
+        for path, tap_entries, row_entries in (
+            (0, layer.base_tap_entries, layer.base_row_entries),
+            (1, layer.cond_tap_entries, layer.cond_row_entries),
+        ):
             m.d.sync += [
                 starts[4 * path].eq(0),
                 starts[4 * path + 1].eq(tap_entries),
@@ -215,7 +220,9 @@ class Scheduler(wiring.Component):
                 # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
                 self.o.p.skip_at.eq(context.base_first - 1),
                 self.o.p.skip_to.eq(context.base_last + 1),
-                self.o.p.weight_addr.eq(Mux(chosen_cond, context.cond_ptr, context.base_ptr)
-                                        + starts[Cat(flags.left, flags.top, chosen_cond)]),
+                self.o.p.weight_addr.eq(
+                    Mux(chosen_cond, context.cond_ptr, context.base_ptr)
+                    + starts[Cat(flags.left, flags.top, chosen_cond)]
+                ),
                 self.o.p.row_inc.eq(row_incs[Mux(chosen_cond, 3, 0) + outside]),
             ]

@@ -40,28 +40,31 @@ class SliceTable(wiring.Component):
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":           In(LayerRegisters(params)),
-            "begin":           In(1),
-            "threshold_addr":  Out(params.param_addr_bits),
-            "thresholds":      In(ParameterWord(params).members["thresholds"]),
-            "open":            In(1),
-            "can_open":        Out(1),
-            "issue":           In(1),
-            "issue_last":      In(1),
-            "end":             In(JobEnd(params)),
-            "loaded":          In(params.ring_ptr_bits),
-            "contexts":        Out(data.ArrayLayout(SliceContext(params), 2)),
-            "newest":          Out(1),
-            "oldest":          Out(1),
-            "base_ready":      Out(1),
-            "cond_ready":      Out(1),
-            "idle":            Out(1),
-            "free_en":         Out(1),
-            "free_entries":    Out(params.ring_addr_bits + 1),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "begin": In(1),
+                "threshold_addr": Out(params.param_addr_bits),
+                "thresholds": In(ParameterWord(params).members["thresholds"]),
+                "open": In(1),
+                "can_open": Out(1),
+                "issue": In(1),
+                "issue_last": In(1),
+                "end": In(JobEnd(params)),
+                "loaded": In(params.ring_ptr_bits),
+                "contexts": Out(data.ArrayLayout(SliceContext(params), 2)),
+                "newest": Out(1),
+                "oldest": Out(1),
+                "base_ready": Out(1),
+                "cond_ready": Out(1),
+                "idle": Out(1),
+                "free_en": Out(1),
+                "free_entries": Out(params.ring_addr_bits + 1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -115,10 +118,10 @@ class SliceTable(wiring.Component):
         layer, params = self.layer, self.params
         self._next_valid = Signal()
         following = Signal(SliceContext(params), reset_less=True)
-        word = Signal(range(params.rq_phases)) # of its thresholds
+        word = Signal(range(params.rq_phases))  # of its thresholds
         base_first = Signal(params.bank_addr_bits)
         group_slice = Signal(params.slice_bits)
-        ring_ptr = Signal(params.ring_ptr_bits) # of the first entry that belongs to no slice yet
+        ring_ptr = Signal(params.ring_ptr_bits)  # of the first entry that belongs to no slice yet
 
         # Thresholds, 512 bits beside the lanes, follow a cycle later: no job needs them so early.
         context = Signal(data.ArrayLayout(SliceContext(params), 2), reset_less=True)
@@ -142,12 +145,12 @@ class SliceTable(wiring.Component):
             with m.State("Idle"):
                 with m.If(self.begin):
                     begin()
-            with m.State("Address"): # the memory of thresholds answers in the next cycle
+            with m.State("Address"):  # the memory of thresholds answers in the next cycle
                 m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
                 m.next = "Thresholds"
-            with m.State("Thresholds"): # a word a cycle; the last one's address is already the next slice's first
+            with m.State("Thresholds"):  # a word a cycle; the last one's address is already the next slice's first
                 m.d.sync += [
-                    following.thresholds.eq(Cat(following.thresholds, self.thresholds)[-32 * LANES:]),
+                    following.thresholds.eq(Cat(following.thresholds, self.thresholds)[-32 * LANES :]),
                     word.eq(word + 1),
                 ]
                 with m.If(word == params.rq_phases - 1):
@@ -171,12 +174,13 @@ class SliceTable(wiring.Component):
                 m.next = "Ready"
             with m.State("Ready"):
                 m.d.comb += self._next_valid.eq(1)
-                with m.If(self.begin): # after a layer, the context at hand is of no slice
+                with m.If(self.begin):  # after a layer, the context at hand is of no slice
                     begin()
                 with m.Elif(self.open):
                     m.d.sync += [
                         context[~self.newest][name].eq(following[name])
-                        for name in SliceContext(params).members if name != "thresholds"
+                        for name in SliceContext(params).members
+                        if name != "thresholds"
                     ]
                     m.d.sync += [
                         ring_ptr.eq(following.end_ptr),

@@ -22,13 +22,16 @@ class SlotPool(wiring.Component):
     o : stream of free slots.
     release, slot : gives a slot back.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "o":       Out(stream.Signature(params.slot_bits)),
-            "release": In(1),
-            "slot":    In(params.slot_bits),
-        })
+        super().__init__(
+            {
+                "o": Out(stream.Signature(params.slot_bits)),
+                "release": In(1),
+                "slot": In(params.slot_bits),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

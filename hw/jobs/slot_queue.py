@@ -21,13 +21,16 @@ class SlotQueue(wiring.Component):
     put, slot : adds a slot, which must not be in the queue.
     o : stream of slots.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "put":  In(1),
-            "slot": In(params.slot_bits),
-            "o":    Out(stream.Signature(params.slot_bits)),
-        })
+        super().__init__(
+            {
+                "put": In(1),
+                "slot": In(params.slot_bits),
+                "o": Out(stream.Signature(params.slot_bits)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -41,9 +44,9 @@ class SlotQueue(wiring.Component):
         got_count = Signal(params.slot_bits + 1)
         m.d.comb += [
             write.en.eq(self.put),
-            write.addr.eq(put_count[:params.slot_bits]),
+            write.addr.eq(put_count[: params.slot_bits]),
             write.data.eq(self.slot),
-            read.addr.eq(got_count[:params.slot_bits]),
+            read.addr.eq(got_count[: params.slot_bits]),
             self.o.payload.eq(read.data),
             self.o.valid.eq(put_count != got_count),
         ]

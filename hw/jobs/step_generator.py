@@ -27,17 +27,20 @@ class StepGenerator(wiring.Component):
     issue, issue_cond : a step is issued in this cycle; it belongs to a conditional job.
     ifmap_addr, weight_addr, control : of the step issued in the cycle before.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "layer":       In(LayerRegisters(params)),
-            "i":           In(stream.Signature(Job(params))),
-            "issue":       Out(1),
-            "issue_cond":  Out(1),
-            "ifmap_addr":  Out(params.bank_addr_bits),
-            "weight_addr": Out(params.ring_addr_bits),
-            "control":     Out(StepControl(params)),
-        })
+        super().__init__(
+            {
+                "layer": In(LayerRegisters(params)),
+                "i": In(stream.Signature(Job(params))),
+                "issue": Out(1),
+                "issue_cond": Out(1),
+                "ifmap_addr": Out(params.bank_addr_bits),
+                "weight_addr": Out(params.ring_addr_bits),
+                "control": Out(StepControl(params)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -46,12 +49,12 @@ class StepGenerator(wiring.Component):
         active = Signal()
         first = Signal()
         chunk = Signal(params.bank_addr_bits)
-        chunks = Signal(params.ring_addr_bits) # left of the tap, after this one
+        chunks = Signal(params.ring_addr_bits)  # left of the tap, after this one
         last_chunk = Signal()
         tap_addr = Signal(params.bank_addr_bits)
-        row_addr = Signal(params.bank_addr_bits) # of the tap row's first tap
+        row_addr = Signal(params.bank_addr_bits)  # of the tap row's first tap
         weight_addr = Signal(params.ring_addr_bits)
-        tap_rows = Signal(3) # left, after this one
+        tap_rows = Signal(3)  # left, after this one
         tap_cols = Signal(3)
         single_chunk = Signal()
 
@@ -69,18 +72,26 @@ class StepGenerator(wiring.Component):
         m.d.sync += first.eq(0)
         with m.If(last_chunk):
             m.d.sync += [
-                chunk.eq(job.chunk_first), chunks.eq(job.chunks), last_chunk.eq(single_chunk),
-                tap_addr.eq(next_tap_addr), tap_cols.eq(tap_cols - 1), last_col.eq(tap_cols == 1),
+                chunk.eq(job.chunk_first),
+                chunks.eq(job.chunks),
+                last_chunk.eq(single_chunk),
+                tap_addr.eq(next_tap_addr),
+                tap_cols.eq(tap_cols - 1),
+                last_col.eq(tap_cols == 1),
             ]
             with m.If(last_col):
                 m.d.sync += [
-                    row_addr.eq(next_tap_addr), tap_cols.eq(job.tap_cols), last_col.eq(job.tap_cols == 0),
-                    tap_rows.eq(tap_rows - 1), last_row.eq(tap_rows == 1),
+                    row_addr.eq(next_tap_addr),
+                    tap_cols.eq(job.tap_cols),
+                    last_col.eq(job.tap_cols == 0),
+                    tap_rows.eq(tap_rows - 1),
+                    last_row.eq(tap_rows == 1),
                 ]
         with m.Else():
             m.d.sync += [
                 chunk.eq(Mux(chunk == job.skip_at, job.skip_to, chunk + 1)),
-                chunks.eq(chunks - 1), last_chunk.eq(chunks == 1),
+                chunks.eq(chunks - 1),
+                last_chunk.eq(chunks == 1),
             ]
         with m.If(last_chunk & layer.weight_hold):
             m.d.sync += weight_addr.eq(job.weight_addr)

@@ -30,27 +30,30 @@ class ComputeUnit(wiring.Component):
     busy, index : a pass is under way or waits for its tokens, and its instruction's number.
     complete : strobe: an instruction has ended.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i":          In(stream.Signature(LayerInstruction(params))),
-            "want":       Out(Tokens),
-            "ready":      In(1),
-            "missing":    In(Tokens),
-            "take":       Out(1),
-            "give":       Out(Tokens),
-            "dispatched": In(1),
-            "start":      Out(1),
-            "layer":      Out(LayerRegisters(params)),
-            "busy_core":  In(1),
-            "done":       In(1),
-            "step":       In(1),
-            "outside":    Out(IdleCause),
-            "first_step": Out(1),
-            "busy":       Out(1),
-            "index":      Out(INDEX_BITS),
-            "complete":   Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(LayerInstruction(params))),
+                "want": Out(Tokens),
+                "ready": In(1),
+                "missing": In(Tokens),
+                "take": Out(1),
+                "give": Out(Tokens),
+                "dispatched": In(1),
+                "start": Out(1),
+                "layer": Out(LayerRegisters(params)),
+                "busy_core": In(1),
+                "done": In(1),
+                "step": In(1),
+                "outside": Out(IdleCause),
+                "first_step": Out(1),
+                "busy": Out(1),
+                "index": Out(INDEX_BITS),
+                "complete": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -48,39 +48,45 @@ class Control(wiring.Component):
     clear : strobe: resets everything else, within three cycles.
     interrupt : interrupt line.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "write":           In(1),
-            "write_addr":      In(ADDRESS_BITS - 2),
-            "write_data":      In(32),
-            "write_hit":       Out(1),
-            "read_addr":       In(ADDRESS_BITS - 2),
-            "read_data":       Out(32),
-            "read_hit":        Out(1),
-            "start":           Out(1),
-            "running":         Out(1),
-            "program_address": Out(ADDR_BITS),
-            "program_length":  Out(INDEX_BITS),
-            "store_base":      Out(ADDR_BITS),
-            "store_end":       Out(ADDR_BITS),
-            "counters":        In(data.ArrayLayout(COUNTER_BITS, len(COUNTERS))),
-            "idle":            In(1),
-            "complete":        In(1),
-            "failed":          In(1),
-            "code":            In(ErrorCode),
-            "index":           In(INDEX_BITS),
-            "stuck_index":     In(INDEX_BITS),
-            "bus_idle":        In(1),
-            "drain":           Out(1),
-            "clear":           Out(1),
-            "interrupt":       Out(1),
-        })
+        super().__init__(
+            {
+                "write": In(1),
+                "write_addr": In(ADDRESS_BITS - 2),
+                "write_data": In(32),
+                "write_hit": Out(1),
+                "read_addr": In(ADDRESS_BITS - 2),
+                "read_data": Out(32),
+                "read_hit": Out(1),
+                "start": Out(1),
+                "running": Out(1),
+                "program_address": Out(ADDR_BITS),
+                "program_length": Out(INDEX_BITS),
+                "store_base": Out(ADDR_BITS),
+                "store_end": Out(ADDR_BITS),
+                "counters": In(data.ArrayLayout(COUNTER_BITS, len(COUNTERS))),
+                "idle": In(1),
+                "complete": In(1),
+                "failed": In(1),
+                "code": In(ErrorCode),
+                "index": In(INDEX_BITS),
+                "stuck_index": In(INDEX_BITS),
+                "bus_idle": In(1),
+                "drain": Out(1),
+                "clear": Out(1),
+                "interrupt": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        values = {entry.name: Signal(32, name=entry.name.lower(), init=entry.init)
-                  for entry in REGISTERS if not entry.name.endswith(("_LOW", "_HIGH"))}
+        values = {
+            entry.name: Signal(32, name=entry.name.lower(), init=entry.init)
+            for entry in REGISTERS
+            if not entry.name.endswith(("_LOW", "_HIGH"))
+        }
         self._registers(m, values)
         m.d.comb += [
             self.program_address.eq(values["PROGRAM_ADDRESS"]),
@@ -94,17 +100,25 @@ class Control(wiring.Component):
     def _registers(self, m, values):
         """Reads and writes; what software cannot write is assigned in `_run`."""
         params = self.params
-        facts = {"IN_PAR": params.in_par, "RQ_LANES": params.rq_lanes, "AXI_BYTES": params.axi_bytes,
-                 "BANK_LOG2": exact_log2(params.bank_words), "RING_LOG2": exact_log2(params.ring_entries)}
+        facts = {
+            "IN_PAR": params.in_par,
+            "RQ_LANES": params.rq_lanes,
+            "AXI_BYTES": params.axi_bytes,
+            "BANK_LOG2": exact_log2(params.bank_words),
+            "RING_LOG2": exact_log2(params.ring_entries),
+        }
         m.d.comb += [
             values["IDENTITY"].eq(IDENTITY),
-            values["CONFIGURATION"].eq(sum(facts[part.name] << part.offset
-                                           for part in register("CONFIGURATION").fields)),
+            values["CONFIGURATION"].eq(
+                sum(facts[part.name] << part.offset for part in register("CONFIGURATION").fields)
+            ),
         ]
         # The answer to a read is picked in two steps, each a cycle: in each group of eight words, then
         # among the groups. A cycle before, each group has a register of the address.
-        words = {register(name).address // 4: value if register(name).access != "wo" else Const(0, 32)
-                 for name, value in values.items()}
+        words = {
+            register(name).address // 4: value if register(name).access != "wo" else Const(0, 32)
+            for name, value in values.items()
+        }
         first = register(f"{COUNTERS[0][0].upper()}_LOW").address // 4
         words |= {first + n: self.counters.as_value().word_select(n, 32) for n in range(2 * len(COUNTERS))}
         high = Signal(len(self.read_addr) - 3)
@@ -161,7 +175,7 @@ class Control(wiring.Component):
         done = Signal()
         error = Signal()
         resetting = Signal()
-        at_rest = Signal(8) # cycles, each a bit
+        at_rest = Signal(8)  # cycles, each a bit
         m.d.comb += [
             values["STATUS"].eq(Cat(self.running, done, error, resetting | (self.drain & ~self.bus_idle))),
             self.interrupt.eq((values["INTERRUPT"] & values["INTERRUPT_ENABLE"]).any()),
@@ -173,12 +187,12 @@ class Control(wiring.Component):
             at_rest.eq(Mux(resetting & self.drain & self.bus_idle, Cat(1, at_rest), 0)),
         ]
 
-        quiet = Signal(32) # cycles since an instruction was completed
+        quiet = Signal(32)  # cycles since an instruction was completed
         timeout = Signal()
         failed = Signal()
         code = Signal(ErrorCode)
         index = Signal(INDEX_BITS)
-        started = Signal(6) # long enough ago for `idle` to speak of this run
+        started = Signal(6)  # long enough ago for `idle` to speak of this run
         m.d.sync += [
             quiet.eq(Mux(self.complete | ~self.running, 0, quiet + 1)),
             timeout.eq(self.running & (quiet >= values["WATCHDOG"])),
@@ -189,8 +203,13 @@ class Control(wiring.Component):
         ]
 
         def stop(why, where):
-            return [self.running.eq(0), error.eq(1), bit("INTERRUPT", "ERROR").eq(1),
-                    values["ERROR_CODE"].eq(why), values["ERROR_INDEX"].eq(where)]
+            return [
+                self.running.eq(0),
+                error.eq(1),
+                bit("INTERRUPT", "ERROR").eq(1),
+                values["ERROR_CODE"].eq(why),
+                values["ERROR_INDEX"].eq(where),
+            ]
 
         with m.If(self.running & failed):
             m.d.sync += stop(code, index)
@@ -208,7 +227,7 @@ class Control(wiring.Component):
                 m.d.sync += [values["REFUSAL"].eq(0), done.eq(0)]
                 with m.If((length == 0) | length[INDEX_BITS:].any()):
                     m.d.sync += stop(ErrorCode.LENGTH, 0)
-                with m.Elif(address[:exact_log2(INSTRUCTION_BYTES)].any()):
+                with m.Elif(address[: exact_log2(INSTRUCTION_BYTES)].any()):
                     m.d.sync += stop(ErrorCode.ADDRESS, 0)
                 with m.Else():
                     m.d.sync += [self.start.eq(1), self.running.eq(1)]
@@ -219,6 +238,8 @@ class Control(wiring.Component):
             m.d.sync += [values[name].eq(0) for name in ("REFUSAL", "INTERRUPT")]
         with m.Elif(resetting & at_rest[3] & ~at_rest[4]):
             m.d.sync += self.clear.eq(1)
-        with m.Elif(resetting & at_rest.all()): # `clear` has reached all of the engine, which may ask again from now on
+        with m.Elif(
+            resetting & at_rest.all()
+        ):  # `clear` has reached all of the engine, which may ask again from now on
             m.d.sync += [resetting.eq(0), error.eq(0), done.eq(0)]
             m.d.sync += [values[name].eq(0) for name in ("ERROR_CODE", "ERROR_INDEX")]

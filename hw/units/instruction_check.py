@@ -30,50 +30,64 @@ class InstructionCheck(wiring.Component):
     beats : of its transfer.
     code : what is wrong with it, or ``ErrorCode.NONE``.
     """
+
     #: Cycles from the word to the answer.
     LATENCY = 4
 
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "word":       In(8 * INSTRUCTION_BYTES),
-            "store_base": In(ADDR_BITS),
-            "store_end":  In(ADDR_BITS),
-            "beats":      Out(BusTransfer.members["beats"]),
-            "code":       Out(ErrorCode),
-        })
+        super().__init__(
+            {
+                "word": In(8 * INSTRUCTION_BYTES),
+                "store_base": In(ADDR_BITS),
+                "store_end": In(ADDR_BITS),
+                "beats": Out(BusTransfer.members["beats"]),
+                "code": Out(ErrorCode),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        header = data.View(Header, self.word[:Header.size])
-        transfer = data.View(Transfer, self.word[BODY_OFFSET:BODY_OFFSET + Transfer.size])
+        header = data.View(Header, self.word[: Header.size])
+        transfer = data.View(Transfer, self.word[BODY_OFFSET : BODY_OFFSET + Transfer.size])
         layer_size = LayerRegisters(params).size
-        layer = data.View(LayerRegisters(params), self.word[BODY_OFFSET:BODY_OFFSET + layer_size])
+        layer = data.View(LayerRegisters(params), self.word[BODY_OFFSET : BODY_OFFSET + layer_size])
         beat = exact_log2(params.axi_bytes)
 
         # By opcode: size of an item, limit of what it counts within, and tokens that must not be set.
-        item = {Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par,
-                Opcode.LOAD_PARAMETERS: params.param_record_bytes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-                Opcode.STORE_LOGITS: 4 * params.rq_lanes}
-        depth = {Opcode.LOAD_MAP: params.bank_words, Opcode.STORE_MAP: params.bank_words,
-                 Opcode.LOAD_PARAMETERS: params.param_words}
+        item = {
+            Opcode.LOAD_MAP: params.in_par,
+            Opcode.STORE_MAP: params.in_par,
+            Opcode.LOAD_PARAMETERS: params.param_record_bytes,
+            Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+            Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+        }
+        depth = {
+            Opcode.LOAD_MAP: params.bank_words,
+            Opcode.STORE_MAP: params.bank_words,
+            Opcode.LOAD_PARAMETERS: params.param_words,
+        }
         forbidden = {Unit.LOAD: 0b001, Unit.COMPUTE: 0b010, Unit.STORE: 0b100, Unit.WEIGHTS: 0b111}
 
         # Step 1: what follows from the opcode.
         known = Signal()
         is_layer = Signal()
         stores = Signal()
-        in_bank = Signal() # `bank_addr` and the depth mean something
+        in_bank = Signal()  # `bank_addr` and the depth mean something
         tokens = Signal(3)
-        size = Signal(ADDR_BITS) # of the transfer, in bytes
+        size = Signal(ADDR_BITS)  # of the transfer, in bytes
         space = Signal(range(max(params.bank_words, params.param_words) + 1))
         with m.Switch(header.opcode):
             for opcode, unit in UNIT_OF.items():
                 with m.Case(opcode.value):
                     m.d.sync += [
-                        known.eq(1), tokens.eq(forbidden[unit]), is_layer.eq(opcode is Opcode.COMPUTE),
-                        stores.eq(unit is Unit.STORE), in_bank.eq(opcode in depth), space.eq(depth.get(opcode, 0)),
+                        known.eq(1),
+                        tokens.eq(forbidden[unit]),
+                        is_layer.eq(opcode is Opcode.COMPUTE),
+                        stores.eq(unit is Unit.STORE),
+                        in_bank.eq(opcode in depth),
+                        space.eq(depth.get(opcode, 0)),
                         size.eq(transfer.count << exact_log2(item.get(opcode, 1))),
                     ]
             with m.Default():
@@ -95,25 +109,46 @@ class InstructionCheck(wiring.Component):
         unaligned = Signal()
         outside = Signal()
         m.d.sync += [
-            unused.eq(~known | self.word[Header.size:BODY_OFFSET].any()
-                      | Mux(is_layer, self.word[BODY_OFFSET + layer_size:].any(),
-                            self.word[BODY_OFFSET + Transfer.size:].any())),
+            unused.eq(
+                ~known
+                | self.word[Header.size : BODY_OFFSET].any()
+                | Mux(
+                    is_layer,
+                    self.word[BODY_OFFSET + layer_size :].any(),
+                    self.word[BODY_OFFSET + Transfer.size :].any(),
+                )
+            ),
             token.eq(((header.take.as_value() | header.give.as_value()) & tokens).any()),
-            wrong_layer.eq(is_layer & ((layer.mode.as_value() > GateMode.CHANNEL.value)
-                                       | ((layer.mode.as_value() != GateMode.BASE.value) & (layer.cond_entries == 0))
-                                       | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
-                                       | ((layer.ifmap_bank == layer.residual_bank) & layer.residual_enable))),
+            wrong_layer.eq(
+                is_layer
+                & (
+                    (layer.mode.as_value() > GateMode.CHANNEL.value)
+                    | ((layer.mode.as_value() != GateMode.BASE.value) & (layer.cond_entries == 0))
+                    | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
+                    | ((layer.ifmap_bank == layer.residual_bank) & layer.residual_enable)
+                )
+            ),
             unaligned.eq(~is_layer & transfer.address[:beat].any()),
-            outside.eq(~is_layer & (
-                (transfer.count == 0) | (end > (1 << ADDR_BITS))
-                | Mux(in_bank, last_word > space, (transfer.bank_addr != 0) | (transfer.bank != 0))
-                | (stores & ((transfer.address < self.store_base) | (end > self.store_end))))),
+            outside.eq(
+                ~is_layer
+                & (
+                    (transfer.count == 0)
+                    | (end > (1 << ADDR_BITS))
+                    | Mux(in_bank, last_word > space, (transfer.bank_addr != 0) | (transfer.bank != 0))
+                    | (stores & ((transfer.address < self.store_base) | (end > self.store_end)))
+                )
+            ),
         ]
 
         # Step 4: the first of them.
         m.d.sync += self.code.eq(ErrorCode.NONE)
-        for wrong, code in ((outside, ErrorCode.RANGE), (unaligned, ErrorCode.ADDRESS), (wrong_layer, ErrorCode.LAYER),
-                            (token, ErrorCode.TOKENS), (unused, ErrorCode.OPCODE)):
+        for wrong, code in (
+            (outside, ErrorCode.RANGE),
+            (unaligned, ErrorCode.ADDRESS),
+            (wrong_layer, ErrorCode.LAYER),
+            (token, ErrorCode.TOKENS),
+            (unused, ErrorCode.OPCODE),
+        ):
             with m.If(wrong):
                 m.d.sync += self.code.eq(code)
         return m

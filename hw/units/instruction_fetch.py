@@ -44,26 +44,29 @@ class InstructionFetch(wiring.Component):
     dispatched : all were handed over.
     error, code : strobe: the instruction at hand is not one; why.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "start":      In(1),
-            "address":    In(ADDR_BITS),
-            "length":     In(INDEX_BITS),
-            "store_base": In(ADDR_BITS),
-            "store_end":  In(ADDR_BITS),
-            "burst":      Out(stream.Signature(Burst)),
-            "data":       In(stream.Signature(ReadBeat(params.axi_bits))),
-            "load":       Out(stream.Signature(TransferInstruction)),
-            "store":      Out(stream.Signature(TransferInstruction)),
-            "weights":    Out(stream.Signature(TransferInstruction)),
-            "compute":    Out(stream.Signature(LayerInstruction(params))),
-            "index":      Out(INDEX_BITS),
-            "reading":    Out(INDEX_BITS),
-            "dispatched": Out(1),
-            "error":      Out(1),
-            "code":       Out(ErrorCode),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(ADDR_BITS),
+                "length": In(INDEX_BITS),
+                "store_base": In(ADDR_BITS),
+                "store_end": In(ADDR_BITS),
+                "burst": Out(stream.Signature(Burst)),
+                "data": In(stream.Signature(ReadBeat(params.axi_bits))),
+                "load": Out(stream.Signature(TransferInstruction)),
+                "store": Out(stream.Signature(TransferInstruction)),
+                "weights": Out(stream.Signature(TransferInstruction)),
+                "compute": Out(stream.Signature(LayerInstruction(params))),
+                "index": Out(INDEX_BITS),
+                "reading": Out(INDEX_BITS),
+                "dispatched": Out(1),
+                "error": Out(1),
+                "code": Out(ErrorCode),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -74,7 +77,7 @@ class InstructionFetch(wiring.Component):
 
         # Requests: an instruction is a burst of its own, as it never crosses a page.
         to_request = Signal(INDEX_BITS)
-        pending = Signal() # asked for, and not yet taken by the check
+        pending = Signal()  # asked for, and not yet taken by the check
         taken = Signal()
         m.d.comb += [
             self.burst.p.length.eq(INSTRUCTION_BYTES // params.axi_bytes),
@@ -96,8 +99,8 @@ class InstructionFetch(wiring.Component):
         # The instruction at hand.
         word = Signal(8 * INSTRUCTION_BYTES)
         left = Signal(INDEX_BITS)
-        header = data.View(Header, word[:Header.size])
-        transfer = data.View(Transfer, word[BODY_OFFSET:BODY_OFFSET + Transfer.size])
+        header = data.View(Header, word[: Header.size])
+        transfer = data.View(Transfer, word[BODY_OFFSET : BODY_OFFSET + Transfer.size])
         m.d.comb += [
             check.word.eq(word),
             check.store_base.eq(self.store_base),
@@ -117,7 +120,7 @@ class InstructionFetch(wiring.Component):
         m.d.comb += [
             self.compute.p.take.eq(header.take),
             self.compute.p.give.eq(header.give),
-            layer.eq(word[BODY_OFFSET:BODY_OFFSET + len(layer)]),
+            layer.eq(word[BODY_OFFSET : BODY_OFFSET + len(layer)]),
             self.compute.p.index.eq(self.index),
         ]
         with m.If(self.start):
@@ -141,9 +144,14 @@ class InstructionFetch(wiring.Component):
                 with m.Else():
                     m.next = "Offer"
                     with m.Switch(header.opcode):
-                        for opcode, port in ((Opcode.LOAD_MAP, self.load), (Opcode.LOAD_PARAMETERS, self.load),
-                                             (Opcode.LOAD_WEIGHTS, self.weights), (Opcode.COMPUTE, self.compute),
-                                             (Opcode.STORE_MAP, self.store), (Opcode.STORE_LOGITS, self.store)):
+                        for opcode, port in (
+                            (Opcode.LOAD_MAP, self.load),
+                            (Opcode.LOAD_PARAMETERS, self.load),
+                            (Opcode.LOAD_WEIGHTS, self.weights),
+                            (Opcode.COMPUTE, self.compute),
+                            (Opcode.STORE_MAP, self.store),
+                            (Opcode.STORE_LOGITS, self.store),
+                        ):
                             with m.Case(opcode.value):
                                 m.d.sync += port.valid.eq(1)
             with m.State("Offer"):

@@ -34,23 +34,26 @@ class LoadUnit(wiring.Component):
     busy, index : an instruction is under way or waits for its tokens, and its number.
     complete : strobe: an instruction has ended.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i":          In(stream.Signature(TransferInstruction)),
-            "want":       Out(Tokens),
-            "ready":      In(1),
-            "take":       Out(1),
-            "give":       Out(Tokens),
-            "burst":      Out(stream.Signature(Burst)),
-            "data":       In(stream.Signature(ReadBeat(params.axi_bits))),
-            "load":       Out(stream.Signature(BankWrite(params))),
-            "param":      Out(stream.Signature(ParameterWord(params))),
-            "parameters": Out(1),
-            "busy":       Out(1),
-            "index":      Out(INDEX_BITS),
-            "complete":   Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(TransferInstruction)),
+                "want": Out(Tokens),
+                "ready": In(1),
+                "take": Out(1),
+                "give": Out(Tokens),
+                "burst": Out(stream.Signature(Burst)),
+                "data": In(stream.Signature(ReadBeat(params.axi_bits))),
+                "load": Out(stream.Signature(BankWrite(params))),
+                "param": Out(stream.Signature(ParameterWord(params))),
+                "parameters": Out(1),
+                "busy": Out(1),
+                "index": Out(INDEX_BITS),
+                "complete": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,7 +66,7 @@ class LoadUnit(wiring.Component):
         instruction = Signal(TransferInstruction)
         address = Signal(16)
         left = Signal(24)
-        last = Signal() # the word is the last one of the last beat
+        last = Signal()  # the word is the last one of the last beat
         m.d.comb += [
             self.want.eq(self.i.p.take),
             splitter.i.p.address.eq(instruction.transfer.address),
@@ -78,7 +81,7 @@ class LoadUnit(wiring.Component):
                 box.i.valid.eq(self.data.valid & chosen),
             ]
         m.d.comb += self.data.ready.eq(Mux(self.parameters, records.i.ready, words.i.ready))
-        wanted = Signal() # `left` is not 0
+        wanted = Signal()  # `left` is not 0
         m.d.comb += [
             self.load.valid.eq(words.o.valid & wanted),
             self.load.p.data.eq(words.o.p.data),
@@ -87,7 +90,7 @@ class LoadUnit(wiring.Component):
             words.o.ready.eq(self.load.ready | ~wanted),
             self.param.valid.eq(records.o.valid & wanted),
             self.param.p.address.eq(address),
-            records.o.ready.eq(1), # as the parameter memory is
+            records.o.ready.eq(1),  # as the parameter memory is
         ]
         record = data.View(ParameterRecord(params), records.o.p.data)
         for n in range(params.rq_lanes):

@@ -39,25 +39,28 @@ class StoreUnit(wiring.Component):
     busy, index : an instruction is under way or waits for its tokens, and its number.
     complete : strobe: an instruction has ended.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i":        In(stream.Signature(TransferInstruction)),
-            "want":     Out(Tokens),
-            "ready":    In(1),
-            "take":     Out(1),
-            "give":     Out(Tokens),
-            "read":     Out(stream.Signature(BankAddress(params))),
-            "word":     In(stream.Signature(unsigned(params.chunk_bits))),
-            "logit":    In(stream.Signature(LogitRecord(params))),
-            "burst":    Out(stream.Signature(Burst)),
-            "data":     Out(stream.Signature(WriteBeat(params.axi_bits))),
-            "response": In(1),
-            "logits":   Out(1),
-            "busy":     Out(1),
-            "index":    Out(INDEX_BITS),
-            "complete": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(TransferInstruction)),
+                "want": Out(Tokens),
+                "ready": In(1),
+                "take": Out(1),
+                "give": Out(Tokens),
+                "read": Out(stream.Signature(BankAddress(params))),
+                "word": In(stream.Signature(unsigned(params.chunk_bits))),
+                "logit": In(stream.Signature(LogitRecord(params))),
+                "burst": Out(stream.Signature(Burst)),
+                "data": Out(stream.Signature(WriteBeat(params.axi_bits))),
+                "response": In(1),
+                "logits": Out(1),
+                "busy": Out(1),
+                "index": Out(INDEX_BITS),
+                "complete": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -70,9 +73,9 @@ class StoreUnit(wiring.Component):
 
         instruction = Signal(TransferInstruction)
         active = Signal()
-        asked = Signal(24) # words still to be read from the bank
+        asked = Signal(24)  # words still to be read from the bank
         left = Signal(24)  # items still to come into a gearbox
-        pending = Signal(BURST_BITS) # bursts without response
+        pending = Signal(BURST_BITS)  # bursts without response
         last = left == 1
         m.d.comb += [
             self.want.eq(self.i.p.take),
@@ -86,7 +89,7 @@ class StoreUnit(wiring.Component):
             m.d.sync += [asked.eq(asked - 1), self.read.p.addr.eq(self.read.p.addr + 1)]
 
         # Items go through one of the gearboxes.
-        taking = Signal() # `left` is not 0
+        taking = Signal()  # `left` is not 0
         m.d.comb += [
             words.i.p.data.eq(self.word.payload),
             words.i.p.last.eq(last),
@@ -111,9 +114,9 @@ class StoreUnit(wiring.Component):
                     self.data.p.strobe.eq(Mux(box.o.p.last, strobes, ~0)),
                     box.o.ready.eq(self.data.ready),
                 ]
-                ratio = max(1, params.axi_bits // bits) # items in a beat
+                ratio = max(1, params.axi_bits // bits)  # items in a beat
                 filled = Array((1 << (odd or ratio) * (params.axi_bytes // ratio)) - 1 for odd in range(ratio))
-                m.d.sync += strobes.eq(filled[count[:exact_log2(ratio)]])
+                m.d.sync += strobes.eq(filled[count[: exact_log2(ratio)]])
 
         m.d.sync += pending.eq(pending + (self.burst.valid & self.burst.ready) - self.response)
         with m.FSM(name="store") as store:

@@ -25,16 +25,19 @@ class TokenCounters(wiring.Component):
     give : by unit: tokens that it gives in this cycle, by receiver.
     overflow : strobe: a token was lost, as more were given than are counted.
     """
+
     def __init__(self):
         units = len(Tokens.members)
-        super().__init__({
-            "want":     In(Tokens).array(units),
-            "ready":    Out(1).array(units),
-            "missing":  Out(Tokens).array(units),
-            "take":     In(1).array(units),
-            "give":     In(Tokens).array(units),
-            "overflow": Out(1),
-        })
+        super().__init__(
+            {
+                "want": In(Tokens).array(units),
+                "ready": Out(1).array(units),
+                "missing": Out(Tokens).array(units),
+                "take": In(1).array(units),
+                "give": In(Tokens).array(units),
+                "overflow": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

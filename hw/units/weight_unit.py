@@ -32,18 +32,21 @@ class WeightUnit(wiring.Component):
     busy, index : an instruction is under way, and its number.
     complete : strobe: an instruction has ended.
     """
+
     def __init__(self, params):
         self.params = params
-        super().__init__({
-            "i":        In(stream.Signature(TransferInstruction)),
-            "free":     In(params.ring_addr_bits + 1),
-            "burst":    Out(stream.Signature(Burst)),
-            "data":     In(stream.Signature(ReadBeat(params.axi_bits))),
-            "entry":    Out(stream.Signature(unsigned(params.entry_bits))),
-            "busy":     Out(1),
-            "index":    Out(INDEX_BITS),
-            "complete": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(TransferInstruction)),
+                "free": In(params.ring_addr_bits + 1),
+                "burst": Out(stream.Signature(Burst)),
+                "data": In(stream.Signature(ReadBeat(params.axi_bits))),
+                "entry": Out(stream.Signature(unsigned(params.entry_bits))),
+                "busy": Out(1),
+                "index": Out(INDEX_BITS),
+                "complete": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,7 +64,7 @@ class WeightUnit(wiring.Component):
         beats_log2 = exact_log2(params.entry_bits // params.axi_bits)
         room = Signal(range(2 * params.ring_entries << beats_log2), init=params.ring_entries << beats_log2)
         freed = Signal(params.ring_addr_bits + 1)
-        fits = Signal() # lags behind `room`, and is not asked before it has caught up
+        fits = Signal()  # lags behind `room`, and is not asked before it has caught up
         spent = Signal.like(splitter.o.p.length)
         settled = Signal()
         m.d.sync += [

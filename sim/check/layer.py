@@ -71,9 +71,12 @@ def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Ou
     """
     progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
     outputs = simulator.run([one.run for one in passes], work, progress)
-    return [Outcome(one, output, compare(one.run.program, output, one.tap, one.count, one.mode,
-                                         first_image=one.first_image))
-            for one, output in zip(passes, outputs, strict=True)]
+    return [
+        Outcome(
+            one, output, compare(one.run.program, output, one.tap, one.count, one.mode, first_image=one.first_image)
+        )
+        for one, output in zip(passes, outputs, strict=True)
+    ]
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
@@ -107,9 +110,13 @@ def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult
         for part in parts:
             verdict.add(part.verdict)
         combined[mode] = ModeResult(
-            cycles=sum(part.cycles for part in parts), base_steps=sum(part.base_steps for part in parts),
-            cond_steps=sum(part.cond_steps for part in parts), fired=sum(part.fired for part in parts),
+            cycles=sum(part.cycles for part in parts),
+            base_steps=sum(part.base_steps for part in parts),
+            cond_steps=sum(part.cond_steps for part in parts),
+            fired=sum(part.fired for part in parts),
             decided=sum(part.decided for part in parts),
             idle=[sum(column) for column in zip(*(part.idle for part in parts), strict=True)],
-            count=total([part.count for part in parts if part.count is not None]), verdict=verdict)
+            count=total([part.count for part in parts if part.count is not None]),
+            verdict=verdict,
+        )
     return combined

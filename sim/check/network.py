@@ -89,12 +89,18 @@ def initial_memory(program: NetworkProgram, job: NetworkJob, size: int) -> np.nd
     """Return what the host wrote, (size,) uint8; 0 where it wrote nothing."""
     memory = np.zeros(size, dtype=np.uint8)
     for address, data in (*job.network.regions, (job.network.images[0], job.images)):
-        memory[address:address + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        memory[address : address + len(data)] = np.frombuffer(data, dtype=np.uint8)
     return memory
 
 
-def compare_network(program: NetworkProgram, job: NetworkJob, run: NetworkRun, golden: Result,
-                    counts: Mapping[str, LayerCount], before: np.ndarray | None = None) -> NetworkResult:
+def compare_network(
+    program: NetworkProgram,
+    job: NetworkJob,
+    run: NetworkRun,
+    golden: Result,
+    counts: Mapping[str, LayerCount],
+    before: np.ndarray | None = None,
+) -> NetworkResult:
     """Compare a run.
 
     Parameters
@@ -131,24 +137,34 @@ def _compare_passes(state: _Run, trace: RunTrace, run: NetworkRun, layers: dict[
     expected = [program.pass_index(number) for number in range(len(program.passes))]
     found = trace.passes["index"].tolist() if len(trace.pass_cycles) else []
     if found != expected:
-        wrong = next((n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b),
-                     min(len(found), len(expected)))
-        state.broken.append(f"passes must be of the instructions {expected[wrong:wrong + 3]}... from pass {wrong} on, "
-                            f"not {found[wrong:wrong + 3]}...; {len(found)} of {len(expected)} passes came")
+        wrong = next(
+            (n for n, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
+        )
+        state.broken.append(
+            f"passes must be of the instructions {expected[wrong : wrong + 3]}... from pass {wrong} on, "
+            f"not {found[wrong : wrong + 3]}...; {len(found)} of {len(expected)} passes came"
+        )
     if trace.early:
         state.broken.append(f"nothing must come before the first pass, but {trace.early} records did")
     totals = trace.cumulative(run.counters)
-    for number, info in enumerate(program.passes[:len(found)]):
+    for number, info in enumerate(program.passes[: len(found)]):
         counters = {name: totals[number + 1].get(name, 0) - totals[number].get(name, 0) for name in _COUNTED}
         _compare_pass(state, trace, number, info, counters, layers[info.layer])
 
 
-_COUNTED = ("cycles", "base_steps", "cond_steps", "decisions", "fired",
-            *(f"idle_{cause.name.lower()}" for cause in IdleCause))
+_COUNTED = (
+    "cycles",
+    "base_steps",
+    "cond_steps",
+    "decisions",
+    "fired",
+    *(f"idle_{cause.name.lower()}" for cause in IdleCause),
+)
 
 
-def _compare_pass(state: _Run, trace: RunTrace, number: int, info: PassInfo, counters: dict[str, int],
-                  result: ModeResult) -> None:
+def _compare_pass(
+    state: _Run, trace: RunTrace, number: int, info: PassInfo, counters: dict[str, int], result: ModeResult
+) -> None:
     program = state.program
     layer = program.network.layer(info.layer)
     view = _View(info.layer, program.params, info.geometry, info.ofmap, layer.out_ch, layer.signed)
@@ -161,17 +177,21 @@ def _compare_pass(state: _Run, trace: RunTrace, number: int, info: PassInfo, cou
     for cause in IdleCause:
         result.idle[cause.value] += counters[f"idle_{cause.name.lower()}"]
     where = f"layer {info.layer}, {program.mode}, pass {number} (instruction {part.index}, image {info.first_image})"
-    if info.ofmap is not None: # logits are compared in memory
+    if info.ofmap is not None:  # logits are compared in memory
         tap = cut_tap(state.golden.taps[info.layer], slice(info.first_image, info.first_image + info.images))
         result.verdict.add(compare_results(view, part, tap, program.mode, first_image=info.first_image))
-    result.verdict.broken += [f"{where}: {text}" for text in (*broken_writes(view, part.trace, part.trace_cycles),
-                                                              *_broken_pass(part))]
+    result.verdict.broken += [
+        f"{where}: {text}" for text in (*broken_writes(view, part.trace, part.trace_cycles), *_broken_pass(part))
+    ]
 
 
 def _broken_pass(part: PassTrace) -> Iterator[str]:
     counters = part.counters
-    total = counters["base_steps"] + counters["cond_steps"] + sum(
-        value for name, value in counters.items() if name.startswith("idle_"))
+    total = (
+        counters["base_steps"]
+        + counters["cond_steps"]
+        + sum(value for name, value in counters.items() if name.startswith("idle_"))
+    )
     if total != counters["cycles"]:
         yield f"base + conditional + idle must be the {counters['cycles']} cycles, not {total}"
     if len(part.mask_cycles) != counters["decisions"]:
@@ -184,26 +204,30 @@ def _broken_counts(state: _Run, result: ModeResult) -> Iterator[str]:
     assert count is not None
     decision = state.golden.taps[count.name].decision if state.deciding else None
     slices = fired = 0
-    if decision is not None: # of a slice, if any of its channels fires
+    if decision is not None:  # of a slice, if any of its channels fires
         images, deciders, rows, cols = decision.shape
         size = deciders * state.program.network.layer(count.name).slice_size // LANES
         any_fires = decision.reshape(images, size, -1, rows, cols).any(2)
         slices, fired = any_fires.numel(), int(any_fires.sum())
     for what, found, expected in (
-            ("base steps", result.base_steps, count.base), ("conditional steps", result.cond_steps, count.conditional),
-            ("decisions", result.decided, slices), ("fired", result.fired, fired)):
+        ("base steps", result.base_steps, count.base),
+        ("conditional steps", result.cond_steps, count.conditional),
+        ("decisions", result.decided, slices),
+        ("fired", result.fired, fired),
+    ):
         if found != expected:
             yield f"{what} must be the reference's {expected}, not {found}"
 
 
-def _compare_logits(state: _Run, run: NetworkRun, memory: np.ndarray,
-                    layers: dict[str, ModeResult]) -> tuple[list[int], int]:
+def _compare_logits(
+    state: _Run, run: NetworkRun, memory: np.ndarray, layers: dict[str, ModeResult]
+) -> tuple[list[int], int]:
     """Compare the logits, which the driver has read; return the classes, and how many logits there are."""
     program = state.program
     expected = state.golden.logits.numpy()
     found = program.unpack_logits(run.logits)
     region = program.image["logits"]
-    if memory[region.address:region.stop].tobytes() != run.logits:
+    if memory[region.address : region.stop].tobytes() != run.logits:
         state.broken.append("the driver must read the logits that are in memory")
     name = program.network.layers[-1].name
     verdict = layers[name].verdict
@@ -212,8 +236,9 @@ def _compare_logits(state: _Run, run: NetworkRun, memory: np.ndarray,
     wrong = np.argwhere(found != expected)
     verdict.mismatches += len(wrong)
     for image, number in wrong[:KEPT].tolist():
-        verdict.first.append(Mismatch("logit", name, image, 0, 0, number, int(expected[image, number]),
-                                      int(found[image, number]), None))
+        verdict.first.append(
+            Mismatch("logit", name, image, 0, 0, number, int(expected[image, number]), int(found[image, number]), None)
+        )
     return found.argmax(axis=1).tolist(), expected.size
 
 
@@ -222,29 +247,44 @@ def _compare_memory(state: _Run, verdict: Verdict, memory: np.ndarray, before: n
     program = state.program
     same = memory == before
     for name, region in program.stored_maps.items():
-        found = program.unpack_map(name, memory[region.address:region.stop].tobytes())
+        found = program.unpack_map(name, memory[region.address : region.stop].tobytes())
         expected = state.golden.taps[name].ofmap.numpy()
         wrong = np.argwhere(found != expected)
-        same[region.address:region.stop] = True
+        same[region.address : region.stop] = True
         verdict.mismatches += len(wrong)
         for image, channel, row, col in wrong[:KEPT].tolist():
-            verdict.first.append(Mismatch("stored map", name, image, row, col, channel,
-                                          int(expected[image, channel, row, col]),
-                                          int(found[image, channel, row, col]), None))
+            verdict.first.append(
+                Mismatch(
+                    "stored map",
+                    name,
+                    image,
+                    row,
+                    col,
+                    channel,
+                    int(expected[image, channel, row, col]),
+                    int(found[image, channel, row, col]),
+                    None,
+                )
+            )
     del verdict.first[KEPT:]
     region = program.image["logits"]
-    same[region.address:region.stop] = True
+    same[region.address : region.stop] = True
     changed = np.flatnonzero(~same)
     if len(changed):
-        state.broken.append(f"memory outside of stored maps and logits must stay, but {len(changed)} bytes have "
-                            f"changed, the first at {changed[0]:#x}")
+        state.broken.append(
+            f"memory outside of stored maps and logits must stay, but {len(changed)} bytes have "
+            f"changed, the first at {changed[0]:#x}"
+        )
 
 
 def _broken_sums(program: NetworkProgram, layers: Mapping[str, ModeResult], run: NetworkRun) -> Iterator[str]:
     """Yield sums over the run that do not come out, and rules of the bus that were broken."""
     counters, report = run.counters, run.report
-    total = counters["base_steps"] + counters["cond_steps"] + sum(
-        value for name, value in counters.items() if name.startswith("idle_"))
+    total = (
+        counters["base_steps"]
+        + counters["cond_steps"]
+        + sum(value for name, value in counters.items() if name.startswith("idle_"))
+    )
     if total != counters["cycles"]:
         yield f"base + conditional + idle must be the run's {counters['cycles']} cycles, not {total}"
     shared = sum(result.cycles for result in layers.values())

@@ -65,12 +65,16 @@ def _expected_decisions(program: PassView, tap: Tap, mode: str) -> np.ndarray | 
         return None
     geometry = program.geometry
     rows = slice(geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
-    return tap.decision[:, :, rows].numpy().reshape(
-        len(tap.decision), geometry.slices, -1, geometry.out_rows, geometry.out_cols)
+    return (
+        tap.decision[:, :, rows]
+        .numpy()
+        .reshape(len(tap.decision), geometry.slices, -1, geometry.out_rows, geometry.out_cols)
+    )
 
 
-def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *,
-            first_image: int = 0) -> Verdict:
+def compare(
+    program: Program, output: RunOutput, tap: Tap, count: LayerCount | None, mode: str, *, first_image: int = 0
+) -> Verdict:
     """Compare one pass.
 
     Parameters
@@ -94,8 +98,10 @@ def compare(program: Program, output: RunOutput, tap: Tap, count: LayerCount | N
     decisions = 0 if expected is None else expected[:, :, 0].size
     broken = [*_broken_sums(output, count), *_broken_run(program, output)]
     if output.counters["fired"] != fired or output.counters["decisions"] != decisions:
-        broken.append(f"fired must be {fired} of {decisions} slices, not {output.counters['fired']} of "
-                      f"{output.counters['decisions']}")
+        broken.append(
+            f"fired must be {fired} of {decisions} slices, not {output.counters['fired']} of "
+            f"{output.counters['decisions']}"
+        )
     verdict.broken += [f"layer {program.layer}, {mode}, image {first_image}: {text}" for text in broken]
     return verdict
 
@@ -105,8 +111,9 @@ class _Place:
     layer: str
     first_image: int
 
-    def mismatch(self, what: str, image: int, row: int, col: int, channel: int, expected: int, got: int | None,
-                 cycle: int | None) -> Mismatch:
+    def mismatch(
+        self, what: str, image: int, row: int, col: int, channel: int, expected: int, got: int | None, cycle: int | None
+    ) -> Mismatch:
         return Mismatch(what, self.layer, self.first_image + image, row, col, channel, expected, got, cycle)
 
 
@@ -114,7 +121,7 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
     geometry, target, params = program.geometry, program.ofmap, program.params
     assert target is not None
     first = geometry.out_first_row
-    expected = ofmap[:, :, first:first + geometry.out_rows]
+    expected = ofmap[:, :, first : first + geometry.out_rows]
     words = np.zeros((target.images * target.rows * target.cols * target.words, params.in_par), dtype=np.uint8)
     came = np.zeros(len(words), dtype=bool)
     count = min(len(output.words), len(words))
@@ -125,14 +132,17 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
     verdict.nonzero += int(np.count_nonzero(got))
     bank_wrong = (got != expected) | ~present
     # The trace shows what is written, the bank what is left of it. A write that the trace lacks breaks a law.
-    traced, shown = (target.from_words(part, program.channels, program.signed)
-                     for part in traced_words(output.trace, target, params))
+    traced, shown = (
+        target.from_words(part, program.channels, program.signed) for part in traced_words(output.trace, target, params)
+    )
     wrong = np.argwhere(bank_wrong | (traced != expected) & (shown != 0))
     verdict.mismatches += len(wrong)
     if len(wrong):
         addresses = target.addresses()
-        written = {(int(addr), int(sub)): int(cycle) for addr, sub, cycle in
-                   zip(output.trace["addr"], output.trace["sub"], output.trace_cycles, strict=True)}
+        written = {
+            (int(addr), int(sub)): int(cycle)
+            for addr, sub, cycle in zip(output.trace["addr"], output.trace["sub"], output.trace_cycles, strict=True)
+        }
         # In the order of the maps: image, row, column, channel.
         order = np.lexsort((wrong[:, 1], wrong[:, 3], wrong[:, 2], wrong[:, 0]))
         for image, channel, row, col in wrong[order[:KEPT]].tolist():
@@ -142,13 +152,15 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
             what, value = "trace", int(traced[at])
             if bank_wrong[at]:
                 what, value = "ofmap", int(got[at]) if present[at] else None
-            verdict.first.append(place.mismatch(what, image, first + row, col, channel, int(expected[at]), value,
-                                                cycle))
+            verdict.first.append(
+                place.mismatch(what, image, first + row, col, channel, int(expected[at]), value, cycle)
+            )
         del verdict.first[KEPT:]
 
 
-def _in_turn(verdict: Verdict, place: _Place, what: str, records: Mapping[str, Any], cycles: np.ndarray,
-             sizes: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def _in_turn(
+    verdict: Verdict, place: _Place, what: str, records: Mapping[str, Any], cycles: np.ndarray, sizes: Mapping[str, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Check that records of ``what`` come in the order of their coordinates, the first outermost, and no others.
 
     Parameters
@@ -176,25 +188,34 @@ def _in_turn(verdict: Verdict, place: _Place, what: str, records: Mapping[str, A
     misplaced = np.flatnonzero(~in_turn[:common])
     if len(misplaced):
         n = misplaced[0]
-        verdict.broken.append(f"layer {place.layer}: record {n} of {what} must be of ({', '.join(sizes)}) "
-                              f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}")
+        verdict.broken.append(
+            f"layer {place.layer}: record {n} of {what} must be of ({', '.join(sizes)}) "
+            f"{tuple(order[n].tolist())}, not {tuple(found[n].tolist())}"
+        )
     return order, in_turn
 
 
-def _compare_logits(verdict: Verdict, place: _Place, program: PassView, output: PassOutput,
-                    expected: np.ndarray | None) -> None:
+def _compare_logits(
+    verdict: Verdict, place: _Place, program: PassView, output: PassOutput, expected: np.ndarray | None
+) -> None:
     """Compare the records in their order, in which they are stored: slice outermost, then image, phase."""
     params, slices = program.params, program.geometry.slices
     images, classes = (0, 0) if expected is None else expected.shape
-    _, in_turn = _in_turn(verdict, place, "logits", output.logits, output.logit_cycles,
-                          {"slice": slices, "image": images, "phase": params.rq_phases})
+    _, in_turn = _in_turn(
+        verdict,
+        place,
+        "logits",
+        output.logits,
+        output.logit_cycles,
+        {"slice": slices, "image": images, "phase": params.rq_phases},
+    )
     if expected is None:
         return
 
     def by_class(values: np.ndarray) -> np.ndarray:
         """Bring values of the records' lanes, or one for each record, to the order of ``expected``."""
         lanes = np.zeros((len(in_turn), params.rq_lanes), dtype=np.int64)
-        lanes[:len(values)] = values[:len(lanes)].reshape(-1, 1) if values.ndim == 1 else values[:len(lanes)]
+        lanes[: len(values)] = values[: len(lanes)].reshape(-1, 1) if values.ndim == 1 else values[: len(lanes)]
         return lanes.reshape(slices, images, LANES).transpose(1, 0, 2).reshape(images, -1)[:, :classes]
 
     got, cycles, there = by_class(output.logits["logits"]), by_class(output.logit_cycles), by_class(in_turn) != 0
@@ -211,15 +232,21 @@ def _compare_logits(verdict: Verdict, place: _Place, program: PassView, output: 
 def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expected: np.ndarray | None) -> None:
     """Compare the records in their order: slice outermost, then image, row, column."""
     images, slices, deciders, rows, cols = (0,) * 5 if expected is None else expected.shape
-    order, in_turn = _in_turn(verdict, place, "decisions", output.masks, output.mask_cycles,
-                              {"slice": slices, "image": images, "row": rows, "col": cols})
+    order, in_turn = _in_turn(
+        verdict,
+        place,
+        "decisions",
+        output.masks,
+        output.mask_cycles,
+        {"slice": slices, "image": images, "row": rows, "col": cols},
+    )
     if expected is None:
         return
     count = len(order)
     verdict.decisions_checked += expected.size
     fire = np.zeros(count, dtype=np.int64)
     came = output.masks["fire"][:count]
-    fire[:len(came)] = came
+    fire[: len(came)] = came
     # A record has a bit for each channel, all equal where the slice decides as one.
     bits = fire[:, None] >> np.arange(LANES) & 1
     wanted = np.repeat(expected.transpose(1, 0, 3, 4, 2).reshape(count, deciders), LANES // deciders, axis=1)
@@ -227,7 +254,7 @@ def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expe
     differs = differs.reshape(count, deciders, -1).any(2)
     wrong = np.argwhere(differs)
     verdict.mismatches += len(wrong)
-    for n, decider in wrong[:KEPT // 2].tolist():
+    for n, decider in wrong[: KEPT // 2].tolist():
         slice_, image, row, col = order[n].tolist()
         lanes = slice(decider * LANES // deciders, (decider + 1) * LANES // deciders)
         got, cycle = None, None
@@ -235,8 +262,11 @@ def _compare_decisions(verdict: Verdict, place: _Place, output: PassOutput, expe
             # Shown as one bit, unless the channels of a slice differ.
             got = int(bits[n, lanes][0]) if len(set(bits[n, lanes].tolist())) == 1 else int(fire[n])
             cycle = int(output.mask_cycles[n])
-        verdict.first.append(place.mismatch("decision", image, row, col, LANES * slice_ + lanes.start,
-                                            int(wanted[n, lanes][0]), got, cycle))
+        verdict.first.append(
+            place.mismatch(
+                "decision", image, row, col, LANES * slice_ + lanes.start, int(wanted[n, lanes][0]), got, cycle
+            )
+        )
 
 
 def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
@@ -277,13 +307,15 @@ def broken_writes(program: PassView, trace: dict[str, Any], cycles: np.ndarray) 
     params = program.params
     expected: set[int] = set()
     if program.ofmap is not None:
-        granules = program.geometry.slices * params.rq_phases # of a pixel
-        words = program.ofmap.addresses() # (images, rows, cols, words)
+        granules = program.geometry.slices * params.rq_phases  # of a pixel
+        words = program.ofmap.addresses()  # (images, rows, cols, words)
         numbers = words[..., None] * params.word_subs + np.arange(params.word_subs)
         expected = set(numbers.reshape(*words.shape[:3], -1)[..., :granules].reshape(-1).tolist())
     sub = trace["sub"] if "sub" in trace else 0
     written = (trace["addr"] * params.word_subs + sub).tolist() if len(cycles) else []
     if params.trace and (len(written) != len(expected) or set(written) != expected):
-        yield (f"each of {len(expected)} granules of the ofmap must be written once and nothing else, but "
-               f"{len(set(written) & expected)} of them and {len(set(written) - expected)} others were, in "
-               f"{len(written)} writes")
+        yield (
+            f"each of {len(expected)} granules of the ofmap must be written once and nothing else, but "
+            f"{len(set(written) & expected)} of them and {len(set(written) - expected)} others were, in "
+            f"{len(written)} writes"
+        )

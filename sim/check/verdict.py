@@ -41,8 +41,10 @@ class Mismatch:
     def __str__(self) -> str:
         got = "nothing" if self.got is None else str(self.got)
         when = "never" if self.cycle is None else f"in cycle {self.cycle}"
-        return (f"{self.what} mismatch: layer {self.layer}, image {self.image}, row {self.row}, column {self.col}, "
-                f"channel {self.channel}: expected {self.expected}, got {got}, written {when}")
+        return (
+            f"{self.what} mismatch: layer {self.layer}, image {self.image}, row {self.row}, column {self.col}, "
+            f"channel {self.channel}: expected {self.expected}, got {got}, written {when}"
+        )
 
 
 @dataclass

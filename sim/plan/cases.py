@@ -27,9 +27,23 @@ class Case:
         return IntNetwork.run_layer(self.layer, self.ifmap, self.residual, mode, masks)
 
 
-def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int, int] = (4, 4), images: int = 1,
-                kernel: int = 3, stride: int = 1, groups: int = 4, branch: int = 1, residual: str | None = None,
-                relu: bool = True, image: bool = False, classes: int = 0, slice_size: int = 8) -> Case:
+def random_case(
+    seed: int,
+    *,
+    in_ch: int = 64,
+    out_ch: int = 64,
+    size: tuple[int, int] = (4, 4),
+    images: int = 1,
+    kernel: int = 3,
+    stride: int = 1,
+    groups: int = 4,
+    branch: int = 1,
+    residual: str | None = None,
+    relu: bool = True,
+    image: bool = False,
+    classes: int = 0,
+    slice_size: int = 8,
+) -> Case:
     """Make a layer from a seed.
 
     Parameters
@@ -59,13 +73,20 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
         return torch.randint(low, high, shape, generator=rng)
 
     ifmap = integers(0, 256, images, in_ch, *size)
-    if not image: # as behind ReLU: half of the codes are 0
+    if not image:  # as behind ReLU: half of the codes are 0
         ifmap *= integers(0, 2, images, in_ch, *size)
     if classes:
         layer = IntLayer(
-            name=f"case{seed}", kind="fc", weight=integers(-127, 128, classes, in_ch).to(torch.int8),
-            M=torch.ones(classes, dtype=torch.int16), B=integers(-100000, 100000, classes), S=0,
-            lo=-(2**31), hi=2**31 - 1, input="before")
+            name=f"case{seed}",
+            kind="fc",
+            weight=integers(-127, 128, classes, in_ch).to(torch.int8),
+            M=torch.ones(classes, dtype=torch.int16),
+            B=integers(-100000, 100000, classes),
+            S=0,
+            lo=-(2**31),
+            hi=2**31 - 1,
+            input="before",
+        )
         return Case(layer, ifmap, None)
 
     weight = integers(-127, 128, out_ch, in_ch, kernel, kernel).to(torch.int8)
@@ -91,10 +112,26 @@ def random_case(seed: int, *, in_ch: int = 64, out_ch: int = 64, size: tuple[int
     if residual is not None:
         codes = integers(0, 256, *shape) if residual == "unsigned" else integers(-128, 128, *shape)
     layer = IntLayer(
-        name=f"case{seed}", kind="conv", weight=weight, stride=stride, pad=pad, pad_code=pad_code,
-        groups=groups, branch=branch, gated=gated, slice_size=slice_size, K=threshold,
-        M=multiplier.to(torch.int16), B=offset.to(torch.int64),
-        S=shift, R0=0 if residual is None else 23456, Q=0 if residual is None else shift - 16,
-        lo=0 if relu else -128, hi=255 if relu else 127, input=IMAGE if image else "before",
-        residual=None if residual is None else "added", residual_signed=residual == "signed")
+        name=f"case{seed}",
+        kind="conv",
+        weight=weight,
+        stride=stride,
+        pad=pad,
+        pad_code=pad_code,
+        groups=groups,
+        branch=branch,
+        gated=gated,
+        slice_size=slice_size,
+        K=threshold,
+        M=multiplier.to(torch.int16),
+        B=offset.to(torch.int64),
+        S=shift,
+        R0=0 if residual is None else 23456,
+        Q=0 if residual is None else shift - 16,
+        lo=0 if relu else -128,
+        hi=255 if relu else 127,
+        input=IMAGE if image else "before",
+        residual=None if residual is None else "added",
+        residual_signed=residual == "signed",
+    )
     return Case(layer, ifmap, codes)

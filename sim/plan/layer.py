@@ -48,8 +48,15 @@ class Pass:
     count: LayerCount
 
 
-def plan(network: IntNetwork, names: Sequence[str], images: np.ndarray, mode: str, params: HwParams,
-         batch: int = 1, masks: torch.Tensor | None = None) -> list[Pass]:
+def plan(
+    network: IntNetwork,
+    names: Sequence[str],
+    images: np.ndarray,
+    mode: str,
+    params: HwParams,
+    batch: int = 1,
+    masks: torch.Tensor | None = None,
+) -> list[Pass]:
     """Compile all passes of some layers, each in dense mode and in one other.
 
     Parameters
@@ -98,20 +105,23 @@ def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None)
             found = "none" if masks is None else str(tuple(masks.shape))
             raise CompileError(f"layer {layer.name}: mask must be of shape {shapes[0]} or {shapes[1]}, not {found}")
         if masks.shape[1] != layer.out_ch // layer.slice_size:
-            layer = replace(layer, slice_size=layer.out_ch // masks.shape[1],
-                            K=torch.zeros(masks.shape[1], dtype=torch.int32))
+            layer = replace(
+                layer, slice_size=layer.out_ch // masks.shape[1], K=torch.zeros(masks.shape[1], dtype=torch.int32)
+            )
         return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "forced", masks), "forced"
     return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode), mode
 
 
-def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int,
-            masks: torch.Tensor | None) -> Iterator[Pass]:
+def _passes(
+    layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int, masks: torch.Tensor | None
+) -> Iterator[Pass]:
     for mode in modes:
         variant, whole, compiled = _variant(layer, gated, mode, masks)
         for first in range(0, len(gated.ifmap), batch):
             tap = cut_tap(whole, slice(first, first + batch))
-            program = compile_layer(variant, tap.ifmap, tap.residual, params, compiled,
-                                    masks=tap.decision if compiled == "forced" else None)
+            program = compile_layer(
+                variant, tap.ifmap, tap.residual, params, compiled, masks=tap.decision if compiled == "forced" else None
+            )
             decision = tap.decision if layer.gated else None
             count = count_layer(variant, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
             run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
@@ -120,8 +130,15 @@ def _passes(layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str],
 
 def cut_tap(tap: Tap, images: slice) -> Tap:
     """Return a tap of some of its images."""
+
     def part(value: torch.Tensor | None) -> torch.Tensor | None:
         return None if value is None else value[images]
 
-    return Tap(tap.ifmap[images], part(tap.residual), tap.psum_base[images], tap.psum[images], part(tap.decision),
-               tap.ofmap[images])
+    return Tap(
+        tap.ifmap[images],
+        part(tap.residual),
+        tap.psum_base[images],
+        tap.psum[images],
+        part(tap.decision),
+        tap.ofmap[images],
+    )

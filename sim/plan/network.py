@@ -36,8 +36,9 @@ class Plan:
     prediction: Prediction
 
 
-def plan(network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, bandwidth: int = 8,
-         latency: int = 40) -> Plan:
+def plan(
+    network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, bandwidth: int = 8, latency: int = 40
+) -> Plan:
     """Compile a network and compute what it must do.
 
     Parameters
@@ -64,13 +65,20 @@ def plan(network: IntNetwork, params: HwParams, images: np.ndarray, mode: str, b
     program = compile_network(network, params, len(images), size, mode)
     room = 1 << system.MEMORY_LOG2
     if program.image.size + MARGIN > room:
-        raise UserError(f"network must fit the simulated memory of {room - MARGIN} bytes, not take "
-                        f"{program.image.size}")
+        raise UserError(
+            f"network must fit the simulated memory of {room - MARGIN} bytes, not take {program.image.size}"
+        )
     golden = network.run(images, mode)
-    counts = {count.name: count for count in count_network(
-        network, len(images), params.in_par, golden if mode != "dense" else None, size)}
+    counts = {
+        count.name: count
+        for count in count_network(network, len(images), params.in_par, golden if mode != "dense" else None, size)
+    }
     decisions = {name: tap.decision.numpy() for name, tap in golden.taps.items() if tap.decision is not None}
     prediction = predict(program, slice_steps(program, decisions if mode != "dense" else None), bandwidth, latency)
-    job = NetworkJob(network=loaded(program), images=program.pack_images(images), size=program.image.size,
-                     cycle_limit=200_000 + 4 * prediction.cycles)
+    job = NetworkJob(
+        network=loaded(program),
+        images=program.pack_images(images),
+        size=program.image.size,
+        cycle_limit=200_000 + 4 * prediction.cycles,
+    )
     return Plan(program, job, golden, counts, prediction)

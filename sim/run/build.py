@@ -73,8 +73,15 @@ def _environment(values: dict[str, str]):
         os.environ.update(previous)
 
 
-def execute(folder: Path, toplevel: str, module: str, work: Path, environment: dict[str, str], log: Path,
-            plusargs: Sequence[str] = ()) -> None:
+def execute(
+    folder: Path,
+    toplevel: str,
+    module: str,
+    work: Path,
+    environment: dict[str, str],
+    log: Path,
+    plusargs: Sequence[str] = (),
+) -> None:
     """Run a built testbench in a process of its own.
 
     Parameters
@@ -103,16 +110,29 @@ def execute(folder: Path, toplevel: str, module: str, work: Path, environment: d
     try:
         with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().test(
-                test_module=module, hdl_toplevel=toplevel, hdl_toplevel_lang="verilog",
-                build_dir=folder, test_dir=work, plusargs=[f"+dir={work.resolve()}", *plusargs],
-                results_xml=str((work / "results.xml").resolve()), log_file=log,
-                extra_env={"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+                test_module=module,
+                hdl_toplevel=toplevel,
+                hdl_toplevel_lang="verilog",
+                build_dir=folder,
+                test_dir=work,
+                plusargs=[f"+dir={work.resolve()}", *plusargs],
+                results_xml=str((work / "results.xml").resolve()),
+                log_file=log,
+                extra_env={"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            )
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"simulator failed, see {log}") from None
 
 
-def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration: str, folder: Path = BUILD,
-                announce: Callable[[], None] | None = None, waves: bool = False) -> tuple[Path, float]:
+def build_bench(
+    name: str,
+    toplevel: str,
+    sources: Sequence[Path],
+    configuration: str,
+    folder: Path = BUILD,
+    announce: Callable[[], None] | None = None,
+    waves: bool = False,
+) -> tuple[Path, float]:
     """Build a testbench, unless a build of the same text is there; return its folder and the seconds it took.
 
     Parameters
@@ -137,8 +157,9 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
     """
     options = [*_OPTIONS, *tracing.OPTIONS] if waves else _OPTIONS
     # A build is linked with the libraries of cocotb.
-    tools = repr((options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"), sys.version,
-                  sys.prefix)).encode()
+    tools = repr(
+        (options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"), sys.version, sys.prefix)
+    ).encode()
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
     if waves:
         texts = {name: tracing.traceable(text) if name.endswith(".v") else text for name, text in texts.items()}
@@ -154,8 +175,14 @@ def build_bench(name: str, toplevel: str, sources: Sequence[Path], configuration
         target.mkdir(parents=True)
         for file, text in {"tb_config.svh": configuration, **texts}.items():
             (target / file).write_text(text, encoding="utf-8")
-        _compile(target, toplevel, [target / file for file in texts], options, waves,
-                 (folder / f"verilator-{_hash(tools)}").resolve())
+        _compile(
+            target,
+            toplevel,
+            [target / file for file in texts],
+            options,
+            waves,
+            (folder / f"verilator-{_hash(tools)}").resolve(),
+        )
         (target / "complete").touch()
         return target, time.monotonic() - start
 
@@ -167,8 +194,9 @@ def _hash(*parts: bytes) -> str:
     return key.hexdigest()[:16]
 
 
-def _compile(target: Path, toplevel: str, sources: Sequence[Path], options: Sequence[str], waves: bool,
-             support: Path) -> None:
+def _compile(
+    target: Path, toplevel: str, sources: Sequence[Path], options: Sequence[str], waves: bool, support: Path
+) -> None:
     """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
     log = target / "build.log"
     for built in support.glob("*.o"):
@@ -177,8 +205,15 @@ def _compile(target: Path, toplevel: str, sources: Sequence[Path], options: Sequ
         variables = {**verilator_env(), **_SWITCHES, "WAVES": str(int(waves))}
         with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
             _Verilator().build(
-                sources=sources, includes=[target], hdl_toplevel=toplevel, build_dir=target,
-                build_args=options, timescale=("1ns", "1ns"), log_file=log, always=True)
+                sources=sources,
+                includes=[target],
+                hdl_toplevel=toplevel,
+                build_dir=target,
+                build_args=options,
+                timescale=("1ns", "1ns"),
+                log_file=log,
+                always=True,
+            )
     except (SystemExit, RuntimeError, OSError):
         raise SimulationError(f"build of the simulator failed, see {log}") from None
     if not support.exists():
@@ -186,7 +221,7 @@ def _compile(target: Path, toplevel: str, sources: Sequence[Path], options: Sequ
         partial.mkdir()
         for built in target.glob("verilated*.o"):
             shutil.copyfile(built, partial / built.name)
-        with contextlib.suppress(OSError): # another process was first
+        with contextlib.suppress(OSError):  # another process was first
             partial.rename(support)
     for leftover in (*target.glob("*.o"), *target.glob("*.a"), *target.glob("*.cpp"), *target.glob("*.gch")):
         leftover.unlink()

@@ -23,9 +23,18 @@ _TESTBENCH = SOURCE / "tb_core.sv"
 def _configuration(description: dict) -> str:
     """Return tb_config.svh: the module's name and the ports' widths."""
     widths = {port["name"]: port["width"] for port in description["ports"]}
-    ports = {"LAYER": "layer", "COUNTER": "counters", "LOAD": "load_i__payload", "PARAM": "param_i__payload",
-             "WEIGHT": "weight_i__payload", "READ": "read_i__payload", "WORD": "read_o__payload",
-             "MASK": "mask_o__payload", "LOGIT": "logit_o__payload", "TRACE": "trace_o__payload"}
+    ports = {
+        "LAYER": "layer",
+        "COUNTER": "counters",
+        "LOAD": "load_i__payload",
+        "PARAM": "param_i__payload",
+        "WEIGHT": "weight_i__payload",
+        "READ": "read_i__payload",
+        "WORD": "read_o__payload",
+        "MASK": "mask_o__payload",
+        "LOGIT": "logit_o__payload",
+        "TRACE": "trace_o__payload",
+    }
     # A backslash makes any name an identifier: `small` is a keyword of Verilog.
     lines = [f"`define DUT \\{description['top']} "]
     lines += [f"`define {name}_BITS {widths.get(port, 8)}" for name, port in ports.items()]
@@ -49,8 +58,13 @@ class Simulator:
     folder: Path
     build_seconds: float
 
-    def run(self, runs: Sequence[Run], work: Path, progress: Callable[[int], None] | None = None,
-            plusargs: Sequence[str] = ()) -> list[RunOutput]:
+    def run(
+        self,
+        runs: Sequence[Run],
+        work: Path,
+        progress: Callable[[int], None] | None = None,
+        plusargs: Sequence[str] = (),
+    ) -> list[RunOutput]:
         """Execute runs one after the other in one process of the simulator.
 
         Parameters
@@ -78,8 +92,9 @@ class Simulator:
             watcher.start()
         log = (work / "simulator.log").resolve()
         try:
-            execute(self.folder, "tb_core", "sim.testbench.core_bench", work, {"CDGATE_RUNS": str(len(runs))}, log,
-                    plusargs)
+            execute(
+                self.folder, "tb_core", "sim.testbench.core_bench", work, {"CDGATE_RUNS": str(len(runs))}, log, plusargs
+            )
         finally:
             ended.set()
         missing = [n for n in range(len(runs)) if not (work / str(n) / "result.txt").exists()]
@@ -96,8 +111,9 @@ class Simulator:
             progress(done)
 
 
-def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None,
-          waves: bool = False) -> Simulator:
+def build(
+    verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None, waves: bool = False
+) -> Simulator:
     """Build the core's testbench around a Verilog file, unless a build of the same text is there.
 
     Parameters
@@ -119,8 +135,11 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
         If it fails.
     """
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
-    return Simulator(*build_bench(description["top"], "tb_core", [_TESTBENCH, verilog], _configuration(description),
-                                  folder, announce, waves))
+    return Simulator(
+        *build_bench(
+            description["top"], "tb_core", [_TESTBENCH, verilog], _configuration(description), folder, announce, waves
+        )
+    )
 
 
 class Progress:
@@ -146,5 +165,8 @@ class Progress:
         self._last = now
         part = sum(self._sizes[:done]) / sum(self._sizes)
         left = f", about {(now - self._start) * (1 - part) / part:.0f} s left" if part else ""
-        print(f"simulated {done} of {len(self._sizes)} passes in {now - self._start:.0f} s{left}",
-              file=sys.stderr, flush=True)
+        print(
+            f"simulated {done} of {len(self._sizes)} passes in {now - self._start:.0f} s{left}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -115,15 +115,26 @@ def write_run(folder: Path, run: Run, reset: bool) -> None:
     if unknown:
         raise ValueError(f"stalls must be of {', '.join(STREAMS)}, not {', '.join(sorted(unknown))}")
     program = run.program
-    streams = {"loads": program.packed_loads(), "params": program.packed_parameters(), "weights": program.weights,
-               "reads": program.packed_reads(), "forces": program.packed_masks(),
-               "layer": pack(LayerRegisters(program.params), program.registers, 1)}
+    streams = {
+        "loads": program.packed_loads(),
+        "params": program.packed_parameters(),
+        "weights": program.weights,
+        "reads": program.packed_reads(),
+        "forces": program.packed_masks(),
+        "layer": pack(LayerRegisters(program.params), program.registers, 1),
+    }
     for name, packed in streams.items():
         (folder / f"{name}.bin").write_bytes(np.ascontiguousarray(packed[:, ::-1]).tobytes())
-    numbers = [int(reset), int(run.early_weights), run.seed & 0x7FFFFFFF, run.cycle_limit,
-               len(streams["loads"]) - run.late_loads, run.late_loads,
-               *(len(streams[name]) for name in ("params", "weights", "reads", "forces")),
-               *(round(256 * run.stalls.get(name, 0)) for name in STREAMS)]
+    numbers = [
+        int(reset),
+        int(run.early_weights),
+        run.seed & 0x7FFFFFFF,
+        run.cycle_limit,
+        len(streams["loads"]) - run.late_loads,
+        run.late_loads,
+        *(len(streams[name]) for name in ("params", "weights", "reads", "forces")),
+        *(round(256 * run.stalls.get(name, 0)) for name in STREAMS),
+    ]
     (folder / "control.txt").write_text(" ".join(map(str, numbers)) + "\n", encoding="ascii")
 
 
@@ -155,7 +166,7 @@ def read_records(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     cycles = np.zeros(len(digits), dtype=np.int64)
     for column in range(space):
         cycles = cycles << 4 | digits[:, column]
-    payload = digits[:, space + 1:-1]
+    payload = digits[:, space + 1 : -1]
     payload = np.pad(payload, ((0, 0), (2 * size - payload.shape[1], 0)))
     return cycles, (payload[:, ::2] << 4 | payload[:, 1::2])[:, ::-1]
 
@@ -177,13 +188,24 @@ def read_run(folder: Path, run: Run) -> RunOutput:
         found[name] = cycles, unpack(layout, packed)
     words = _packed((folder / "words.txt").read_text(encoding="ascii").split(), params.in_par)
     return RunOutput(
-        timeout=result["timeout"] != "0", violations=int(result["violations"]), stray=int(result["stray"]),
-        weights_left=int(result["weights_left"]), words_left=int(result["words_left"]),
+        timeout=result["timeout"] != "0",
+        violations=int(result["violations"]),
+        stray=int(result["stray"]),
+        weights_left=int(result["weights_left"]),
+        words_left=int(result["words_left"]),
         late_loads_left=int(result["late_loads_left"]),
-        forces_left=int(result["forces_left"]), counters_changed=result["counters_changed"] != "0",
-        done_cycle=int(result["done_cycle"]), counters={name: value[0].tolist() for name, value in counters.items()},
-        mask_cycles=found["masks"][0], masks=found["masks"][1], logit_cycles=found["logits"][0],
-        logits=found["logits"][1], trace_cycles=found["trace"][0], trace=found["trace"][1], words=words)
+        forces_left=int(result["forces_left"]),
+        counters_changed=result["counters_changed"] != "0",
+        done_cycle=int(result["done_cycle"]),
+        counters={name: value[0].tolist() for name, value in counters.items()},
+        mask_cycles=found["masks"][0],
+        masks=found["masks"][1],
+        logit_cycles=found["logits"][0],
+        logits=found["logits"][1],
+        trace_cycles=found["trace"][0],
+        trace=found["trace"][1],
+        words=words,
+    )
 
 
 def traced_words(trace: Mapping[str, Any], place: MapPlace, params: HwParams) -> tuple[np.ndarray, np.ndarray]:

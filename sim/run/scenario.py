@@ -100,12 +100,20 @@ def run_networks(session: Session, jobs: Sequence[NetworkJob], settings: Mapping
         counters = driver.counters()
         progress()
         done += counters["cycles"]
-        session.wait(64) # nothing may come any more
+        session.wait(64)  # nothing may come any more
         session.close_traces()
         after = session.report()
         size = -(-(job.size + MARGIN) // session.axi_bytes) * session.axi_bytes
-        runs.append(NetworkRun(
-            counters=counters, trace=trace, memory=session.memory_file(0, size), logits=driver.logits(job.network),
-            report={name: value if name.startswith("most") else value - before[name] for name, value in after.items()}))
+        runs.append(
+            NetworkRun(
+                counters=counters,
+                trace=trace,
+                memory=session.memory_file(0, size),
+                logits=driver.logits(job.network),
+                report={
+                    name: value if name.startswith("most") else value - before[name] for name, value in after.items()
+                },
+            )
+        )
         before = after
     return runs

@@ -72,9 +72,14 @@ class NetworkSimulator:
         job = self._write_job(function, arguments, work)
         with (job.parent / "runner.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "sim.run.system", str(self.folder), str(job)], cwd=ROOT,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+                [sys.executable, "-m", "sim.run.system", str(self.folder), str(job)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            )
         return RunningScenario(process, job)
 
     def _write_job(self, function: Callable[..., Any], arguments: tuple[Any, ...], work: Path) -> Path:
@@ -110,8 +115,14 @@ class RunningScenario:
 
 
 def _execute(folder: Path, job: Path) -> None:
-    execute(folder, "tb_system", "sim.testbench.system_bench", job.parent, {"CDGATE_JOB": str(job)},
-                   job.parent / "simulator.log")
+    execute(
+        folder,
+        "tb_system",
+        "sim.testbench.system_bench",
+        job.parent,
+        {"CDGATE_JOB": str(job)},
+        job.parent / "simulator.log",
+    )
 
 
 def _result(job: Path) -> Any:
@@ -129,8 +140,12 @@ def _configuration(description: dict[str, Any], memory_log2: int) -> str:
     """Return tb_config.svh: the module's name and the ports' widths."""
     widths = {port["name"]: port["width"] for port in description["ports"]}
     ports = {"AXI": "m_axi_wdata", "TRACE": "trace_o__payload", "MASK": "mask_o__payload", "PASS": "pass_o__payload"}
-    lines = [f"`define DUT \\{description['top']} ", f"`define MAX_BURST {MAX_BURST}",
-             f"`define LITE_BITS {ADDRESS_BITS}", f"`define MEMORY_LOG2 {memory_log2}"]
+    lines = [
+        f"`define DUT \\{description['top']} ",
+        f"`define MAX_BURST {MAX_BURST}",
+        f"`define LITE_BITS {ADDRESS_BITS}",
+        f"`define MEMORY_LOG2 {memory_log2}",
+    ]
     lines += [f"`define {name}_BITS {widths.get(port, 8)}" for name, port in ports.items()]
     if "trace_o__payload" in widths:
         lines.append("`define HAS_TRACE")
@@ -140,8 +155,14 @@ def _configuration(description: dict[str, Any], memory_log2: int) -> str:
 def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None) -> NetworkSimulator:
     """Build the testbench around a Verilog file of the engine; see `sim.run.core.build`."""
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
-    target, seconds = build_bench(description["top"], "tb_system", [*_SOURCES, verilog],
-                                         _configuration(description, MEMORY_LOG2), folder, announce)
+    target, seconds = build_bench(
+        description["top"],
+        "tb_system",
+        [*_SOURCES, verilog],
+        _configuration(description, MEMORY_LOG2),
+        folder,
+        announce,
+    )
     return NetworkSimulator(target, seconds, description["config"]["axi_bits"] // 8)
 
 

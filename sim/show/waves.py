@@ -69,6 +69,7 @@ def choose(outcomes: Sequence[Outcome], cycles: int) -> Window:
     The first pass with a mismatch, and there the cycles around the earliest; else the end of the first pass that
     broke a law; else the start of the first pass that was not dense.
     """
+
     def first(condition: list[bool]) -> int | None:
         return condition.index(True) if any(condition) else None
 
@@ -118,17 +119,24 @@ def _start_time(path: Path) -> int:
 
 def _same(one: RunOutput, other: RunOutput, last: int) -> bool:
     """Whether two runs put out the same decisions and outputs up to a cycle."""
-    for cycles, records, value in (("mask_cycles", "masks", "fire"), ("trace_cycles", "trace", "codes"),
-                                   ("logit_cycles", "logits", "logits")):
-        parts = [(getattr(run, cycles)[until], getattr(run, records)[value][until])
-                 for run in (one, other) for until in [getattr(run, cycles) <= last]]
+    for cycles, records, value in (
+        ("mask_cycles", "masks", "fire"),
+        ("trace_cycles", "trace", "codes"),
+        ("logit_cycles", "logits", "logits"),
+    ):
+        parts = [
+            (getattr(run, cycles)[until], getattr(run, records)[value][until])
+            for run in (one, other)
+            for until in [getattr(run, cycles) <= last]
+        ]
         if not all(np.array_equal(a, b) for a, b in zip(*parts, strict=True)):
             return False
     return True
 
 
-def record(outcomes: Sequence[Outcome], simulator: Simulator, folder: Path, cycles: int = CYCLES) -> tuple[
-        Window, list[Path]]:
+def record(
+    outcomes: Sequence[Outcome], simulator: Simulator, folder: Path, cycles: int = CYCLES
+) -> tuple[Window, list[Path]]:
     """Run a pass again and record it in ``folder / "waves"``: all of the files are written, or none.
 
     Parameters
@@ -161,8 +169,9 @@ def record(outcomes: Sequence[Outcome], simulator: Simulator, folder: Path, cycl
         work.mkdir(parents=True)
         needed, free = _BYTES_OF_RUN + cycles * _BYTES_PER_CYCLE, shutil.disk_usage(work).free
         if free < needed:
-            raise UserError(f"waves of {cycles} cycles need {needed / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} "
-                            "MB are free")
+            raise UserError(
+                f"waves of {cycles} cycles need {needed / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free"
+            )
         paths = _write(outcomes, window, simulator, work)
         if target.exists():
             shutil.rmtree(target)
@@ -184,7 +193,7 @@ def _write(outcomes: Sequence[Outcome], window: Window, simulator: Simulator, wo
     waves, runs = work / _VCD, work / "runs"
     # Alone, which is quick; if the passes before it matter, with all of them.
     for start in dict.fromkeys((window.number, 0)):
-        before = [outcome.planned.run for outcome in outcomes[start:window.number]]
+        before = [outcome.planned.run for outcome in outcomes[start : window.number]]
         with tempfile.TemporaryDirectory() as folder, copied(Path(folder) / "pipe", waves):
             plusargs = [f"+waves={folder}/pipe", f"+waves_run={len(before)}", f"+waves_from={window.first}"]
             output = simulator.run([*before, cut], runs, plusargs=plusargs)[-1]
@@ -193,8 +202,10 @@ def _write(outcomes: Sequence[Outcome], window: Window, simulator: Simulator, wo
     shutil.rmtree(runs)
     ranges, time = read_header(waves), _start_time(waves)
     marker = time + _PERIOD * (window.marked - window.first)
-    lists = {"gtkw": wave_lists.gtkwave_list(waves.name, ranges, max(time, marker - 15 * _PERIOD), marker),
-             "sucl": wave_lists.surfer_list(ranges, marker)}
+    lists = {
+        "gtkw": wave_lists.gtkwave_list(waves.name, ranges, max(time, marker - 15 * _PERIOD), marker),
+        "sucl": wave_lists.surfer_list(ranges, marker),
+    }
     for suffix, text in lists.items():
         waves.with_suffix(f".{suffix}").write_text(text, encoding="utf-8")
     wave_lists.write_words(work)

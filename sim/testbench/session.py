@@ -22,8 +22,24 @@ COMMANDS = ("reset", "write", "read", "wait", "load", "dump", "open", "close", "
 
 #: Settings, in its order. bandwidth is in bytes a cycle, 0 for no limit; latency and extra in cycles; stalls in 1/256;
 #: errors are 2 SLVERR, 3 DECERR, 4 no answer, of bytes first to last; lite_gap in cycles.
-SETTINGS = ("bandwidth", "latency", "extra", "stall_ar", "stall_r", "stall_aw", "stall_w", "stall_b",
-            "read_error", "read_first", "read_last", "write_error", "write_first", "write_last", "seed", "lite_gap")
+SETTINGS = (
+    "bandwidth",
+    "latency",
+    "extra",
+    "stall_ar",
+    "stall_r",
+    "stall_aw",
+    "stall_w",
+    "stall_b",
+    "read_error",
+    "read_first",
+    "read_last",
+    "write_error",
+    "write_first",
+    "write_last",
+    "seed",
+    "lite_gap",
+)
 
 _RESPONSES = {value: name for name, value in Response.items()}
 
@@ -46,7 +62,7 @@ class Session:
         self._files = 0
         self.axi_bytes = axi_bytes
         self.folder = folder
-        self.passes = 0 #: Passes seen up to the last `wait`.
+        self.passes = 0  #: Passes seen up to the last `wait`.
 
     def _command(self, name: str, a: int = 0, b: int = 0, c: int = 0) -> int:
         return self._call(COMMANDS.index(name), a, b, c)
@@ -101,7 +117,7 @@ class Session:
         path = self.memory_file(first, stop - first)
         data = path.read_bytes()
         path.unlink()
-        return data[address - first:address - first + size]
+        return data[address - first : address - first + size]
 
     def memory_file(self, address: int, size: int) -> Path:
         """Write words of the memory to a file, and return its path."""

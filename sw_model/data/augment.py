@@ -26,18 +26,28 @@ def to_float(images: Tensor) -> Tensor:
 def crop_flip(images: Tensor, size: int, pad: int, generator: torch.Generator, flip: bool = True) -> Tensor:
     """Random crop after reflecting padding, and a horizontal flip of every other image on average.
 
-    Args:
-        images: (N, H, W, 3) uint8.
-        size: Height and width of the crops, at most H + 2 pad.
-        pad: Reflected border.
-        generator: Source of the random numbers.
-        flip: Whether images are flipped.
+    Parameters
+    ----------
+    images
+        (N, H, W, 3) uint8.
+    size
+        Height and width of the crops, at most H + 2 pad.
+    pad
+        Reflected border.
+    generator
+        Source of the random numbers.
+    flip
+        Whether images are flipped.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, 3, size, size) float32 in [0, 1].
 
-    Raises:
-        ValueError: The crop is larger than the padded image.
+    Raises
+    ------
+    ValueError
+        The crop is larger than the padded image.
     """
     n, height = images.shape[:2]
     room = height + 2 * pad - size
@@ -63,14 +73,22 @@ def random_resized_crop(
 ) -> Tensor:
     """Crop of random area and aspect ratio (3/4 to 4/3), resized bilinearly; flipped with probability 1/2.
 
-    Args:
-        images: (N, 3, H, W) float32.
-        size: Height and width of the result.
-        scale: Least and greatest share of the image's area, in (0, 1].
-        generator: Source of the random numbers.
-        flip: Whether images are flipped.
+    Parameters
+    ----------
+    images
+        (N, 3, H, W) float32.
+    size
+        Height and width of the result.
+    scale
+        Least and greatest share of the image's area, in (0, 1].
+    generator
+        Source of the random numbers.
+    flip
+        Whether images are flipped.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, 3, size, size) float32.
     """
     n = len(images)
@@ -97,14 +115,22 @@ def color_jitter(
 ) -> Tensor:
     """SimCLR's colour distortion: brightness, contrast, saturation and hue, then grey, each drawn per image.
 
-    Args:
-        images: (N, 3, H, W) float32 in [0, 1].
-        strength: Greatest relative change of brightness, contrast and saturation, and of hue in turns.
-        gray: Probability that an image loses its colours.
-        generator: Source of the random numbers.
-        probability: Probability that an image's colours are changed at all.
+    Parameters
+    ----------
+    images
+        (N, 3, H, W) float32 in [0, 1].
+    strength
+        Greatest relative change of brightness, contrast and saturation, and of hue in turns.
+    gray
+        Probability that an image loses its colours.
+    generator
+        Source of the random numbers.
+    probability
+        Probability that an image's colours are changed at all.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, 3, H, W) float32 in [0, 1].
     """
     n = len(images)
@@ -133,12 +159,18 @@ def contrastive_view(
 
     Strengths as in a published CIFAR-10 recipe (jitter 0.4, 0.4, 0.4, 0.1; grey 0.1; no blur).
 
-    Args:
-        images: (N, H, W, 3) uint8.
-        size: Height and width of the view.
-        generator: Source of the random numbers.
-        least_area: Least share of the image's area that a crop shows.
-        flip: Whether images are flipped.
+    Parameters
+    ----------
+    images
+        (N, H, W, 3) uint8.
+    size
+        Height and width of the view.
+    generator
+        Source of the random numbers.
+    least_area
+        Least share of the image's area that a crop shows.
+    flip
+        Whether images are flipped.
     """
     x = random_resized_crop(to_float(images), size, (least_area, 1.0), generator, flip)
     x = color_jitter(x, (0.4, 0.4, 0.4, 0.1), 0.1, generator)

@@ -140,8 +140,10 @@ def _reader(archive: Archive, place: Path) -> Callable[[str], Any]:
 def load_archive(archive: Archive, place: Path) -> DataSet:
     """Load CIFAR-10 or CIFAR-100 from its unpacked files or its packed one; 32x32 images in their original order.
 
-    Raises:
-        DataError: A file is missing or damaged.
+    Raises
+    ------
+    DataError
+        A file is missing or damaged.
     """
     read = _reader(archive, place)
 
@@ -165,13 +167,18 @@ def load_archive(archive: Archive, place: Path) -> DataSet:
 def load_jpegs(folder: Path, cache: Path = CACHE) -> DataSet:
     """Load the JPEG copy of CIFAR-10, whose k-th file of a class is the class's k-th image in the original order.
 
-    Args:
-        folder: With `JPEG_ARCHIVE` and `JPEG_LABELS`, and `EXACT_TEST` where the exact pixels of some test images are
-            at hand; they become the data set's `exact_test`.
-        cache: Where the decoded images are kept as one .npz file, because decoding takes 15 s.
+    Parameters
+    ----------
+    folder
+        With `JPEG_ARCHIVE` and `JPEG_LABELS`, and `EXACT_TEST` where the exact pixels of some test images are
+        at hand; they become the data set's `exact_test`.
+    cache
+        Where the decoded images are kept as one .npz file, because decoding takes 15 s.
 
-    Raises:
-        DataError: A file is missing or damaged, or the cache is.
+    Raises
+    ------
+    DataError
+        A file is missing or damaged, or the cache is.
     """
     stored = cache / "cifar10-jpeg.npz"
     if not stored.is_file():

@@ -33,16 +33,26 @@ class Images(Protocol):
 class DataSet:
     """Images and labels for training and for testing.
 
-    Attributes:
-        name: What reports call it.
-        classes: Names of the classes.
-        train, test: Images, RGB.
-        train_labels, test_labels: (N,) int64.
-        mean, std: Of the colours, in [0, 1].
-        flip: Whether a mirrored image shows the same thing.
-        least_area: Least share of an image's area that a contrastive view shows.
-        stem: Stem of the networks for it, see `sw_model.network.resnet.ResNet`.
-        exact_test: Where the images are a lossy copy: exact pixels and labels of the first test images, if at hand.
+    Attributes
+    ----------
+    name
+        What reports call it.
+    classes
+        Names of the classes.
+    train, test
+        Images, RGB.
+    train_labels, test_labels
+        (N,) int64.
+    mean, std
+        Of the colours, in [0, 1].
+    flip
+        Whether a mirrored image shows the same thing.
+    least_area
+        Least share of an image's area that a contrastive view shows.
+    stem
+        Stem of the networks for it, see `sw_model.network.resnet.ResNet`.
+    exact_test
+        Where the images are a lossy copy: exact pixels and labels of the first test images, if at hand.
     """
 
     name: str

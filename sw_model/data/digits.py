@@ -17,8 +17,10 @@ TEST_EVERY = 5
 def load_digits() -> DataSet:
     """Load the digits: 1,438 training and 359 test images of 16x16.
 
-    Raises:
-        DataError: scikit-learn is not installed.
+    Raises
+    ------
+    DataError
+        scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits as load

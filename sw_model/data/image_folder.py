@@ -24,9 +24,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class FileImages:
     """Images in files: the central square of each, resized bilinearly.
 
-    Args:
-        paths: The files.
-        size: Height and width of the images.
+    Parameters
+    ----------
+    paths
+        The files.
+    size
+        Height and width of the images.
     """
 
     def __init__(self, paths: Sequence[Path], size: int = IMAGE_SIZE) -> None:
@@ -40,8 +43,10 @@ class FileImages:
     def __getitem__(self, index: Any) -> Tensor:
         """Decode the images of a tensor of indices or of a slice; (n, size, size, 3), uint8.
 
-        Raises:
-            DataError: A file is missing or no image.
+        Raises
+        ------
+        DataError
+            A file is missing or no image.
         """
         paths = self.paths[index] if isinstance(index, slice) else [self.paths[i] for i in index.tolist()]
         # Pillow decodes without holding the interpreter's lock.
@@ -66,12 +71,17 @@ def _split(folder: Path, classes: Sequence[str], size: int) -> tuple[FileImages,
 def load_image_folder(folder: Path, size: int = IMAGE_SIZE) -> DataSet:
     """List the images of a folder with the same classes in `train` and `val`.
 
-    Args:
-        folder: Holds `train/<class>/<file>` and `val/<class>/<file>`.
-        size: Height and width to which the images are brought.
+    Parameters
+    ----------
+    folder
+        Holds `train/<class>/<file>` and `val/<class>/<file>`.
+    size
+        Height and width to which the images are brought.
 
-    Raises:
-        DataError: A class has no images, or the two parts differ in their classes.
+    Raises
+    ------
+    DataError
+        A class has no images, or the two parts differ in their classes.
     """
     parts = {}
     for part in ("train", "val"):

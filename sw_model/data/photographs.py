@@ -46,15 +46,22 @@ class ImageError(ValueError):
 def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:
     """Read any image file as the network's input.
 
-    Args:
-        path: File in a format that Pillow reads (PNG, JPEG, ...). Grey becomes RGB, transparency is dropped.
-        size: Height and width of the result, in pixels.
+    Parameters
+    ----------
+    path
+        File in a format that Pillow reads (PNG, JPEG, ...). Grey becomes RGB, transparency is dropped.
+    size
+        Height and width of the result, in pixels.
 
-    Returns:
+    Returns
+    -------
+    np.ndarray
         (size, size, 3), uint8, RGB: the central square, resized with the bilinear filter.
 
-    Raises:
-        ImageError: The file is missing or is no image.
+    Raises
+    ------
+    ImageError
+        The file is missing or is no image.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,15 +81,22 @@ def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:
 def default_images(count: int, size: int = IMAGE_SIZE) -> list[tuple[str, np.ndarray]]:
     """Return the first photographs of the list, the cat first.
 
-    Args:
-        count: How many, 1 to ``len(PHOTOGRAPHS)``.
-        size: Height and width, in pixels.
+    Parameters
+    ----------
+    count
+        How many, 1 to ``len(PHOTOGRAPHS)``.
+    size
+        Height and width, in pixels.
 
-    Returns:
+    Returns
+    -------
+    list[tuple[str, np.ndarray]]
         Pairs of the photograph's name and (size, size, 3) uint8 RGB.
 
-    Raises:
-        ImageError: Count out of range, or scikit-image is not installed.
+    Raises
+    ------
+    ImageError
+        Count out of range, or scikit-image is not installed.
     """
     if not 1 <= count <= len(PHOTOGRAPHS):
         raise ImageError(f"number of default images must be 1 to {len(PHOTOGRAPHS)}, not {count}")

@@ -16,13 +16,18 @@ DIGITS = "digits"
 def load_data(source: str | Path, cache: Path = CACHE) -> DataSet:
     """Load the data set that a name or a folder stands for.
 
-    Args:
-        source: "digits"; or a folder with CIFAR-10 or CIFAR-100 (the published archive, packed or unpacked, or the
-            unpacked folder itself), with the JPEG copy of CIFAR-10, or with `train/<class>/` and `val/<class>/`.
-        cache: Where decoded images are kept.
+    Parameters
+    ----------
+    source
+        "digits"; or a folder with CIFAR-10 or CIFAR-100 (the published archive, packed or unpacked, or the
+        unpacked folder itself), with the JPEG copy of CIFAR-10, or with `train/<class>/` and `val/<class>/`.
+    cache
+        Where decoded images are kept.
 
-    Raises:
-        DataError: Nothing usable is there, or more than one data set is.
+    Raises
+    ------
+    DataError
+        Nothing usable is there, or more than one data set is.
     """
     if str(source) == DIGITS:
         return load_digits()

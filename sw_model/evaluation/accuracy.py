@@ -23,10 +23,14 @@ _BATCH = 50
 class Gating:
     """What the decisions of many images add up to.
 
-    Attributes:
-        counts: Work by layer, summed over the images.
-        fired: By gated layer, (slices,) int64: pixels that fired in the first `DYNAMIC_IMAGES` images.
-        pixels: By gated layer: pixels looked at for `fired`.
+    Attributes
+    ----------
+    counts
+        Work by layer, summed over the images.
+    fired
+        By gated layer, (slices,) int64: pixels that fired in the first `DYNAMIC_IMAGES` images.
+    pixels
+        By gated layer: pixels looked at for `fired`.
     """
 
     counts: dict[str, accounting.LayerCount] = field(default_factory=dict)
@@ -99,15 +103,24 @@ def accuracy(
 ) -> Accuracy:
     """Evaluate the integer network.
 
-    Args:
-        net: The network.
-        images: (N, H, W, 3), uint8.
-        labels: (N,), integers.
-        mode: "gated", "base" or "dense".
-        progress: Called with the number of images done.
-        first: Place of the first image in a larger set, whose first `DYNAMIC_IMAGES` are looked at for the dynamics.
+    Parameters
+    ----------
+    net
+        The network.
+    images
+        (N, H, W, 3), uint8.
+    labels
+        (N,), integers.
+    mode
+        "gated", "base" or "dense".
+    progress
+        Called with the number of images done.
+    first
+        Place of the first image in a larger set, whose first `DYNAMIC_IMAGES` are looked at for the dynamics.
 
-    Returns:
+    Returns
+    -------
+    Accuracy
         The accuracy; its gating is empty unless the mode is "gated".
     """
     correct, gating, in_par = 0, Gating(), chunk_size(net)

@@ -21,16 +21,25 @@ def reestimate(
 
     The BatchNorms of the other branch's saliency are not reached by the forward pass and keep their statistics.
 
-    Args:
-        model: Changed in place.
-        images: (N, H, W, 3) uint8, N >= batch_size; batches are drawn without replacement while they last.
-        branch: 1 or 2.
-        batches: Number of batches averaged.
-        batch_size: Images in a batch.
-        seed: Of the choice of images.
+    Parameters
+    ----------
+    model
+        Changed in place.
+    images
+        (N, H, W, 3) uint8, N >= batch_size; batches are drawn without replacement while they last.
+    branch
+        1 or 2.
+    batches
+        Number of batches averaged.
+    batch_size
+        Images in a batch.
+    seed
+        Of the choice of images.
 
-    Raises:
-        ValueError: There are fewer images than one batch.
+    Raises
+    ------
+    ValueError
+        There are fewer images than one batch.
     """
     if len(images) < batch_size:
         raise ValueError(f"number of images must be at least the batch size {batch_size}, not {len(images)}")

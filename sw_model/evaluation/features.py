@@ -21,9 +21,12 @@ DIVERGED = 100.0
 class Features:
     """What an encoder made of some images.
 
-    Attributes:
-        values: (N, D) float32, on the CPU.
-        fire_rates: By gated layer, the share of decisions that fired.
+    Attributes
+    ----------
+    values
+        (N, D) float32, on the CPU.
+    fire_rates
+        By gated layer, the share of decisions that fired.
     """
 
     values: Tensor
@@ -34,11 +37,16 @@ class Features:
 def extract(model: ResNet, images: Images, branch: int = 1, batch_size: int = 256) -> Features:
     """Encode images with the gates on.
 
-    Args:
-        model: In eval mode, on any device.
-        images: (N, H, W, 3) uint8.
-        branch: Whose base path gates, 1 or 2.
-        batch_size: Images encoded at a time.
+    Parameters
+    ----------
+    model
+        In eval mode, on any device.
+    images
+        (N, H, W, 3) uint8.
+    branch
+        Whose base path gates, 1 or 2.
+    batch_size
+        Images encoded at a time.
     """
     values, convs = [], model.gated_convs()
     fired = dict.fromkeys(convs, 0.0)
@@ -57,10 +65,14 @@ def diverged(values: Tensor) -> Tensor:
     in training BatchNorm bounds what a batch can reach, its running statistics do not. One such image among thousands
     is enough to flatten the scale of all features, or to make it NaN, so classifiers are not trained on it.
 
-    Args:
-        values: (N, D) float.
+    Parameters
+    ----------
+    values
+        (N, D) float.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N,) bool.
     """
     size = values.abs().amax(1)
@@ -72,15 +84,24 @@ def knn_logits(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: i
 
     Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", 2018, section 3.4.
 
-    Args:
-        bank: (N, D) features whose labels are known; those that diverged do not vote.
-        labels: (N,) int64.
-        queries: (M, D).
-        classes: Number of classes.
-        k: Neighbours that vote, or all N if there are fewer.
-        t: Temperature.
+    Parameters
+    ----------
+    bank
+        (N, D) features whose labels are known; those that diverged do not vote.
+    labels
+        (N,) int64.
+    queries
+        (M, D).
+    classes
+        Number of classes.
+    k
+        Neighbours that vote, or all N if there are fewer.
+    t
+        Temperature.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (M, classes).
     """
     usable = ~diverged(bank)

@@ -26,14 +26,22 @@ __all__ = ["LayerWork", "count_work", "figures"]
 class LayerWork:
     """Work of one layer for one image.
 
-    Attributes:
-        name: The layer.
-        macs: Nominal multiply-accumulates without gating.
-        executed: Those that the method leaves, on average.
-        decision: Operations for deciding: an addition or a comparison for gates, a MAC or an addition for predictors.
-        outputs: Output activations of a gated layer, else 0.
-        mask_bits: Decisions of a gated layer, else 0.
-        fired: Decisions that fired, on average.
+    Attributes
+    ----------
+    name
+        The layer.
+    macs
+        Nominal multiply-accumulates without gating.
+    executed
+        Those that the method leaves, on average.
+    decision
+        Operations for deciding: an addition or a comparison for gates, a MAC or an addition for predictors.
+    outputs
+        Output activations of a gated layer, else 0.
+    mask_bits
+        Decisions of a gated layer, else 0.
+    fired
+        Decisions that fired, on average.
     """
 
     name: str
@@ -66,12 +74,18 @@ def _output_sizes(model: ResNet, size: int) -> dict[str, int]:
 def count_work(model: ResNet, size: int, fire_rates: Mapping[str, float]) -> list[LayerWork]:
     """Count every layer's work for one image.
 
-    Args:
-        model: The network.
-        size: Height and width of the image.
-        fire_rates: By gated layer, the share of decisions that fired.
+    Parameters
+    ----------
+    model
+        The network.
+    size
+        Height and width of the image.
+    fire_rates
+        By gated layer, the share of decisions that fired.
 
-    Returns:
+    Returns
+    -------
+    list[LayerWork]
         One entry per layer in execution order, the classifier last.
     """
     pixels = _output_sizes(model, size)
@@ -109,7 +123,9 @@ def count_work(model: ResNet, size: int, fire_rates: Mapping[str, float]) -> lis
 def figures(model: ResNet, size: int, fire_rates: Mapping[str, float]) -> dict[str, Any]:
     """What a results file says about a network's work.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Any]
         "sparsity": {"output", "mac"} of the gated layers; "reduction": {"poster" (the poster's formula on the
         output-weighted sparsity), "gated_layers" (MAC-true), "network" (MAC-true, ungated layers included),
         "with_decisions" (the same, deciding included)}, ratios to the dense work; "macs", "decision_operations" and

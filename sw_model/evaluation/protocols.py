@@ -35,14 +35,22 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, epochs: int = 100
     SGD with momentum 0.9, batch 256, learning rate 0.1 with steps of 0.1 at 60 and 80 % of the epochs, no weight decay:
     the recipe of the first author's later self-supervised work, on cached features.
 
-    Args:
-        features: (N, D) float32; images whose features diverged are left out.
-        labels: (N,) int64.
-        classes: Number of classes.
-        epochs: Passes over the features.
-        seed: Of the order; the weights start at zero.
+    Parameters
+    ----------
+    features
+        (N, D) float32; images whose features diverged are left out.
+    labels
+        (N,) int64.
+    classes
+        Number of classes.
+    epochs
+        Passes over the features.
+    seed
+        Of the order; the weights start at zero.
 
-    Returns:
+    Returns
+    -------
+    nn.Linear
         The classifier; it takes features that are not standardised.
     """
     usable = ~diverged(features)
@@ -70,7 +78,9 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, epochs: int = 100
 def linear_evaluation(model: ResNet, data: DataSet, branch: int, batches: int = BN_BATCHES) -> dict[str, Any]:
     """Judge a frozen encoder through one branch.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Any]
         "linear" and "knn": top-1 on the test images; "fire_rates" there, by layer; "diverged": how many training and
         test images did.
     """

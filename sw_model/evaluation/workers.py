@@ -71,11 +71,16 @@ def _work(what: str, start: int, stop: int) -> Accuracy:
 def evaluate_all(task: Task, workers: int = 1) -> dict[str, Accuracy]:
     """Evaluate everything, in shards; a line every few seconds says how far it is.
 
-    Args:
-        task: Networks and images.
-        workers: Processes.
+    Parameters
+    ----------
+    task
+        Networks and images.
+    workers
+        Processes.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Accuracy]
         Accuracy by name: `FLOAT` (if the float network is given) and `INT_MODES`.
     """
     names = (FLOAT, *INT_MODES) if task.model is not None else INT_MODES
@@ -114,8 +119,10 @@ def _results(task: Task, shards: list[tuple[str, int, int]], workers: int) -> It
 def check_classes(classes: int, data: DataSet) -> None:
     """Refuse a network with another number of classes than the data set has.
 
-    Raises:
-        ValueError: It has.
+    Raises
+    ------
+    ValueError
+        It has.
     """
     if classes != len(data.classes):
         raise ValueError(f"network for {data.name} must have {len(data.classes)} classes, not {classes}")

@@ -42,9 +42,12 @@ class CheckpointError(ValueError):
 def save(path: str | Path, net: IntNetwork) -> None:
     """Write a network; the file appears under its name only when it is whole.
 
-    Args:
-        path: File to write; its folder is made if missing.
-        net: The network; ``net.training`` goes along as float32.
+    Parameters
+    ----------
+    path
+        File to write; its folder is made if missing.
+    net
+        The network; ``net.training`` goes along as float32.
     """
     path = Path(path)
     tensors: dict[str, Tensor] = {}
@@ -66,15 +69,21 @@ def save(path: str | Path, net: IntNetwork) -> None:
 def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:
     """Read a network and prove again that none of its sums overflows.
 
-    Args:
-        path: The file.
+    Parameters
+    ----------
+    path
+        The file.
 
-    Returns:
+    Returns
+    -------
+    IntNetwork
         The network.
 
-    Raises:
-        CheckpointError: The file is missing, truncated, no checkpoint of this kind, or holds values that a layer
-            refuses (see `sw_model.integer.layer.validate_layer`).
+    Raises
+    ------
+    CheckpointError
+        The file is missing, truncated, no checkpoint of this kind, or holds values that a layer
+        refuses (see `sw_model.integer.layer.validate_layer`).
     """
     path = Path(path)
     if not path.is_file():
@@ -142,14 +151,20 @@ def float_state(net: IntNetwork) -> dict[str, Tensor]:
     The stem's scale includes the folded normalisation, which is undone with ``meta["std"]``: a weight on normalised
     input is ``code * scale * 255 * std`` of its colour.
 
-    Args:
-        net: A network that `sw_model.quantize` made.
+    Parameters
+    ----------
+    net
+        A network that `sw_model.quantize` made.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Tensor]
         Names and tensors for ``ResNet.load_state_dict``.
 
-    Raises:
-        CheckpointError: The network carries no training state, as one with random weights.
+    Raises
+    ------
+    CheckpointError
+        The network carries no training state, as one with random weights.
     """
     names = net.meta.get("weight_names")
     if not names:

@@ -19,31 +19,55 @@ IMAGE = "image"
 class IntLayer:
     """One layer of the engine, in integers.
 
-    Attributes:
-        name: Name of the layer and of its ofmap, as ``conv3_2``.
-        kind: "conv", or "fc" for average pooling and classifier in one.
-        weight: int8 in [-127, 127]; (O, I, kh, kw), for "fc" (classes, C).
-        stride: Step in both directions.
-        pad: Rows and columns added on every side.
-        pad_code: Code of the padding, one per input channel; 0 but for the stem.
-        groups: Gating groups G; 1 in an ungated layer.
-        branch: 1 (base path diagonal) or 2 (inverse diagonal).
-        gated: Whether the conditional path depends on a decision.
-        slice_size: Output channels that share a decision: 8, or 1 for a decision per channel.
-        K: (O / slice_size,), int32 thresholds, or None in an ungated layer.
-        M: (O,), int16 multipliers; ones in "fc".
-        B: (O,), int64 holding int48 offsets; in "fc" the int32 bias.
-        S: Right shift, 1 to 40; 0 in "fc", which does not requantise.
-        R0: uint16 factor of the residual, 0 without one.
-        Q: Left shift of R0, 0 to 31.
-        lo: Least ofmap code: 0 with ReLU, -128 without; in "fc" -2^31.
-        hi: Greatest ofmap code: 255 with ReLU, 127 without; in "fc" 2^31 - 1.
-        input: Name of the layer whose ofmap is the ifmap, or `IMAGE`.
-        residual: Name of the layer whose ofmap is added before ReLU, or None.
-        residual_signed: Whether the residual's codes are int8 instead of uint8.
+    Attributes
+    ----------
+    name
+        Name of the layer and of its ofmap, as ``conv3_2``.
+    kind
+        "conv", or "fc" for average pooling and classifier in one.
+    weight
+        int8 in [-127, 127]; (O, I, kh, kw), for "fc" (classes, C).
+    stride
+        Step in both directions.
+    pad
+        Rows and columns added on every side.
+    pad_code
+        Code of the padding, one per input channel; 0 but for the stem.
+    groups
+        Gating groups G; 1 in an ungated layer.
+    branch
+        1 (base path diagonal) or 2 (inverse diagonal).
+    gated
+        Whether the conditional path depends on a decision.
+    slice_size
+        Output channels that share a decision: 8, or 1 for a decision per channel.
+    K
+        (O / slice_size,), int32 thresholds, or None in an ungated layer.
+    M
+        (O,), int16 multipliers; ones in "fc".
+    B
+        (O,), int64 holding int48 offsets; in "fc" the int32 bias.
+    S
+        Right shift, 1 to 40; 0 in "fc", which does not requantise.
+    R0
+        uint16 factor of the residual, 0 without one.
+    Q
+        Left shift of R0, 0 to 31.
+    lo
+        Least ofmap code: 0 with ReLU, -128 without; in "fc" -2^31.
+    hi
+        Greatest ofmap code: 255 with ReLU, 127 without; in "fc" 2^31 - 1.
+    input
+        Name of the layer whose ofmap is the ifmap, or `IMAGE`.
+    residual
+        Name of the layer whose ofmap is added before ReLU, or None.
+    residual_signed
+        Whether the residual's codes are int8 instead of uint8.
 
-    Raises:
-        ValueError: An attribute out of range; the message names the layer.
+    Raises
+    ------
+    ValueError
+        An attribute out of range; the message names the layer.
     """
 
     name: str
@@ -106,8 +130,10 @@ def validate_layer(layer: IntLayer) -> None:
     ``max_c(255 * sum|w| * |M[c]| + |B[c]|) + 255 * R0 * 2^Q + 2^(S-1) < 2^47``; for "fc"
     ``255 * sum|w| + |B[c]| < 2^31`` per position (`int_ops.classifier` checks it with the positions).
 
-    Raises:
-        ValueError: What is wrong, with the layer's name first.
+    Raises
+    ------
+    ValueError
+        What is wrong, with the layer's name first.
     """
     require = _Require(layer.name)
     conv = layer.kind == "conv"

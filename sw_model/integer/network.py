@@ -26,13 +26,20 @@ MODES = ("gated", "dense", "base", "forced")
 class Tap:
     """What one layer read, computed and wrote.
 
-    Attributes:
-        ifmap: (N, I, H, W), int64 codes.
-        residual: (N, O, H', W'), int64 codes, or None.
-        psum_base: (N, O, H', W'), int64: base psum; the whole psum in an ungated layer. (N, classes) in "fc".
-        psum: Like psum_base: acc = base + fire * conditional psum, before bias and requantisation.
-        decision: (N, O / slice_size, H', W'), bool, 1 = fire, or None in an ungated layer.
-        ofmap: (N, O, H', W'), int64 codes; in "fc" the logits (N, classes).
+    Attributes
+    ----------
+    ifmap
+        (N, I, H, W), int64 codes.
+    residual
+        (N, O, H', W'), int64 codes, or None.
+    psum_base
+        (N, O, H', W'), int64: base psum; the whole psum in an ungated layer. (N, classes) in "fc".
+    psum
+        Like psum_base: acc = base + fire * conditional psum, before bias and requantisation.
+    decision
+        (N, O / slice_size, H', W'), bool, 1 = fire, or None in an ungated layer.
+    ofmap
+        (N, O, H', W'), int64 codes; in "fc" the logits (N, classes).
     """
 
     ifmap: Tensor
@@ -60,13 +67,19 @@ class Result:
 class IntNetwork:
     """Layers in execution order and what describes them.
 
-    Attributes:
-        layers: Every layer after the ones it reads.
-        meta: What JSON can hold: width, groups, gate_mode, classes, mean, std, scales, training facts.
-        training: Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
+    Attributes
+    ----------
+    layers
+        Every layer after the ones it reads.
+    meta
+        What JSON can hold: width, groups, gate_mode, classes, mean, std, scales, training facts.
+    training
+        Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
 
-    Raises:
-        ValueError: A layer reads something that no earlier layer wrote, or shapes do not fit.
+    Raises
+    ------
+    ValueError
+        A layer reads something that no earlier layer wrote, or shapes do not fit.
     """
 
     layers: tuple[IntLayer, ...]
@@ -103,8 +116,10 @@ class IntNetwork:
     def layer(self, name: str) -> IntLayer:
         """Return a layer by name.
 
-        Raises:
-            ValueError: No such layer; the message lists those that are.
+        Raises
+        ------
+        ValueError
+            No such layer; the message lists those that are.
         """
         for layer in self.layers:
             if layer.name == name:
@@ -120,17 +135,26 @@ class IntNetwork:
     ) -> Result:
         """Run the network on raw images.
 
-        Args:
-            images: (N, H, W, 3), uint8 RGB, a tensor or an array.
-            mode: One of `MODES`; ungated layers are dense in all of them.
-            masks: For mode "forced": decision of every gated layer, (N, slices, H', W') bool, by name.
-            only: Names of the layers whose taps are kept; None keeps all, an empty list none.
+        Parameters
+        ----------
+        images
+            (N, H, W, 3), uint8 RGB, a tensor or an array.
+        mode
+            One of `MODES`; ungated layers are dense in all of them.
+        masks
+            For mode "forced": decision of every gated layer, (N, slices, H', W') bool, by name.
+        only
+            Names of the layers whose taps are kept; None keeps all, an empty list none.
 
-        Returns:
+        Returns
+        -------
+        Result
             Logits and taps.
 
-        Raises:
-            ValueError: Wrong images, mode, masks or names.
+        Raises
+        ------
+        ValueError
+            Wrong images, mode, masks or names.
         """
         wanted = set(self.names if only is None else [self.layer(name).name for name in only])
         taps: dict[str, Tap] = {}
@@ -169,18 +193,28 @@ class IntNetwork:
     ) -> Tap:
         """Run one layer on a given ifmap.
 
-        Args:
-            layer: The layer.
-            ifmap: (N, I, H, W), integer codes 0 to 255.
-            residual: (N, O, H', W') codes where the layer has one.
-            mode: One of `MODES`.
-            masks: For mode "forced": the decisions, or a mapping from layer name to them.
+        Parameters
+        ----------
+        layer
+            The layer.
+        ifmap
+            (N, I, H, W), integer codes 0 to 255.
+        residual
+            (N, O, H', W') codes where the layer has one.
+        mode
+            One of `MODES`.
+        masks
+            For mode "forced": the decisions, or a mapping from layer name to them.
 
-        Returns:
+        Returns
+        -------
+        Tap
             The tap. In dense and base mode the decision of a gated layer is all 1 or all 0.
 
-        Raises:
-            ValueError: Wrong mode, masks or residual.
+        Raises
+        ------
+        ValueError
+            Wrong mode, masks or residual.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode}")

@@ -116,19 +116,30 @@ def conv2d(x: Tensor, weight: Tensor, stride: int = 1, pad: int = 0, pad_code: S
     addition nor fused operations can round; the runs are added in int32. A run that does not fit (one input channel of
     a kernel larger than 22x22) is computed in float64, which is exact to 2^53.
 
-    Args:
-        x: (N, I, H, W), integer dtype, codes 0 to 255.
-        weight: (O, I, kh, kw), int8, codes -127 to 127.
-        stride: Step in both directions.
-        pad: Rows and columns added on every side.
-        pad_code: Code of the padding, one per input channel; empty means 0.
+    Parameters
+    ----------
+    x
+        (N, I, H, W), integer dtype, codes 0 to 255.
+    weight
+        (O, I, kh, kw), int8, codes -127 to 127.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns added on every side.
+    pad_code
+        Code of the padding, one per input channel; empty means 0.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, O, H', W'), int64, values in int32 range.
 
-    Raises:
-        ValueError: A code out of range.
-        OverflowError: 255 * sum|weight| of an output channel reaches 2^31.
+    Raises
+    ------
+    ValueError
+        A code out of range.
+    OverflowError
+        255 * sum|weight| of an output channel reaches 2^31.
     """
     _check_codes(x, 0, _CODE_MAX, "activation codes")
     _check_codes(weight, -127, 127, "weight codes")
@@ -154,12 +165,18 @@ def split_weight(weight: Tensor, groups: int, branch: int) -> tuple[Tensor, Tens
     With two groups and branch 1, a weight [[a, b], [c, d]] of blocks becomes [[a, 0], [0, d]] and [[0, b], [c, 0]];
     branch 2 swaps the two. With one group everything is base.
 
-    Args:
-        weight: (O, I, kh, kw); O and I divisible by groups.
-        groups: Gating groups G.
-        branch: 1 (diagonal) or 2 (inverse diagonal).
+    Parameters
+    ----------
+    weight
+        (O, I, kh, kw); O and I divisible by groups.
+    groups
+        Gating groups G.
+    branch
+        1 (diagonal) or 2 (inverse diagonal).
 
-    Returns:
+    Returns
+    -------
+    tuple[Tensor, Tensor]
         Base and conditional weight; their sum is the weight.
     """
     _check_groups(weight, groups)
@@ -179,15 +196,24 @@ def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, b
     Equal to ``conv2d(x, base)`` and ``conv2d(x, base + conditional)`` of `split_weight`'s parts: the sums of the G
     input groups are computed apart, and each output group's base sum is one of them. Padding is code 0.
 
-    Args:
-        x: (N, I, H, W), codes 0 to 255.
-        weight: (O, I, kh, kw), int8 codes.
-        stride: Step in both directions.
-        pad: Rows and columns of zeros on every side.
-        groups: Gating groups G.
-        branch: 1 or 2.
+    Parameters
+    ----------
+    x
+        (N, I, H, W), codes 0 to 255.
+    weight
+        (O, I, kh, kw), int8 codes.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns of zeros on every side.
+    groups
+        Gating groups G.
+    branch
+        1 or 2.
 
-    Returns:
+    Returns
+    -------
+    tuple[Tensor, Tensor]
         Two (N, O, H', W') int64 tensors in int32 range: base psum and base + conditional psum.
     """
     spans = _group_spans(x, weight, groups, branch)
@@ -244,12 +270,18 @@ def decide_slices(psum_base: Tensor, threshold: Tensor, slice_size: int = 8) -> 
 
     A tie does not fire: sums (4, 5, 6) against K = 5 give (0, 0, 1). K = -2^31 always fires, K = 2^31 - 1 never.
 
-    Args:
-        psum_base: (N, O, H, W), int64.
-        threshold: (O / slice_size,), int32 values: K.
-        slice_size: Output channels of a slice.
+    Parameters
+    ----------
+    psum_base
+        (N, O, H, W), int64.
+    threshold
+        (O / slice_size,), int32 values: K.
+    slice_size
+        Output channels of a slice.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, O / slice_size, H, W), bool.
     """
     n, out_ch, height, width = psum_base.shape
@@ -261,11 +293,16 @@ def decide_slices(psum_base: Tensor, threshold: Tensor, slice_size: int = 8) -> 
 def decide_channels(psum_base: Tensor, threshold: Tensor) -> Tensor:
     """Decide per channel: fire where a channel's base psum is greater than its threshold; a tie does not fire.
 
-    Args:
-        psum_base: (N, O, H, W), int64.
-        threshold: (O,), int32 values.
+    Parameters
+    ----------
+    psum_base
+        (N, O, H, W), int64.
+    threshold
+        (O,), int32 values.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, O, H, W), bool.
     """
     return _fires(psum_base, threshold)
@@ -287,23 +324,38 @@ def requantize(
     The shift is arithmetic, so a half rounds up for both signs: with M = 1, B = 0, S = 1 and lo = -128, acc
     (-3, -1, 1, 3) gives (-1, 0, 1, 2).
 
-    Args:
-        acc: (N, O, H, W), int64 in int32 range.
-        M: (O,), int16 values, the multiplier of each channel (negative where BatchNorm's gamma is).
-        B: (O,), int48 values.
-        S: Right shift, 1 to 40.
-        residual: (N, O, H, W), codes -128 to 255, or None.
-        R0: uint16 factor of the residual.
-        Q: Left shift of that factor, 0 to 31.
-        lo: Least code, 0 with ReLU and -128 without.
-        hi: Greatest code, 255 with ReLU and 127 without.
+    Parameters
+    ----------
+    acc
+        (N, O, H, W), int64 in int32 range.
+    M
+        (O,), int16 values, the multiplier of each channel (negative where BatchNorm's gamma is).
+    B
+        (O,), int48 values.
+    S
+        Right shift, 1 to 40.
+    residual
+        (N, O, H, W), codes -128 to 255, or None.
+    R0
+        uint16 factor of the residual.
+    Q
+        Left shift of that factor, 0 to 31.
+    lo
+        Least code, 0 with ReLU and -128 without.
+    hi
+        Greatest code, 255 with ReLU and 127 without.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, O, H, W), int64, codes in [lo, hi].
 
-    Raises:
-        ValueError: A parameter out of range.
-        OverflowError: The sum does not fit int48.
+    Raises
+    ------
+    ValueError
+        A parameter out of range.
+    OverflowError
+        The sum does not fit int48.
     """
     if not 1 <= S <= 40:
         raise ValueError(f"S must be 1 to 40, not {S}")
@@ -330,16 +382,24 @@ def classifier(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     The division by the number of positions is part of the logits' scale, so nothing is rounded.
 
-    Args:
-        x: (N, C, H, W), codes 0 to 255.
-        weight: (classes, C), int8 codes, one scale for all classes.
-        bias: (classes,), int32 values.
+    Parameters
+    ----------
+    x
+        (N, C, H, W), codes 0 to 255.
+    weight
+        (classes, C), int8 codes, one scale for all classes.
+    bias
+        (classes,), int32 values.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (N, classes), int64 in int32 range.
 
-    Raises:
-        OverflowError: ``255 * H * W * sum|weight| + |bias|`` of a class reaches 2^31.
+    Raises
+    ------
+    OverflowError
+        ``255 * H * W * sum|weight| + |bias|`` of a class reaches 2^31.
     """
     _check_codes(x, 0, _CODE_MAX, "activation codes")
     _check_codes(weight, -127, 127, "weight codes")

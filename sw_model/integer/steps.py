@@ -27,18 +27,29 @@ LANES = 8
 class LayerCount:
     """Work of one layer, or the sum over several, on some images.
 
-    Attributes:
-        name: The layer, or what was summed.
-        nominal_macs: Multiply-accumulates as papers count them: padded taps included, padded channels
-            not, and the classifier after the pooling.
-        dense: Steps with every decision 1.
-        base: Steps of the base path; all steps of an ungated layer.
-        conditional: Steps of the conditional path that fired; a slice fires if any of its channels does.
-        skipped: dense - base - conditional.
-        lane_steps: Conditional steps counted per channel that fired, 8 to a step; 8 * conditional in slice mode.
-        decisions: Number of decisions.
-        fired: Decisions that are 1.
-        conditional_work: Steps of the conditional path times channels, with every decision 1.
+    Attributes
+    ----------
+    name
+        The layer, or what was summed.
+    nominal_macs
+        Multiply-accumulates as papers count them: padded taps included, padded channels
+        not, and the classifier after the pooling.
+    dense
+        Steps with every decision 1.
+    base
+        Steps of the base path; all steps of an ungated layer.
+    conditional
+        Steps of the conditional path that fired; a slice fires if any of its channels does.
+    skipped
+        dense - base - conditional.
+    lane_steps
+        Conditional steps counted per channel that fired, 8 to a step; 8 * conditional in slice mode.
+    decisions
+        Number of decisions.
+    fired
+        Decisions that are 1.
+    conditional_work
+        Steps of the conditional path times channels, with every decision 1.
     """
 
     name: str
@@ -74,13 +85,20 @@ def valid_taps(size: int, kernel: int, stride: int, pad: int) -> Tensor:
 
     A kernel of 3 with pad 1 on 4 positions has (2, 3, 3, 2) taps at stride 1 and (2, 3) at stride 2.
 
-    Args:
-        size: Length of the ifmap's axis.
-        kernel: Taps along the axis.
-        stride: Step.
-        pad: Positions added at both ends.
+    Parameters
+    ----------
+    size
+        Length of the ifmap's axis.
+    kernel
+        Taps along the axis.
+    stride
+        Step.
+    pad
+        Positions added at both ends.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (positions of the ofmap,), int64.
     """
     start = torch.arange((size + 2 * pad - kernel) // stride + 1) * stride - pad
@@ -92,18 +110,28 @@ def count_layer(
 ) -> LayerCount:
     """Count one layer's work.
 
-    Args:
-        layer: The layer.
-        in_size: Height and width of its ifmap.
-        images: Number of images.
-        in_par: Input channels of a chunk.
-        decision: (images, O / slice_size, H', W'), bool, for a gated layer; None counts every decision as 1.
+    Parameters
+    ----------
+    layer
+        The layer.
+    in_size
+        Height and width of its ifmap.
+    images
+        Number of images.
+    in_par
+        Input channels of a chunk.
+    decision
+        (images, O / slice_size, H', W'), bool, for a gated layer; None counts every decision as 1.
 
-    Returns:
+    Returns
+    -------
+    LayerCount
         The counts.
 
-    Raises:
-        ValueError: The chunk does not divide a gated layer's input group, or the decisions have the wrong shape.
+    Raises
+    ------
+    ValueError
+        The chunk does not divide a gated layer's input group, or the decisions have the wrong shape.
     """
     height, width = in_size
     slices = -(-layer.out_ch // LANES)
@@ -158,14 +186,22 @@ def count_network(
 ) -> list[LayerCount]:
     """Count every layer's work, in execution order.
 
-    Args:
-        net: The network.
-        images: Number of images.
-        in_par: Input channels of a chunk.
-        decisions: A run's result with all taps, or decisions by layer name; None counts every decision as 1.
-        in_size: Height and width of the images.
+    Parameters
+    ----------
+    net
+        The network.
+    images
+        Number of images.
+    in_par
+        Input channels of a chunk.
+    decisions
+        A run's result with all taps, or decisions by layer name; None counts every decision as 1.
+    in_size
+        Height and width of the images.
 
-    Returns:
+    Returns
+    -------
+    list[LayerCount]
         One count per layer.
     """
     if isinstance(decisions, Result):

@@ -29,21 +29,34 @@ def pruned_share(progress: float, final: float) -> float:
 class DGCConv2d(nn.Module):
     """Convolution of `HEADS` heads, each on its own choice of input channels; BatchNorm and ReLU come before it.
 
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels, a multiple of `HEADS`.
-        kernel_size: Kernel height and width.
-        stride: Stride in both directions.
-        padding: Zero padding on every side.
-        density: Share of the input channels that a head keeps at the end of the ramp, in (0, 1].
+    Parameters
+    ----------
+    in_channels
+        Input channels.
+    out_channels
+        Output channels, a multiple of `HEADS`.
+    kernel_size
+        Kernel height and width.
+    stride
+        Stride in both directions.
+    padding
+        Zero padding on every side.
+    density
+        Share of the input channels that a head keeps at the end of the ramp, in (0, 1].
 
-    Attributes:
-        weight: (out_channels, in_channels, kernel_size, kernel_size), head after head.
-        progress: Training progress of the ramp, 0 to 1; 1 outside of training.
-        penalty: Mean of the saliencies, summed over the heads, in the last forward pass, for the regulariser.
+    Attributes
+    ----------
+    weight
+        (out_channels, in_channels, kernel_size, kernel_size), head after head.
+    progress
+        Training progress of the ramp, 0 to 1; 1 outside of training.
+    penalty
+        Mean of the saliencies, summed over the heads, in the last forward pass, for the regulariser.
 
-    Raises:
-        ValueError: The density is outside (0, 1], or the heads do not divide the output channels.
+    Raises
+    ------
+    ValueError
+        The density is outside (0, 1], or the heads do not divide the output channels.
     """
 
     #: Weight of `penalty` in the loss, as in the authors' code.

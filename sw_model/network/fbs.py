@@ -22,21 +22,34 @@ __all__ = ["FBSConv2d"]
 class FBSConv2d(nn.Module):
     """Convolution and BatchNorm whose output channels are boosted or suppressed, image by image.
 
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        kernel_size: Kernel height and width.
-        stride: Stride in both directions.
-        padding: Zero padding on every side.
-        density: Share of output channels that are kept, in (0, 1].
+    Parameters
+    ----------
+    in_channels
+        Input channels.
+    out_channels
+        Output channels.
+    kernel_size
+        Kernel height and width.
+    stride
+        Stride in both directions.
+    padding
+        Zero padding on every side.
+    density
+        Share of output channels that are kept, in (0, 1].
 
-    Attributes:
-        weight: (out_channels, in_channels, kernel_size, kernel_size).
-        kept: k, the number of channels that are kept in every image.
-        penalty: Batch mean of the L1 norm of the kept saliencies in the last forward pass, for the regulariser.
+    Attributes
+    ----------
+    weight
+        (out_channels, in_channels, kernel_size, kernel_size).
+    kept
+        k, the number of channels that are kept in every image.
+    penalty
+        Batch mean of the L1 norm of the kept saliencies in the last forward pass, for the regulariser.
 
-    Raises:
-        ValueError: The density is outside (0, 1].
+    Raises
+    ------
+    ValueError
+        The density is outside (0, 1].
     """
 
     #: Weight of `penalty` in the loss, as in a published PyTorch version.

@@ -30,17 +30,25 @@ def base_groups(groups: int, branch: int = 1, overlap: int = 0) -> tuple[int, ..
     100 both branches are CGNet's. For G = 4: 0 % (3, 2, 1, 0), 50 % (0, 1, 3, 2), 75 % (0, 1, 2, 0). The poster's table
     1 names the overlaps and not the maps; at 75 % no permutation exists, so one input group serves twice.
 
-    Args:
-        groups: G, at least 2.
-        branch: 1 or 2.
-        overlap: Share of base blocks that both branches have, in percent.
+    Parameters
+    ----------
+    groups
+        G, at least 2.
+    branch
+        1 or 2.
+    overlap
+        Share of base blocks that both branches have, in percent.
 
-    Returns:
+    Returns
+    -------
+    tuple[int, ...]
         `groups` indices of input groups.
 
-    Raises:
-        ValueError: The overlap is no whole number of blocks, or the blocks to be reversed are odd in number: the middle
-            one would stay where it is.
+    Raises
+    ------
+    ValueError
+        The overlap is no whole number of blocks, or the blocks to be reversed are odd in number: the middle
+        one would stay where it is.
     """
     if not 0 <= overlap <= 100 or groups * overlap % 100:
         raise ValueError(f"overlap must be a percentage that makes a whole number of {groups} groups, not {overlap}")
@@ -161,27 +169,44 @@ def _spread(unit: Tensor, like: Tensor) -> Tensor:
 class GatedConv2d(nn.Module):
     """Convolution without bias whose conditional path is switched per pixel and slice (or channel).
 
-    Args:
-        in_channels: Input channels, a multiple of `groups_gating`.
-        out_channels: Output channels; in slice mode a multiple of `groups_gating * slice_size`, so that no slice
-            straddles two output groups.
-        kernel_size: Kernel height and width.
-        stride: Stride in both directions.
-        padding: Zero padding on every side.
-        groups_gating: G, the number of gating groups.
-        slice_size: Consecutive output channels that share a decision in slice mode.
-        mode: "slice" (SCDG), "channel" (CDG, CGNet) or "dense" (an ordinary convolution).
-        overlap: Base blocks that both branches have, in percent, see `base_groups`.
+    Parameters
+    ----------
+    in_channels
+        Input channels, a multiple of `groups_gating`.
+    out_channels
+        Output channels; in slice mode a multiple of `groups_gating * slice_size`, so that no slice
+        straddles two output groups.
+    kernel_size
+        Kernel height and width.
+    stride
+        Stride in both directions.
+    padding
+        Zero padding on every side.
+    groups_gating
+        G, the number of gating groups.
+    slice_size
+        Consecutive output channels that share a decision in slice mode.
+    mode
+        "slice" (SCDG), "channel" (CDG, CGNet) or "dense" (an ordinary convolution).
+    overlap
+        Base blocks that both branches have, in percent, see `base_groups`.
 
-    Attributes:
-        weight: (out_channels, in_channels, kernel_size, kernel_size), shared by both branches.
-        tau: Learnable threshold, one per slice or channel, initially 0; absent in dense mode.
-        norm: BatchNorm without affine over the saliency, one per branch (index `branch - 1`), because the two branches
-            have different base psums.
-        fire_rate: Share of decisions that fired in the last forward pass, a scalar buffer for the log.
+    Attributes
+    ----------
+    weight
+        (out_channels, in_channels, kernel_size, kernel_size), shared by both branches.
+    tau
+        Learnable threshold, one per slice or channel, initially 0; absent in dense mode.
+    norm
+        BatchNorm without affine over the saliency, one per branch (index `branch - 1`), because the two branches
+        have different base psums.
+    fire_rate
+        Share of decisions that fired in the last forward pass, a scalar buffer for the log.
 
-    Raises:
-        ValueError: An argument is outside the limits above.
+    Raises
+    ------
+    ValueError
+        An argument is outside the limits above.
     """
 
     def __init__(

@@ -62,15 +62,23 @@ class Gate:
 class BasicBlock(nn.Module):
     """Residual block `relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))` with two gated convolutions.
 
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        stride: Stride of `conv1` and of the shortcut.
-        gate: How the convolutions are gated.
+    Parameters
+    ----------
+    in_channels
+        Input channels.
+    out_channels
+        Output channels.
+    stride
+        Stride of `conv1` and of the shortcut.
+    gate
+        How the convolutions are gated.
 
-    Attributes:
-        down: 1x1 convolution of the shortcut, or None where the shortcut is the identity.
-        down_bn: Its BatchNorm, or None.
+    Attributes
+    ----------
+    down
+        1x1 convolution of the shortcut, or None where the shortcut is the identity.
+    down_bn
+        Its BatchNorm, or None.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, gate: Gate) -> None:
@@ -97,24 +105,39 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """ResNet whose convolutions are gated.
 
-    Args:
-        width: Multiplier of the channel counts, 64, 128, 256, 512 or, at depth 20, 16, 32, 64.
-        depth: 10, 18, 20 or 34.
-        groups: Gating groups G.
-        slice_size: Output channels that share a decision in slice mode.
-        gate_mode: "slice" (SCDG), "channel" (CDG and CGNet), "dense", "fbs" or "dgc".
-        num_classes: Outputs of the classifier.
-        overlap: Base blocks that both branches have, in percent: 0 in CDG and SCDG, 100 in CGNet.
-        density: Share of channels kept by FBS (default 0.62) and DGC (0.47); without effect elsewhere.
-        stem: "small" for images of about 32x32, "large" (7x7, max-pooling) for about 224x224.
+    Parameters
+    ----------
+    width
+        Multiplier of the channel counts, 64, 128, 256, 512 or, at depth 20, 16, 32, 64.
+    depth
+        10, 18, 20 or 34.
+    groups
+        Gating groups G.
+    slice_size
+        Output channels that share a decision in slice mode.
+    gate_mode
+        "slice" (SCDG), "channel" (CDG and CGNet), "dense", "fbs" or "dgc".
+    num_classes
+        Outputs of the classifier.
+    overlap
+        Base blocks that both branches have, in percent: 0 in CDG and SCDG, 100 in CGNet.
+    density
+        Share of channels kept by FBS (default 0.62) and DGC (0.47); without effect elsewhere.
+    stem
+        "small" for images of about 32x32, "large" (7x7, max-pooling) for about 224x224.
 
-    Attributes:
-        mean, std: Normalisation of the colours, (3, 1, 1), CIFAR-10's until replaced; done here so that it can be
-            folded into the stem.
-        hparams: The arguments, by name.
+    Attributes
+    ----------
+    mean, std
+        Normalisation of the colours, (3, 1, 1), CIFAR-10's until replaced; done here so that it can be
+        folded into the stem.
+    hparams
+        The arguments, by name.
 
-    Raises:
-        ValueError: An argument is not supported, or the channel counts do not suit the gating.
+    Raises
+    ------
+    ValueError
+        An argument is not supported, or the channel counts do not suit the gating.
     """
 
     def __init__(
@@ -178,15 +201,22 @@ class ResNet(nn.Module):
     def features(self, x: Tensor, branch: int = 1) -> Tensor:
         """Pooled features of images in [0, 1].
 
-        Args:
-            x: (N, 3, H, W) float, raw colours / 255, not normalised.
-            branch: Whose base path gates, 1 or 2.
+        Parameters
+        ----------
+        x
+            (N, 3, H, W) float, raw colours / 255, not normalised.
+        branch
+            Whose base path gates, 1 or 2.
 
-        Returns:
+        Returns
+        -------
+        Tensor
             (N, 512 * width), the mean over the last map.
 
-        Raises:
-            ValueError: The branch is neither 1 nor 2.
+        Raises
+        ------
+        ValueError
+            The branch is neither 1 nor 2.
         """
         if branch not in BRANCHES:
             raise ValueError(f"branch must be 1 or 2, not {branch}")
@@ -224,7 +254,9 @@ class ResNet(nn.Module):
     def sparsity(self) -> dict[str, float]:
         """Sparsity of the gated layers in the last forward pass.
 
-        Returns:
+        Returns
+        -------
+        dict[str, float]
             "output": share of decisions that are 0, weighted by output activations (as in the CDG paper);
             "mac": weighted by each layer's multiply-accumulates (as the engine's clock sees it).
         """

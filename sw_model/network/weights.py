@@ -20,8 +20,10 @@ def load_model(path: str | Path) -> ResNet:
 
     A file of `save_weights` will do, too.
 
-    Raises:
-        ValueError: The file is neither.
+    Raises
+    ------
+    ValueError
+        The file is neither.
     """
     try:
         if Path(path).suffix == ".safetensors":

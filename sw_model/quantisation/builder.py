@@ -31,23 +31,40 @@ _SUM_LIMIT = 2**47
 class RealLayer:
     """A layer before quantisation: ``y = act(gain * conv(x, weight) + offset + residual)``.
 
-    Attributes:
-        name: Name of the layer.
-        weight: (O, I, kh, kw) float64; (classes, C) for the classifier.
-        gain: (O,) float64, BatchNorm's gamma / sqrt(var + eps); ones in the classifier.
-        offset: (O,) float64, BatchNorm's beta - gain * mean; the bias in the classifier.
-        stride: Step in both directions.
-        pad: Rows and columns added on every side.
-        relu: Whether the ofmap is unsigned.
-        groups: Gating groups; 1 where ungated.
-        branch: 1 or 2.
-        slice_size: Output channels of a decision.
-        threshold: (O / slice_size,), real threshold of the mean saliency, m + tau * sqrt(var + eps); None if ungated.
-        sparsity: Instead of threshold: share of decisions that shall be 0 on the calibration images, per slice.
-        standardize: gain and offset are those of a BatchNorm whose statistics the calibration gives.
-        input: Name of the layer read.
-        residual: Name of the layer added, or None.
-        zero: (I,) real codes that stand for zero (255 * mean colour), for the stem alone.
+    Attributes
+    ----------
+    name
+        Name of the layer.
+    weight
+        (O, I, kh, kw) float64; (classes, C) for the classifier.
+    gain
+        (O,) float64, BatchNorm's gamma / sqrt(var + eps); ones in the classifier.
+    offset
+        (O,) float64, BatchNorm's beta - gain * mean; the bias in the classifier.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns added on every side.
+    relu
+        Whether the ofmap is unsigned.
+    groups
+        Gating groups; 1 where ungated.
+    branch
+        1 or 2.
+    slice_size
+        Output channels of a decision.
+    threshold
+        (O / slice_size,), real threshold of the mean saliency, m + tau * sqrt(var + eps); None if ungated.
+    sparsity
+        Instead of threshold: share of decisions that shall be 0 on the calibration images, per slice.
+    standardize
+        gain and offset are those of a BatchNorm whose statistics the calibration gives.
+    input
+        Name of the layer read.
+    residual
+        Name of the layer added, or None.
+    zero
+        (I,) real codes that stand for zero (255 * mean colour), for the stem alone.
     """
 
     name: str
@@ -73,11 +90,16 @@ def quantize_weight(weight: Tensor, slice_size: int = 8) -> tuple[Tensor, Tensor
 
     Halves round to even: with scale 1, (0.5, 1.5, -0.5, 127) gives (0, 2, 0, 127).
 
-    Args:
-        weight: (O, ...), float.
-        slice_size: Output channels that share a scale; the last slice may be shorter.
+    Parameters
+    ----------
+    weight
+        (O, ...), float.
+    slice_size
+        Output channels that share a scale; the last slice may be shorter.
 
-    Returns:
+    Returns
+    -------
+    tuple[Tensor, Tensor]
         int8 codes in [-127, 127], same shape, and the scale of every output channel, (O,) float64. A slice of zeros
         has the scale 1.
     """
@@ -94,12 +116,18 @@ def integer_thresholds(threshold: Tensor, unit: Tensor, slice_size: int) -> Tens
 
     Flooring is exact: an integer exceeds t exactly if it exceeds floor(t). K saturates at int32.
 
-    Args:
-        threshold: (slices,), real.
-        unit: (slices,), real value of one unit of the psum, s_x * s_w.
-        slice_size: Output channels of a slice.
+    Parameters
+    ----------
+    threshold
+        (slices,), real.
+    unit
+        (slices,), real value of one unit of the psum, s_x * s_w.
+    slice_size
+        Output channels of a slice.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         (slices,), int32.
     """
     k = torch.floor(slice_size * threshold.to(torch.float64) / unit)
@@ -116,17 +144,26 @@ def requantizer_parameters(
     S is the largest of 1 to 40 for which every ``|round(gain * 2^S)|`` fits int16, R fits uint16 << 31, and the bound
     of the sum stays below 2^47.
 
-    Args:
-        weight: (O, ...), int8 codes.
-        gain: (O,), codes of the ofmap per unit of psum.
-        offset: (O,), codes of the ofmap.
-        residual_gain: Codes of the ofmap per code of the residual; 0 without one.
+    Parameters
+    ----------
+    weight
+        (O, ...), int8 codes.
+    gain
+        (O,), codes of the ofmap per unit of psum.
+    offset
+        (O,), codes of the ofmap.
+    residual_gain
+        Codes of the ofmap per code of the residual; 0 without one.
 
-    Returns:
+    Returns
+    -------
+    tuple[Tensor, Tensor, int, int, int]
         M (O,) int16, B (O,) int64, S, R0, Q.
 
-    Raises:
-        ValueError: No shift fits.
+    Raises
+    ------
+    ValueError
+        No shift fits.
     """
     magnitude = weight.to(torch.int64).abs().flatten(1).sum(1) * 255
     for shift in range(40, 0, -1):
@@ -263,14 +300,22 @@ def build_network(
 ) -> IntNetwork:
     """Quantise a network of real-valued layers on calibration images.
 
-    Args:
-        layers: In execution order, the classifier (a 2-D weight) last.
-        images: (N, H, W, 3), uint8 RGB.
-        meta: Goes into the network's; "scales" (real value of one code of every map) is added.
-        batch: Images computed at a time.
-        progress: Called with every layer's name.
+    Parameters
+    ----------
+    layers
+        In execution order, the classifier (a 2-D weight) last.
+    images
+        (N, H, W, 3), uint8 RGB.
+    meta
+        Goes into the network's; "scales" (real value of one code of every map) is added.
+    batch
+        Images computed at a time.
+    progress
+        Called with every layer's name.
 
-    Returns:
+    Returns
+    -------
+    IntNetwork
         The integer network; ``training`` holds ``scale.<layer>``, (O,) float32, the real value of one weight code.
     """
     state = _Calibration(torch.as_tensor(images), batch)

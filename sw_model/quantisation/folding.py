@@ -51,15 +51,22 @@ def obstacle(model: ResNet) -> str | None:
 def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
     """List a float network's layers with BatchNorm folded, in the engine's order.
 
-    Args:
-        model: In eval mode; its running statistics are those of the branch.
-        branch: Whose base path gates, 1 or 2.
+    Parameters
+    ----------
+    model
+        In eval mode; its running statistics are those of the branch.
+    branch
+        Whose base path gates, 1 or 2.
 
-    Returns:
+    Returns
+    -------
+    list[RealLayer]
         Layers for `sw_model.quantisation.builder.build_network`.
 
-    Raises:
-        ValueError: The engine has no such layers.
+    Raises
+    ------
+    ValueError
+        The engine has no such layers.
     """
     mode, overlap = model.hparams["gate_mode"], model.hparams["overlap"]
     if reason := obstacle(model):
@@ -109,14 +116,22 @@ def quantize(
 ) -> IntNetwork:
     """Quantise a network to int8; its running statistics are taken as they are.
 
-    Args:
-        model: The float network.
-        calibration_images: (N, H, W, 3), uint8: clean training images, at least 512 for a network in earnest.
-        branch: Whose base path gates, 1 or 2.
-        classes: Their names; numbers if not given.
-        progress: Called with every layer's name.
+    Parameters
+    ----------
+    model
+        The float network.
+    calibration_images
+        (N, H, W, 3), uint8: clean training images, at least 512 for a network in earnest.
+    branch
+        Whose base path gates, 1 or 2.
+    classes
+        Their names; numbers if not given.
+    progress
+        Called with every layer's name.
 
-    Returns:
+    Returns
+    -------
+    IntNetwork
         The integer network, with all that `restore_model` needs.
     """
     weights = _weight_names(model)
@@ -141,8 +156,10 @@ def quantize(
 def restore_model(net: IntNetwork) -> ResNet:
     """Return the float network of a checkpoint, with the weights as quantised, to train on or compare with.
 
-    Raises:
-        CheckpointError: The checkpoint carries no training state.
+    Raises
+    ------
+    CheckpointError
+        The checkpoint carries no training state.
     """
     state = checkpoint.float_state(net)
     model = ResNet(**net.meta["network"])

@@ -18,12 +18,18 @@ def resnet_plan(
     Layers are named as in the ResNet paper: convM_N is the N-th 3x3 convolution of stage M, downM a stage's 1x1
     shortcut. The shortcut runs between the two convolutions of its block.
 
-    Args:
-        width: Factor on the channels.
-        blocks: Blocks of each stage, or of all of them: 2 in ResNet-18 and 1 in ResNet-10.
-        channels: Of the stages.
+    Parameters
+    ----------
+    width
+        Factor on the channels.
+    blocks
+        Blocks of each stage, or of all of them: 2 in ResNet-18 and 1 in ResNet-10.
+    channels
+        Of the stages.
 
-    Returns:
+    Returns
+    -------
+    list[dict[str, Any]]
         Dicts with name, in_ch, out_ch, kernel, stride, relu, gated, input and residual.
     """
     channels = [int(c * width) for c in channels]

@@ -44,21 +44,34 @@ def quantize_checkpoint(
 ) -> dict[str, Any]:
     """Quantise a training checkpoint, write the integer network, and evaluate both.
 
-    Args:
-        trained: Training checkpoint, or a file of `sw_model.network.weights.save_weights`.
-        source: Data set, as `sw_model.data.sources.load_data` takes it.
-        out: safetensors file to write.
-        float16: safetensors file for the network before it was quantised, if wanted.
-        limit: Evaluate only the first test images.
-        batches, batches2: Batches of 256 for BatchNorm's statistics of branch 1, and of branch 2's saliency.
-        workers: Processes of the evaluation, threads of the rest.
+    Parameters
+    ----------
+    trained
+        Training checkpoint, or a file of `sw_model.network.weights.save_weights`.
+    source
+        Data set, as `sw_model.data.sources.load_data` takes it.
+    out
+        safetensors file to write.
+    float16
+        safetensors file for the network before it was quantised, if wanted.
+    limit
+        Evaluate only the first test images.
+    batches, batches2
+        Batches of 256 for BatchNorm's statistics of branch 1, and of branch 2's saliency.
+    workers
+        Processes of the evaluation, threads of the rest.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Any]
         The figures of a results file, but for the command.
 
-    Raises:
-        ValueError: The engine cannot run the network, or it does not fit the data.
-        DataError: The data cannot be had.
+    Raises
+    ------
+    ValueError
+        The engine cannot run the network, or it does not fit the data.
+    DataError
+        The data cannot be had.
     """
     start = time.monotonic()
     torch.set_num_threads(workers)

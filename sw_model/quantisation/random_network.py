@@ -35,20 +35,33 @@ def random_network(
     Weights, gammas (one in ten negative) and betas are random; BatchNorm's statistics and the thresholds come from the
     calibration images, so that maps are neither saturated nor empty and slices have sparsities around the wanted one.
 
-    Args:
-        width: Factor on the channels.
-        seed: Seed of everything random.
-        groups: Gating groups G.
-        branch: 1 or 2.
-        slice_size: 8, or 1 for decisions per channel.
-        sparsity: Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
-        classes: Number of classes.
-        blocks: Blocks per stage, 2 in ResNet-18; or of each stage, (3, 4, 6, 3) in ResNet-34.
-        images: (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.data.photographs`.
-        plan: Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
-            width and blocks are of no effect then.
+    Parameters
+    ----------
+    width
+        Factor on the channels.
+    seed
+        Seed of everything random.
+    groups
+        Gating groups G.
+    branch
+        1 or 2.
+    slice_size
+        8, or 1 for decisions per channel.
+    sparsity
+        Mean over the slices of a layer of the wanted share of decisions that are 0; slices spread by 0.2.
+    classes
+        Number of classes.
+    blocks
+        Blocks per stage, 2 in ResNet-18; or of each stage, (3, 4, 6, 3) in ResNet-34.
+    images
+        (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.data.photographs`.
+    plan
+        Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
+        width and blocks are of no effect then.
 
-    Returns:
+    Returns
+    -------
+    IntNetwork
         The network.
     """
     if images is None:

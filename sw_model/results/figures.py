@@ -73,9 +73,12 @@ def _curves(rows: Rows) -> Figure:
 def mask_sheet(net: IntNetwork, images: Sequence[tuple[str, np.ndarray]]) -> Figure:
     """Images, and over them where a layer's conditional path is computed: bright where many slices fire.
 
-    Args:
-        net: A gated network.
-        images: Names and (H, W, 3) uint8 pixels.
+    Parameters
+    ----------
+    net
+        A gated network.
+    images
+        Names and (H, W, 3) uint8 pixels.
     """
     taps = net.run(np.stack([pixels for _, pixels in images]), only=SHOWN_LAYERS).taps
     figure = Figure((1.6 * (1 + len(SHOWN_LAYERS)), 1.7 * len(images)))
@@ -100,12 +103,18 @@ def mask_sheet(net: IntNetwork, images: Sequence[tuple[str, np.ndarray]]) -> Fig
 def draw(rows: Rows, shipped: Mapping[str, Any] | None, docs: Path) -> list[tuple[str, str]]:
     """Draw what the results allow into docs/results/.
 
-    Args:
-        rows: Results of the comparison, by row.
-        shipped: Results of the network that the repository ships, or None.
-        docs: Folder of the documentation.
+    Parameters
+    ----------
+    rows
+        Results of the comparison, by row.
+    shipped
+        Results of the network that the repository ships, or None.
+    docs
+        Folder of the documentation.
 
-    Returns:
+    Returns
+    -------
+    list[tuple[str, str]]
         File name relative to `docs`, and caption, of every figure.
     """
     made: dict[str, tuple[Figure, str]] = {}

@@ -35,12 +35,18 @@ class TrainingData(L.LightningDataModule):
 
     With several processes each takes every so many-th image of a step's joint batch, and draws its own augmentation.
 
-    Args:
-        data: The data set.
-        contrastive: Whether a batch is (view 1, view 2), or (images, labels).
-        size: Height and width of the crops.
-        batch_size: Images in a batch, of all processes together.
-        seed: Of order and augmentation.
+    Parameters
+    ----------
+    data
+        The data set.
+    contrastive
+        Whether a batch is (view 1, view 2), or (images, labels).
+    size
+        Height and width of the crops.
+    batch_size
+        Images in a batch, of all processes together.
+    seed
+        Of order and augmentation.
     """
 
     def __init__(self, data: DataSet, contrastive: bool, size: int, batch_size: int, seed: int) -> None:

@@ -27,8 +27,10 @@ LOG_COLUMNS = ("phase", "step", "lr", "loss", "accuracy", "sparsity_output", "sp
 class CsvLog:
     """Appends rows to a CSV file; unlike Lightning's CSV log it goes on after a resume with what is there.
 
-    Args:
-        path: The file, made with its heading when the first row comes.
+    Parameters
+    ----------
+    path
+        The file, made with its heading when the first row comes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,12 +62,18 @@ class Checkpointer(L.Callback):
 
     Also ends the phase early when `stop` says so; a phase that ended, early or not, is marked complete.
 
-    Args:
-        path: The phase's checkpoint file.
-        total_steps: Steps of the phase.
-        every_seconds: Time between two saves.
-        every_steps: Steps between two saves, whichever comes first.
-        stop: Asked after every step.
+    Parameters
+    ----------
+    path
+        The phase's checkpoint file.
+    total_steps
+        Steps of the phase.
+    every_seconds
+        Time between two saves.
+    every_steps
+        Steps between two saves, whichever comes first.
+    stop
+        Asked after every step.
     """
 
     def __init__(
@@ -107,13 +115,20 @@ class Checkpointer(L.Callback):
 class Progress(L.Callback):
     """A line with loss, sparsity, images per second and time left; the same figures go to the log.
 
-    Args:
-        phase: Name of the phase.
-        log: Takes the figures.
-        total_steps: Steps of the phase.
-        batch_size: Images in a batch.
-        every_steps: Steps between two lines.
-        show: Prints the line.
+    Parameters
+    ----------
+    phase
+        Name of the phase.
+    log
+        Takes the figures.
+    total_steps
+        Steps of the phase.
+    batch_size
+        Images in a batch.
+    every_steps
+        Steps between two lines.
+    show
+        Prints the line.
     """
 
     def __init__(
@@ -173,12 +188,18 @@ class KnnMonitor(L.Callback):
 
     It works on a copy with statistics re-estimated on a few batches, so training goes on as if it had not been there.
 
-    Args:
-        phase: Name of the phase.
-        log: Takes the figure.
-        data: At most 5,000 of its training and 1,000 of its test images are used.
-        every_steps: Steps between two evaluations.
-        show: Prints the figure.
+    Parameters
+    ----------
+    phase
+        Name of the phase.
+    log
+        Takes the figure.
+    data
+        At most 5,000 of its training and 1,000 of its test images are used.
+    every_steps
+        Steps between two evaluations.
+    show
+        Prints the figure.
     """
 
     TRAIN, TEST, BATCHES = 5000, 1000, 4

@@ -17,12 +17,18 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
 
         loss = mean over i of  -log( exp(s(i, i') / t) / sum over k != i of exp(s(i, k) / t) ).
 
-    Args:
-        z1: (N, D) projections of view 1.
-        z2: (N, D) projections of view 2, in the same order.
-        temperature: t > 0.
+    Parameters
+    ----------
+    z1
+        (N, D) projections of view 1.
+    z2
+        (N, D) projections of view 2, in the same order.
+    temperature
+        t > 0.
 
-    Returns:
+    Returns
+    -------
+    Tensor
         Scalar, at least float32.
     """
     n = len(z1)

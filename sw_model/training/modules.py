@@ -24,18 +24,29 @@ ADJUST_EVERY, ADJUST_RATE = 10, 0.005
 class PhaseModule(L.LightningModule):
     """What the phases share: optimiser, learning rate as a function of the step, regulariser, checkpoint contents.
 
-    Args:
-        model: The network, changed in place.
-        lr: Peak learning rate.
-        lr_factor: Factor of the peak rate at a step.
-        weight_decay: Of convolution and linear weights; thresholds, biases and BatchNorm have none.
-        target: T of the thresholds.
-        sparsity: Output-weighted sparsity of the training batches to which T is adjusted; None leaves T as it is.
-        compiled: Whether the encoder is compiled (slow to start, a quarter faster).
+    Parameters
+    ----------
+    model
+        The network, changed in place.
+    lr
+        Peak learning rate.
+    lr_factor
+        Factor of the peak rate at a step.
+    weight_decay
+        Of convolution and linear weights; thresholds, biases and BatchNorm have none.
+    target
+        T of the thresholds.
+    sparsity
+        Output-weighted sparsity of the training batches to which T is adjusted; None leaves T as it is.
+    compiled
+        Whether the encoder is compiled (slow to start, a quarter faster).
 
-    Attributes:
-        facts: What is kept in the checkpoint about the phase: T, and what the callbacks add.
-        latest: Figures of the last step, for the log.
+    Attributes
+    ----------
+    facts
+        What is kept in the checkpoint about the phase: T, and what the callbacks add.
+    latest
+        Figures of the last step, for the log.
     """
 
     #: Whether DGC prunes more and more channels in this phase; it prunes all it shall in the other.

@@ -32,12 +32,17 @@ class Parser(argparse.ArgumentParser):
 def check_machine(args: argparse.Namespace, batches: Iterable[int]) -> None:
     """Refuse what every training command refuses: counts, accelerator, devices and precision that there are not.
 
-    Args:
-        args: Parsed options, with seed, steps, devices, threads, accelerator and precision.
-        batches: Images in a batch of each phase, which the devices must share evenly: NT-Xent gathers equal parts.
+    Parameters
+    ----------
+    args
+        Parsed options, with seed, steps, devices, threads, accelerator and precision.
+    batches
+        Images in a batch of each phase, which the devices must share evenly: NT-Xent gathers equal parts.
 
-    Raises:
-        UsageError: Names the option and what is allowed.
+    Raises
+    ------
+    UsageError
+        Names the option and what is allowed.
     """
     for name, least in (("steps", 1), ("seed", 0), ("devices", 1), ("threads", 1)):
         value = getattr(args, name)
@@ -91,12 +96,17 @@ def write_json(path: Path, content: Any) -> None:
 def keep_options(path: Path, options: dict[str, Any]) -> None:
     """Note what a run was started with, so that its network cannot come from two different sets of options.
 
-    Args:
-        path: The note, in the run's folder.
-        options: What must stay as it is, by the option's name.
+    Parameters
+    ----------
+    path
+        The note, in the run's folder.
+    options
+        What must stay as it is, by the option's name.
 
-    Raises:
-        UsageError: The run in this folder was started with other options.
+    Raises
+    ------
+    UsageError
+        The run in this folder was started with other options.
     """
     options = json.loads(json.dumps(options, default=str))
     if not path.is_file():

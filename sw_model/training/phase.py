@@ -34,15 +34,24 @@ WARMUP_STEPS = 50
 class Phase:
     """What is trained, how long and how.
 
-    Attributes:
-        name: One of `PHASES`, and the name of its checkpoint.
-        epochs: Passes over the training images; need not be whole.
-        size: Height and width of the crops.
-        batch_size: Images in a batch.
-        lr: Peak learning rate.
-        schedule: "constant" (with warm-up), "cosine" (with warm-up, to zero) or "linear" (to zero).
-        target: T of the thresholds.
-        sparsity: Output-weighted sparsity to which T is adjusted, or None.
+    Attributes
+    ----------
+    name
+        One of `PHASES`, and the name of its checkpoint.
+    epochs
+        Passes over the training images; need not be whole.
+    size
+        Height and width of the crops.
+    batch_size
+        Images in a batch.
+    lr
+        Peak learning rate.
+    schedule
+        "constant" (with warm-up), "cosine" (with warm-up, to zero) or "linear" (to zero).
+    target
+        T of the thresholds.
+    sparsity
+        Output-weighted sparsity to which T is adjusted, or None.
     """
 
     name: str
@@ -71,15 +80,24 @@ class Phase:
 class Settings:
     """How training runs on a machine.
 
-    Attributes:
-        run: Folder of checkpoints and log.
-        seed: Of order and augmentation.
-        steps: At most this many steps of a phase, for a trial.
-        save_every: Seconds between saves; an epoch's end saves, too.
-        compiled: Whether the encoder is compiled.
-        accelerator, devices: As Lightning's trainer has them; several devices are trained on by DDP.
-        precision: As Lightning's trainer has it.
-        monitor: Whether the kNN monitor runs.
+    Attributes
+    ----------
+    run
+        Folder of checkpoints and log.
+    seed
+        Of order and augmentation.
+    steps
+        At most this many steps of a phase, for a trial.
+    save_every
+        Seconds between saves; an epoch's end saves, too.
+    compiled
+        Whether the encoder is compiled.
+    accelerator, devices
+        As Lightning's trainer has them; several devices are trained on by DDP.
+    precision
+        As Lightning's trainer has it.
+    monitor
+        Whether the kNN monitor runs.
     """
 
     run: Path
@@ -129,15 +147,23 @@ def train_phase(
 ) -> None:
     """Train one phase, or what is left of it; the network of its checkpoint ends up in `model`.
 
-    Args:
-        phase: What to do.
-        model: The network, changed in place.
-        data: The data set.
-        settings: How to do it.
-        stop: Asked after every step; ends the phase early.
+    Parameters
+    ----------
+    phase
+        What to do.
+    model
+        The network, changed in place.
+    data
+        The data set.
+    settings
+        How to do it.
+    stop
+        Asked after every step; ends the phase early.
 
-    Raises:
-        KeyboardInterrupt: It was interrupted; what was saved last stays.
+    Raises
+    ------
+    KeyboardInterrupt
+        It was interrupted; what was saved last stays.
     """
 
     def show(text: str) -> None:

@@ -47,13 +47,20 @@ def _convolution_share(step: Callable[[], None]) -> float:
 def training_speed(width: float = 1.0, seconds: float = 10.0, size: int = 32, batch: int = 32) -> dict[str, Any]:
     """Time the methods on one thread, in turns, so that other work on the machine meets all of them.
 
-    Args:
-        width: Of the ResNet-18.
-        seconds: Least time for each method; at least three steps are timed.
-        size: Height and width of the images.
-        batch: Images in a step.
+    Parameters
+    ----------
+    width
+        Of the ResNet-18.
+    seconds
+        Least time for each method; at least three steps are timed.
+    size
+        Height and width of the images.
+    batch
+        Images in a step.
 
-    Returns:
+    Returns
+    -------
+    dict[str, Any]
         "width", "size", "batch", and by method "images_per_second" (of the median step), "cost" (time of a step
         relative to dense) and "convolution_share".
     """

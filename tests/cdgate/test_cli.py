@@ -25,6 +25,7 @@ def test_bad_option_is_one_line(capsys):
 def test_user_error_is_one_line(capsys):
     def body():
         raise UserError("first\nsecond")
+
     assert run("x", body) == 2
     assert capsys.readouterr().err == "x: first second\n"
 
@@ -35,6 +36,7 @@ def test_other_errors_are_not_hidden():
 
     def broken_pipe():
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
     with pytest.raises(BrokenPipeError):
         run("x", broken_pipe)
 
@@ -48,6 +50,7 @@ def test_folder_that_cannot_be_used_is_one_line(capsys, tmp_path):
 def test_full_disk_is_one_line(capsys):
     def body():
         raise OSError(errno.ENOSPC, "No space left on device")
+
     assert run("x", body) == 2
     assert capsys.readouterr().err == "x: No space left on device\n"
 
@@ -78,8 +81,13 @@ def test_requirements_are_exact_pins():
 
 
 def test_requirements_need_no_package(root):
-    done = subprocess.run([sys.executable, "-S", "-m", "gen.requirements", "base", "lint"], cwd=root,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "gen.requirements", "base", "lint"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[-1].startswith("mypy==")
 
 

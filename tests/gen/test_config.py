@@ -14,7 +14,11 @@ from hw.params import HwParams
 
 def test_sizes():
     assert {name: (params.macs, params.rq_lanes) for name, params in CONFIGS.items()} == {
-        "full": (128, 4), "half": (64, 2), "small": (32, 1), "tiny": (16, 1)}
+        "full": (128, 4),
+        "half": (64, 2),
+        "small": (32, 1),
+        "tiny": (16, 1),
+    }
     assert sorted(params.in_par for params in CONFIGS.values()) == [2, 4, 8, 16]
     assert config(DEFAULT) is CONFIGS["full"]
 
@@ -55,9 +59,20 @@ def test_parts_of_the_estimate():
         assert found["memory_bits"] <= 18 * 1024 * found["brams"]
 
 
-@pytest.mark.parametrize("depth, parts, width, brams", [
-    (512, 1, 36, 1), (513, 1, 36, 2), (512, 1, 37, 2), (1024, 1, 18, 1), (4096, 1, 4, 1), (16384, 1, 1, 1),
-    (4096, 4, 32, 32), (4096, 1, 128, 30), (16, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "depth, parts, width, brams",
+    [
+        (512, 1, 36, 1),
+        (513, 1, 36, 2),
+        (512, 1, 37, 2),
+        (1024, 1, 18, 1),
+        (4096, 1, 4, 1),
+        (16384, 1, 1, 1),
+        (4096, 4, 32, 32),
+        (4096, 1, 128, 30),
+        (16, 1, 1, 1),
+    ],
+)
 def test_block_rams(depth, parts, width, brams):
     assert Memory("some", 1, depth, parts, width).block_rams == brams
     assert Memory("some", 3, depth, parts, width).block_rams == 3 * brams
@@ -66,7 +81,7 @@ def test_block_rams(depth, parts, width, brams):
 
 def test_devices_that_are_named():
     half, tiny = describe("half"), describe("tiny")
-    assert half["dsps"] <= 72 and half["brams"] <= 108 # ECP5-45F
+    assert half["dsps"] <= 72 and half["brams"] <= 108  # ECP5-45F
     assert tiny["memory_bits"] <= 2**20
     assert sum(part.bits for part in memories(CONFIGS["tiny"])) == tiny["memory_bits"]
 

@@ -36,8 +36,14 @@ def test_every_instruction(program):
             assert (f" {way} {'+'.join(names)} " in line) == bool(names)
         for name in ("count", "bank_addr"):
             assert one.fields.get(name, 0) == 0 or f" {one.fields[name]}" in line
-        kind = {"LOAD_WEIGHTS": f"weights {one.layer}", "LOAD_PARAMETERS": f"parameters {one.layer}",
-                "STORE_MAP": f"map {one.layer}", "STORE_LOGITS": "logits", "COMPUTE": "pass ", "LOAD_MAP": ""}
+        kind = {
+            "LOAD_WEIGHTS": f"weights {one.layer}",
+            "LOAD_PARAMETERS": f"parameters {one.layer}",
+            "STORE_MAP": f"map {one.layer}",
+            "STORE_LOGITS": "logits",
+            "COMPUTE": "pass ",
+            "LOAD_MAP": "",
+        }
         assert note.startswith(kind[one.opcode.name])
     assert notes[-1] == "logits" and {"pass 0: conv1, image 0, rows 0 to 13", "input + 0x55c0"} <= set(notes)
     assert any("residual bank " in line and "2+2 chunks" in line for line in lines)
@@ -48,7 +54,8 @@ def test_decoded_is_what_was_packed(program):
         assert (found.opcode, found.number) == (one.opcode, one.opcode.value)
         assert (found.take, found.give) == (one.take, one.give)
         assert {name: value for name, value in found.fields.items() if value} == {
-            name: value for name, value in one.fields.items() if value}
+            name: value for name, value in one.fields.items() if value
+        }
 
 
 def test_json(program, tmp_path, capsys):
@@ -83,8 +90,8 @@ def test_registers(program):
 
 def test_what_is_no_instruction(program):
     words = program.packed()[:3].copy()
-    words[0, 0] = 0     # no opcode
-    words[1, 63] = 1    # a bit that no field takes
+    words[0, 0] = 0  # no opcode
+    words[1, 63] = 1  # a bit that no field takes
     words[2, 7] = 0x80  # the same, in the header
     assert [line.split(": ")[0] for line in disassemble(words, program.params)] == ["not an instruction"] * 3
     assert words[1].tobytes().hex() in list(disassemble(words, program.params))[1]
@@ -103,17 +110,21 @@ def test_command_line(program, network, tmp_path, capsys):
     assert disasm.main([*options, "-o", str(tmp_path / "x.json")]) == 0
     assert capsys.readouterr().out.splitlines() == noted
     assert [entry["purpose"] for entry in json.loads((tmp_path / "x.json").read_text())["instructions"]] == [
-        line.split("  ; ")[1] for line in noted]
+        line.split("  ; ")[1] for line in noted
+    ]
     assert [line.split("  ; ")[0] for line in noted] == plain
 
 
-@pytest.mark.parametrize("options, text", [
-    (["nowhere"], "nowhere cannot be read: No such file or directory"),
-    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
-    (["--checkpoint", "x", "x"], "either FILE or --checkpoint must be given, not both"),
-    (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
-    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["nowhere"], "nowhere cannot be read: No such file or directory"),
+        (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+        (["--checkpoint", "x", "x"], "either FILE or --checkpoint must be given, not both"),
+        (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+    ],
+)
 def test_bad_input(options, text, capsys):
     assert disasm.main(options) == 2
     assert capsys.readouterr().err == f"gen.disasm: {text}\n"

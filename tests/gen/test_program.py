@@ -55,18 +55,17 @@ def test_memory(written, program):
     assert [one["name"] for one in facts["regions"]] == list(contents)
     for one in facts["regions"]:
         content = contents[one["name"]]
-        part = memory[one["address"]:one["address"] + one["size"]]
+        part = memory[one["address"] : one["address"] + one["size"]]
         assert part == (bytes(one["size"]) if content is None else content), one["name"]
 
 
 def test_facts(written, program):
     facts = json.loads((written / "network.json").read_text())
     assert (facts["schema"], facts["config"], facts["mode"], facts["images"]) == (1, CONFIG, "gated", IMAGES)
-    assert facts["program"] == {"address": program.image["program"].address,
-                                "instructions": len(program.instructions)}
+    assert facts["program"] == {"address": program.image["program"].address, "instructions": len(program.instructions)}
     memory = (written / "memory.bin").read_bytes()
     start = facts["program"]["address"]
-    packed = memory[start:start + INSTRUCTION_BYTES * facts["program"]["instructions"]]
+    packed = memory[start : start + INSTRUCTION_BYTES * facts["program"]["instructions"]]
     assert packed == program.packed().tobytes() == (written / "program.bin").read_bytes()
     assert tuple(facts["store_window"]) == program.store_window
     assert len(facts["passes"]) == len(program.passes)
@@ -90,8 +89,10 @@ def test_rows_add_up(program):
         assert row.passes == len(passes) and row.images == max(one.images for one in passes)
         assert row.weights_read == row.passes * row.ring_entries * entry
         assert row.ring_entries * entry == program.image[f"weights {row.layer}"].size
-    moved = {opcode: sum(one.fields["count"] for one in program.instructions if one.opcode is opcode)
-             for opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP, Opcode.STORE_LOGITS)}
+    moved = {
+        opcode: sum(one.fields["count"] for one in program.instructions if one.opcode is opcode)
+        for opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP, Opcode.STORE_LOGITS)
+    }
     assert sum(row.maps_read for row in rows) == moved[Opcode.LOAD_MAP] * program.params.in_par
     assert sum(row.maps_written for row in rows) == moved[Opcode.STORE_MAP] * program.params.in_par
     assert rows[-1].logits_written == moved[Opcode.STORE_LOGITS] * 4 * program.params.rq_lanes
@@ -110,11 +111,22 @@ def test_table(program):
         assert found[1] == (str(row.batch) if row.batch else "rows")
         assert found[2:5] == [f"{row.images} x {row.rows}", f"{row.passes:,}", f"{row.ring_entries:,}"]
     for name, share in (("all", 1), ("a frame", IMAGES)):
-        sums = {field.name: sum(getattr(row, field.name) for row in rows) / share
-                for field in dataclasses.fields(rows[0]) if field.name != "layer"}
-        assert cells[name][5:] == [f"{value:,.0f}" for value in (
-            sums["base_steps"] + sums["conditional_steps"], sums["predicted_cycles"], sums["weights_read"],
-            sums["parameters_read"], sums["maps_read"], sums["maps_written"])]
+        sums = {
+            field.name: sum(getattr(row, field.name) for row in rows) / share
+            for field in dataclasses.fields(rows[0])
+            if field.name != "layer"
+        }
+        assert cells[name][5:] == [
+            f"{value:,.0f}"
+            for value in (
+                sums["base_steps"] + sums["conditional_steps"],
+                sums["predicted_cycles"],
+                sums["weights_read"],
+                sums["parameters_read"],
+                sums["maps_read"],
+                sums["maps_written"],
+            )
+        ]
 
 
 def test_trained_network(tmp_path, capsys):
@@ -128,15 +140,18 @@ def test_trained_network(tmp_path, capsys):
     assert printed.splitlines()[-3:] == [str(tmp_path / name) for name in ("program.bin", "memory.bin", "network.json")]
 
 
-@pytest.mark.parametrize("options, text", [
-    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
-    (["--images", "0"], "number of default images must be 1 to 16, not 0"),
-    (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
-    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-    (["--latency", "0"], "bandwidth, latency and size must be more than 0, and finite"),
-    (["--bandwidth", "nan"], "bandwidth, latency and size must be more than 0, and finite"),
-    (["--bandwidth", "inf"], "bandwidth, latency and size must be more than 0, and finite"),
-])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+        (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+        (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["--latency", "0"], "bandwidth, latency and size must be more than 0, and finite"),
+        (["--bandwidth", "nan"], "bandwidth, latency and size must be more than 0, and finite"),
+        (["--bandwidth", "inf"], "bandwidth, latency and size must be more than 0, and finite"),
+    ],
+)
 def test_bad_input(options, text, tmp_path, capsys):
     assert module.main([*options, "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"gen.program: {text}\n"

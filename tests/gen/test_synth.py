@@ -11,31 +11,52 @@ from hw.params import HwParams
 
 def hop(kind, delay, name, start, end):
     net = {"net": name} if kind == "routing" else {}
-    return {"type": kind, "delay": delay, "from": {"loc": start, "cell": f"{name}_from"},
-            "to": {"loc": end, "cell": f"{name}_to"}, **net}
+    return {
+        "type": kind,
+        "delay": delay,
+        "from": {"loc": start, "cell": f"{name}_from"},
+        "to": {"loc": end, "cell": f"{name}_to"},
+        **net,
+    }
 
 
 def test_cells_of_a_netlist():
-    cells = {"a": {"type": "LUT4"}, "b": {"type": "LUT4"}, "c": {"type": "DP16KD"}, "d": {"type": "$scopeinfo"},
-             "e": {"type": "harness.core"}}
+    cells = {
+        "a": {"type": "LUT4"},
+        "b": {"type": "LUT4"},
+        "c": {"type": "DP16KD"},
+        "d": {"type": "$scopeinfo"},
+        "e": {"type": "harness.core"},
+    }
     assert synth.cells_of({"modules": {"harness": {"cells": cells}, "other": {"cells": {"x": {"type": "LUT4"}}}}}) == {
-        "DP16KD": 1, "LUT4": 2}
+        "DP16KD": 1,
+        "LUT4": 2,
+    }
 
 
 def test_resources():
-    assert synth.resources({"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "PFUMX": 5, "TRELLIS_FF": 7, "MULT18X18D": 4,
-                            "DP16KD": 6}) == {"luts": 24, "ffs": 7, "dsps": 4, "brams": 6}
+    assert synth.resources(
+        {"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "PFUMX": 5, "TRELLIS_FF": 7, "MULT18X18D": 4, "DP16KD": 6}
+    ) == {"luts": 24, "ffs": 7, "dsps": 4, "brams": 6}
 
 
 def test_critical_path_is_the_longest_between_registers():
     def path(start, end, *hops):
         return {"from": start, "to": end, "path": list(hops)}
-    report = {"critical_paths": [
-        path("posedge clk", "posedge clk", hop("clk-to-q", 0.5, "q", "X1Y1", "X1Y1"),
-             hop("routing", 2.0, "net", "X1Y1", "X9Y9"), hop("setup", 0.1, "d", "X9Y9", "X9Y9")),
-        path("posedge clk", "posedge clk", hop("routing", 1.0, "short", "X1Y1", "X2Y1")),
-        path("<async>", "posedge clk", hop("routing", 9.0, "pin", "X1Y1", "X9Y9")),
-    ]}
+
+    report = {
+        "critical_paths": [
+            path(
+                "posedge clk",
+                "posedge clk",
+                hop("clk-to-q", 0.5, "q", "X1Y1", "X1Y1"),
+                hop("routing", 2.0, "net", "X1Y1", "X9Y9"),
+                hop("setup", 0.1, "d", "X9Y9", "X9Y9"),
+            ),
+            path("posedge clk", "posedge clk", hop("routing", 1.0, "short", "X1Y1", "X2Y1")),
+            path("<async>", "posedge clk", hop("routing", 9.0, "pin", "X1Y1", "X9Y9")),
+        ]
+    }
     assert synth.critical_path(report) == [
         {"kind": "clk-to-q", "delay_ns": 0.5, "name": "q_to", "from": "X1Y1", "to": "X1Y1"},
         {"kind": "routing", "delay_ns": 2.0, "name": "net", "from": "X1Y1", "to": "X9Y9"},
@@ -43,15 +64,18 @@ def test_critical_path_is_the_longest_between_registers():
     ]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
-    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-    (["--top", "lane"], "top must be one of core, system, not 'lane'"),
-    (["--seeds", "0"], "seeds must be 1 or more, not 0"),
-    (["--seed", "-1"], "seed must be 0 or more, not -1"),
-    (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
-    (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["--top", "lane"], "top must be one of core, system, not 'lane'"),
+        (["--seeds", "0"], "seeds must be 1 or more, not 0"),
+        (["--seed", "-1"], "seed must be 0 or more, not -1"),
+        (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
+        (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
+    ],
+)
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert synth.main(arguments) == 2
@@ -88,12 +112,13 @@ def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypat
             raise synth.EndlessError("on and on")
         else:
             path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", "X1Y1", "X9Y9")]}
-            (log.parent / arguments[arguments.index("--report") + 1]).write_text(json.dumps({
-                "fmax": {"clk": {"achieved": 90.0}}, "critical_paths": [path], "utilization": {}}))
+            (log.parent / arguments[arguments.index("--report") + 1]).write_text(
+                json.dumps({"fmax": {"clk": {"achieved": 90.0}}, "critical_paths": [path], "utilization": {}})
+            )
         return 1.0
 
     monkeypatch.setattr(synth, "_call", tool)
-    monkeypatch.setattr(synth, "package_version", lambda name: "1") # it need not be installed
+    monkeypatch.setattr(synth, "package_version", lambda name: "1")  # it need not be installed
 
     def run():
         return synth.synthesise("ecp5-85f", "tiny", 2, folder=tmp_path, console=synth.Console(quiet=True), first_seed=2)
@@ -122,4 +147,5 @@ def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     assert 0 < report["harness"]["ffs"] < 3000
     assert report["fmax_mhz"]["min"] == report["fmax_mhz"]["max"] >= 80
     assert sum(hop["delay_ns"] for hop in report["critical_path"]) == pytest.approx(
-        1000 / report["fmax_mhz"]["min"], abs=0.05)
+        1000 / report["fmax_mhz"]["min"], abs=0.05
+    )

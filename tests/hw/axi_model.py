@@ -11,17 +11,30 @@ from tests.hw.helpers import monitor
 #: Bursts that the engine may have under way.
 OUTSTANDING = 8
 
-_PAYLOADS = {"aw": ("addr", "len", "size", "burst", "id"), "ar": ("addr", "len", "size", "burst", "id"),
-             "w": ("data", "strb", "last"), "b": ("id", "resp"), "r": ("id", "data", "resp", "last")}
-_LITE_PAYLOADS = {"aw": ("addr", "prot"), "ar": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",),
-                  "r": ("data", "resp")}
+_PAYLOADS = {
+    "aw": ("addr", "len", "size", "burst", "id"),
+    "ar": ("addr", "len", "size", "burst", "id"),
+    "w": ("data", "strb", "last"),
+    "b": ("id", "resp"),
+    "r": ("id", "data", "resp", "last"),
+}
+_LITE_PAYLOADS = {
+    "aw": ("addr", "prot"),
+    "ar": ("addr", "prot"),
+    "w": ("data", "strb"),
+    "b": ("resp",),
+    "r": ("data", "resp"),
+}
 
 
 def channel(axi, prefix):
     """Return a channel in the form of a stream: valid, ready, and all the rest as the payload."""
     payloads = _PAYLOADS if hasattr(axi, "awlen") else _LITE_PAYLOADS
-    return SimpleNamespace(valid=getattr(axi, prefix + "valid"), ready=getattr(axi, prefix + "ready"),
-                           payload=Cat(getattr(axi, prefix + name) for name in payloads[prefix]))
+    return SimpleNamespace(
+        valid=getattr(axi, prefix + "valid"),
+        ready=getattr(axi, prefix + "ready"),
+        payload=Cat(getattr(axi, prefix + name) for name in payloads[prefix]),
+    )
 
 
 class Slave:
@@ -40,14 +53,15 @@ class Slave:
     broken : dict
         Response other than OKAY by address of a beat (reads) or of a burst (writes).
     """
+
     def __init__(self, axi, params, *, latency=40, gap=0.0, shy=False, broken=None, seed=0):
         self.axi, self.params = axi, params
         self.latency, self.gap, self.shy, self.seed = latency, gap, shy, seed
         self.broken = broken or {}
-        self.bursts = []        # accepted: (address, beats)
-        self.under_way = 0      # accepted and not finished
-        self.most = 0           # of these at a time
-        self.open = True        # whether data and responses are sent
+        self.bursts = []  # accepted: (address, beats)
+        self.under_way = 0  # accepted and not finished
+        self.most = 0  # of these at a time
+        self.open = True  # whether data and responses are sent
         self.cycle = 0
 
     def _rng(self, offset):
@@ -62,7 +76,8 @@ class Slave:
         while True:
             ctx.set(ready, rng.random() >= self.gap and (offered or not self.shy))
             _, _, offered, taken, *values = await ctx.tick().sample(
-                valid, ready, *(getattr(axi, prefix + name) for name in names))
+                valid, ready, *(getattr(axi, prefix + name) for name in names)
+            )
             if offered and taken:
                 ctx.set(ready, 0)
                 return dict(zip(names, map(int, values), strict=True))
@@ -88,11 +103,13 @@ class Slave:
 
     def nothing_new(self, port, drain):
         """Return a background process that asserts that no address comes up in drain; one that was up may stay."""
+
         async def process(ctx):
             drained = held = 0
             async for _, _, valid, ready, draining in ctx.tick().sample(port.valid, port.ready, drain):
                 assert not (valid and drained and not held), f"an address in drain (seed {self.seed})"
                 drained, held = draining, valid and not ready
+
         return process
 
 
@@ -101,8 +118,8 @@ class ReadMemory(Slave):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.due = []           # beats: (cycle from which on, address, last)
-        self.times = []         # cycles in which a beat passed
+        self.due = []  # beats: (cycle from which on, address, last)
+        self.times = []  # cycles in which a beat passed
 
     def value_at(self, address):
         """Return the beat at an address: different everywhere, all bits in use."""
@@ -114,8 +131,9 @@ class ReadMemory(Slave):
             fields = await self.accept(ctx, "ar", rng)
             self.check_address(fields)
             for n in range(fields["len"] + 1):
-                self.due.append((self.cycle - 1 + self.latency, fields["addr"] + n * self.params.axi_bytes,
-                                 int(n == fields["len"])))
+                self.due.append(
+                    (self.cycle - 1 + self.latency, fields["addr"] + n * self.params.axi_bytes, int(n == fields["len"]))
+                )
 
     async def beats(self, ctx):
         axi, rng = self.axi, self._rng(2)
@@ -131,7 +149,7 @@ class ReadMemory(Slave):
             while not ready:
                 _, _, ready = await ctx.tick().sample(axi.rready)
             ctx.set(axi.rvalid, 0)
-            ctx.set(axi.rresp, 3) # means nothing, nor does the next line
+            ctx.set(axi.rresp, 3)  # means nothing, nor does the next line
             ctx.set(axi.rlast, 1)
             self.times.append(self.cycle)
             self.under_way -= last
@@ -151,13 +169,14 @@ class WriteMemory(Slave):
         ``"any"``, or ``"address"``: no beat is taken before its address, or ``"data"``: no address before its last
         beat.
     """
+
     def __init__(self, *args, order="any", **kwargs):
         super().__init__(*args, **kwargs)
         self.order = order
-        self.beats = []         # that passed: (data, strobe, last)
-        self.times = []         # cycles in which they did
-        self.complete = 0       # bursts whose last beat passed
-        self.due = []           # responses: cycle from which on
+        self.beats = []  # that passed: (data, strobe, last)
+        self.times = []  # cycles in which they did
+        self.complete = 0  # bursts whose last beat passed
+        self.due = []  # responses: cycle from which on
 
     async def addresses(self, ctx):
         rng = self._rng(3)
@@ -181,8 +200,11 @@ class WriteMemory(Slave):
         axi, rng = self.axi, self._rng(5)
         answered = 0
         while True:
-            while (not (self.open and self.due and self.due[0] <= self.cycle) or len(self.bursts) <= answered
-                   or rng.random() < self.gap):
+            while (
+                not (self.open and self.due and self.due[0] <= self.cycle)
+                or len(self.bursts) <= answered
+                or rng.random() < self.gap
+            ):
                 await ctx.tick()
             self.due.pop(0)
             ctx.set(axi.bresp, self.broken.get(self.bursts[answered][0], 0))
@@ -191,7 +213,7 @@ class WriteMemory(Slave):
             while not ready:
                 _, _, ready = await ctx.tick().sample(axi.bready)
             ctx.set(axi.bvalid, 0)
-            ctx.set(axi.bresp, 3) # means nothing
+            ctx.set(axi.bresp, 3)  # means nothing
             answered += 1
             self.under_way -= 1
 
@@ -211,5 +233,12 @@ class WriteMemory(Slave):
     def processes(self, drain):
         """Background processes; `drain` is the writer's input."""
         port = channel(self.axi, "aw")
-        return [self.clock, self.addresses, self.data, self.responses, self.nothing_new(port, drain),
-                monitor(port, self.seed), monitor(channel(self.axi, "w"), self.seed)]
+        return [
+            self.clock,
+            self.addresses,
+            self.data,
+            self.responses,
+            self.nothing_new(port, drain),
+            monitor(port, self.seed),
+            monitor(channel(self.axi, "w"), self.seed),
+        ]

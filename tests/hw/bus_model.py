@@ -10,9 +10,16 @@ from tests.hw.helpers import until
 def transfer(params, opcode, *, item_bytes, take=(), give=(), index=0, **fields):
     """Return a checked instruction as the units get it."""
     size = fields.get("count", 1) * item_bytes
-    return TransferInstruction.const({
-        "opcode": opcode.value, "take": dict.fromkeys(take, 1), "give": dict.fromkeys(give, 1), "index": index,
-        "beats": -(-size // params.axi_bytes), "transfer": fields})
+    return TransferInstruction.const(
+        {
+            "opcode": opcode.value,
+            "take": dict.fromkeys(take, 1),
+            "give": dict.fromkeys(give, 1),
+            "index": index,
+            "beats": -(-size // params.axi_bytes),
+            "transfer": fields,
+        }
+    )
 
 
 def check_burst(burst, params, seed):
@@ -38,8 +45,12 @@ def reader(port, data, memory, params, *, latency=5, gap=0.0, seed=0, log=None):
                     log.append((int(burst.address), int(burst.length)))
                 for n in range(burst.length):
                     start = burst.address + n * params.axi_bytes
-                    beats.append((int.from_bytes(memory[start:start + params.axi_bytes], "little"),
-                                  int(burst.last and n == burst.length - 1)))
+                    beats.append(
+                        (
+                            int.from_bytes(memory[start : start + params.axi_bytes], "little"),
+                            int(burst.last and n == burst.length - 1),
+                        )
+                    )
 
     async def answers(ctx):
         rng = random.Random(seed + 6)

@@ -15,10 +15,10 @@ from hw.interface.layouts import CounterLayout, LogitRecord, MaskRecord, OfmapWr
 class Pass:
     """What left the core in one pass."""
 
-    masks: list = field(default_factory=list)   # MaskRecord values, in order
+    masks: list = field(default_factory=list)  # MaskRecord values, in order
     logits: list = field(default_factory=list)  # LogitRecord values
     writes: list = field(default_factory=list)  # (cycle, OfmapWrite value)
-    words: list = field(default_factory=list)   # the ofmap, read back
+    words: list = field(default_factory=list)  # the ofmap, read back
     cycles: int = 0
     base_steps: int = 0
     cond_steps: int = 0
@@ -38,8 +38,10 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
         for row in packed:
             while rng.random() < gaps:
                 await ctx.tick()
-            ctx.set(port.payload.as_value() if hasattr(port.payload, "as_value") else port.payload,
-                    int.from_bytes(bytes(row), "little"))
+            ctx.set(
+                port.payload.as_value() if hasattr(port.payload, "as_value") else port.payload,
+                int.from_bytes(bytes(row), "little"),
+            )
             ctx.set(port.valid, 1)
             await ctx.tick().until(port.ready)
             ctx.set(port.valid, 0)
@@ -48,7 +50,7 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
         for number, program in enumerate(programs):
             await put(ctx, dut.load_i, program.packed_loads())
             await put(ctx, dut.param_i, program.packed_parameters())
-            for _ in range(4): # the last word is on its way into its memory
+            for _ in range(4):  # the last word is on its way into its memory
                 await ctx.tick()
             current[0] = number
             ctx.set(dut.layer.as_value(), program.layer_value())
@@ -57,8 +59,10 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
             ctx.set(dut.start, 0)
             await ctx.tick().until(dut.done)
             counts = ctx.get(dut.counters.as_value())
-            values = unpack(CounterLayout, np.frombuffer(counts.to_bytes(-(-CounterLayout.size // 8), "little"),
-                                                         dtype=np.uint8)[None])
+            values = unpack(
+                CounterLayout,
+                np.frombuffer(counts.to_bytes(-(-CounterLayout.size // 8), "little"), dtype=np.uint8)[None],
+            )
             for name, value in values.items():
                 setattr(passes[number], name, value[0].tolist())
             for row in program.packed_reads():
@@ -78,6 +82,7 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
                 await put(ctx, port, packed(program))
                 while ctx.get(dut.busy):
                     await ctx.tick()
+
         return process
 
     def sink(port, layout, take):
@@ -85,16 +90,17 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
             gap_rng = random.Random(seed + layout.size)
             while True:
                 ctx.set(port.ready, gap_rng.random() >= gaps)
-                _, _, valid, ready, payload = \
-                    await ctx.tick().sample(port.valid, port.ready, port.payload.as_value())
+                _, _, valid, ready, payload = await ctx.tick().sample(port.valid, port.ready, port.payload.as_value())
                 if valid and ready:
                     take(layout.from_bits(payload))
+
         return process
 
     async def trace(ctx):
         cycle = 0
         async for _, _, start, valid, payload in ctx.tick().sample(
-                dut.start, dut.trace_o.valid, dut.trace_o.payload.as_value()):
+            dut.start, dut.trace_o.valid, dut.trace_o.payload.as_value()
+        ):
             cycle = 0 if start else cycle + 1
             if valid:
                 passes[current[0]].writes.append((cycle, OfmapWrite(params).from_bits(payload)))
@@ -109,10 +115,12 @@ def run_core(params, programs, *, gaps=0.0, seed=0, max_cycles=20_000):
     sim.add_testbench(main)
     sim.add_testbench(during(dut.weight_i, lambda program: program.weights), background=True)
     sim.add_testbench(during(dut.mask_i, lambda program: program.packed_masks()), background=True)
-    sim.add_testbench(sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)),
-                      background=True)
-    sim.add_testbench(sink(dut.logit_o, LogitRecord(params), lambda r: passes[current[0]].logits.append(r)),
-                      background=True)
+    sim.add_testbench(
+        sink(dut.mask_o, MaskRecord(params), lambda r: passes[current[0]].masks.append(r)), background=True
+    )
+    sim.add_testbench(
+        sink(dut.logit_o, LogitRecord(params), lambda r: passes[current[0]].logits.append(r)), background=True
+    )
     sim.add_testbench(trace, background=True)
     sim.add_testbench(timeout, background=True)
     sim.run()

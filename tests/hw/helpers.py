@@ -10,8 +10,9 @@ from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 
 #: An engine small enough for Amaranth's simulator, with every width above zero.
-SMALL = HwParams(in_par=2, rq_lanes=1, bank_words=256, ring_entries=64, psum_slots=4, max_slices=16, max_map=16,
-                 max_images=4)
+SMALL = HwParams(
+    in_par=2, rq_lanes=1, bank_words=256, ring_entries=64, psum_slots=4, max_slices=16, max_map=16, max_images=4
+)
 
 #: Probabilities of a gap on the input and on the output.
 GAPS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
@@ -21,6 +22,7 @@ INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 
 def simulate(dut, *processes, background=(), max_cycles=20_000, what=""):
     """Clock `dut` until the processes end; a run that does not end within `max_cycles` fails."""
+
     async def timeout(ctx):
         for _ in range(max_cycles):
             await ctx.tick()
@@ -50,6 +52,7 @@ async def until(ctx, condition):
 
 def source(port, items, gap=0.0, seed=0):
     """Process that puts items into a stream and waits with probability `gap` before each cycle of valid."""
+
     async def process(ctx):
         rng = random.Random(seed)
         for item in items:
@@ -59,11 +62,13 @@ def source(port, items, gap=0.0, seed=0):
             ctx.set(port.valid, 1)
             await until(ctx, port.ready)
             ctx.set(port.valid, 0)
+
     return process
 
 
 def sink(port, got, count, gap=0.0, seed=0, silence=20):
     """Process that takes `count` payloads, then asserts that no more are offered for `silence` cycles."""
+
     async def process(ctx):
         rng = random.Random(seed + 1)
         while len(got) < count:
@@ -76,24 +81,29 @@ def sink(port, got, count, gap=0.0, seed=0, silence=20):
             _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
             assert not valid, f"{payload} after the last of {count} payloads (seed {seed})"
         ctx.set(port.ready, 0)
+
     return process
 
 
 def monitor(port, seed=0):
     """Background process that asserts the stream rules: until the transfer, valid stays and the payload is stable."""
+
     async def process(ctx):
         held = None
         async for _, _, valid, ready, payload in ctx.tick().sample(port.valid, port.ready, port.payload):
             assert held is None or (valid and payload == held), f"valid dropped or payload changed (seed {seed})"
             held = payload if valid and not ready else None
+
     return process
 
 
 def watch(log, **signals):
     """Background process that appends the values of all signals, as a dict, in every cycle."""
+
     async def process(ctx):
         async for _, _, *values in ctx.tick().sample(*signals.values()):
             log.append(dict(zip(signals, values, strict=True)))
+
     return process
 
 
@@ -114,18 +124,18 @@ class Conv:
     params: HwParams = SMALL
     mode: GateMode = GateMode.GATED
     images: int = 1
-    size: tuple = (4, 4)            # of the ifmap
+    size: tuple = (4, 4)  # of the ifmap
     kernel: int = 3
     stride: int = 1
     pad: int = 1
-    chunks: int = 4                 # of a pixel of the ifmap
+    chunks: int = 4  # of a pixel of the ifmap
     groups: int = 4
     branch: int = 1
     slices: int = 4
-    hold: bool = False              # the same weights at every tap
-    bases: tuple = (0, 0, 0)        # of ifmap, residual, ofmap
-    image_gap: int = 0              # words between images
-    extra: dict = field(default_factory=dict) # other registers
+    hold: bool = False  # the same weights at every tap
+    bases: tuple = (0, 0, 0)  # of ifmap, residual, ofmap
+    image_gap: int = 0  # words between images
+    extra: dict = field(default_factory=dict)  # other registers
 
     def _out(self, axis):
         return (self.size[axis] + 2 * self.pad - self.kernel) // self.stride + 1
@@ -154,7 +164,7 @@ class Conv:
         """Ring entries of one slice's path."""
         if cond and self.mode is GateMode.BASE:
             return 0
-        taps = 1 if self.hold else self.kernel ** 2
+        taps = 1 if self.hold else self.kernel**2
         return taps * len(self.path_chunks(0, cond))
 
     def path_chunks(self, slice_, cond):
@@ -179,8 +189,9 @@ class Conv:
 
     def taps(self, image, row, col):
         """Valid taps of a pixel: (tap row, tap column, address)."""
-        all_taps = [(r, c, self.tap_addr(image, row, col, r, c))
-                    for r in range(self.kernel) for c in range(self.kernel)]
+        all_taps = [
+            (r, c, self.tap_addr(image, row, col, r, c)) for r in range(self.kernel) for c in range(self.kernel)
+        ]
         return [tap for tap in all_taps if tap[2] is not None]
 
     def steps(self, image, row, col, slice_, cond, first_entry=0):
@@ -191,14 +202,23 @@ class Conv:
         for tap_row, tap_col, addr in self.taps(image, row, col):
             tap = 0 if self.hold else tap_row * self.kernel + tap_col
             for n, chunk in enumerate(chunks):
-                steps.append(((addr + chunk) % self.params.bank_words,
-                              (start + tap * len(chunks) + n) % self.params.ring_entries))
+                steps.append(
+                    (
+                        (addr + chunk) % self.params.bank_words,
+                        (start + tap * len(chunks) + n) % self.params.ring_entries,
+                    )
+                )
         return steps
 
     def pixels(self):
         """Pixels in the order of their base jobs, as `BasePixel` dicts."""
-        order = [(slice_, image, row, col) for slice_ in range(self.slices) for image in range(self.images)
-                 for row in range(self.rows) for col in range(self.cols)]
+        order = [
+            (slice_, image, row, col)
+            for slice_ in range(self.slices)
+            for image in range(self.images)
+            for row in range(self.rows)
+            for col in range(self.cols)
+        ]
         for number, (slice_, image, row, col) in enumerate(order):
             taps = self.taps(image, row, col)
             word = slice_ * LANES // self.params.in_par + (row * self.cols + col) * self.out_words
@@ -213,7 +233,10 @@ class Conv:
                 },
                 "ofmap_addr": (self.bases[2] + word) % self.params.bank_words,
                 "residual_addr": (self.bases[1] + word) % self.params.bank_words,
-                "image": image, "row": row, "col": col, "slice": slice_,
+                "image": image,
+                "row": row,
+                "col": col,
+                "slice": slice_,
                 "last": int(number % (self.images * self.rows * self.cols) == self.images * self.rows * self.cols - 1),
             }
 
@@ -241,17 +264,25 @@ class Conv:
         }
         return {
             "mode": self.mode,
-            "image_last": self.images - 1, "slice_last": self.slices - 1,
-            "row_last": self.rows - 1, "col_last": self.cols - 1,
-            "tap_row_last": self.kernel - 1, "tap_col_last": self.kernel - 1,
-            "pad_top": int(self.pad > 0), "pad_bottom": int(pad_end[0]),
-            "pad_left": int(self.pad > 0), "pad_right": int(pad_end[1]),
+            "image_last": self.images - 1,
+            "slice_last": self.slices - 1,
+            "row_last": self.rows - 1,
+            "col_last": self.cols - 1,
+            "tap_row_last": self.kernel - 1,
+            "tap_col_last": self.kernel - 1,
+            "pad_top": int(self.pad > 0),
+            "pad_bottom": int(pad_end[0]),
+            "pad_left": int(self.pad > 0),
+            "pad_right": int(pad_end[1]),
             **{name: addr % space for name, addr in addresses.items()},
             "base_chunk_last": group_chunks - 1,
             "group_slice_last": self.slices // self.groups - 1,
-            "base_entries": self.entries(False), "cond_entries": self.entries(True),
-            "base_tap_entries": group_chunks, "cond_tap_entries": cond_chunks,
-            "base_row_entries": held_cols * group_chunks, "cond_row_entries": held_cols * cond_chunks,
+            "base_entries": self.entries(False),
+            "cond_entries": self.entries(True),
+            "base_tap_entries": group_chunks,
+            "cond_tap_entries": cond_chunks,
+            "base_row_entries": held_cols * group_chunks,
+            "cond_row_entries": held_cols * cond_chunks,
             "weight_hold": int(self.hold),
             **self.extra,
         }

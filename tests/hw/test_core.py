@@ -28,7 +28,7 @@ def check(case, program, result, mode, seed, masks=None):
         for record in result.logits:
             for n in range(lanes):
                 logits[record.image, 8 * record.slice + lanes * record.phase + n] = record.logits[n]
-        assert np.array_equal(logits[:, :expected.shape[1]], expected), where
+        assert np.array_equal(logits[:, : expected.shape[1]], expected), where
         assert not result.writes
     else:
         words = np.array(result.words, dtype=np.uint8).reshape(*program.ofmap.addresses().shape, -1)
@@ -37,16 +37,19 @@ def check(case, program, result, mode, seed, masks=None):
         assert len(granules) == len(set(granules)) == words.size // program.params.rq_lanes, where
         assert result.cycles == result.writes[-1][0], where
     jobs = decisions = None
-    if case.layer.gated: # a conditional job runs if any of its slice's 8 channels fires
+    if case.layer.gated:  # a conditional job runs if any of its slice's 8 channels fires
         decisions = tap.decision.repeat_interleave(case.layer.slice_size, 1).unflatten(1, (-1, 8))
         jobs = decisions.any(2)
-    by_slice = dataclasses.replace(case.layer, slice_size=8, K=case.layer.K[:program.geometry.slices]) \
-        if case.layer.gated else case.layer
+    by_slice = (
+        dataclasses.replace(case.layer, slice_size=8, K=case.layer.K[: program.geometry.slices])
+        if case.layer.gated
+        else case.layer
+    )
     count = count_layer(by_slice, case.ifmap.shape[2:], len(case.ifmap), program.params.in_par, jobs)
     assert (result.base_steps, result.cond_steps) == (count.base, count.conditional), where
     assert result.base_steps + result.cond_steps + sum(result.idle) == result.cycles, where
     if mode in ("gated", "forced") and case.layer.gated:
-        decision = decisions.permute(1, 0, 3, 4, 2).numpy() # slice, image, row, column, channel
+        decision = decisions.permute(1, 0, 3, 4, 2).numpy()  # slice, image, row, column, channel
         got = np.zeros_like(decision)
         order = []
         for record in result.masks:

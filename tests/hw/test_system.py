@@ -31,7 +31,7 @@ class Host:
         self.params, self.gap, self.seed = params, gap, seed
         self.dut = System(params)
         self.memory = bytearray(size)
-        self.broken = dict(broken) # "read" or "write": addresses that answer with this (start, stop, resp)
+        self.broken = dict(broken)  # "read" or "write": addresses that answer with this (start, stop, resp)
         self.reads, self.writes, self.answers = [], [], []
 
     def _stalls(self, offset):
@@ -56,6 +56,7 @@ class Host:
                     size = (length + 1) * self.params.axi_bytes
                     assert address // 4096 == (address + size - 1) // 4096, f"{address:#x} (seed {self.seed})"
                     into.append((address, length + 1))
+
         return process
 
     async def _read_data(self, ctx):
@@ -68,7 +69,7 @@ class Host:
                 while stalls():
                     await ctx.tick()
                 place = address + n * size
-                ctx.set(dut.m_axi_rdata, int.from_bytes(self.memory[place:place + size], "little"))
+                ctx.set(dut.m_axi_rdata, int.from_bytes(self.memory[place : place + size], "little"))
                 ctx.set(dut.m_axi_rresp, self._response("read", place))
                 ctx.set(dut.m_axi_rlast, n == beats - 1)
                 ctx.set(dut.m_axi_rvalid, 1)
@@ -83,10 +84,11 @@ class Host:
         while True:
             ctx.set(dut.m_axi_wready, not stalls())
             _, _, valid, ready, value, strobe, last = await ctx.tick().sample(
-                dut.m_axi_wvalid, dut.m_axi_wready, dut.m_axi_wdata, dut.m_axi_wstrb, dut.m_axi_wlast)
+                dut.m_axi_wvalid, dut.m_axi_wready, dut.m_axi_wdata, dut.m_axi_wstrb, dut.m_axi_wlast
+            )
             if not (valid and ready):
                 continue
-            while not self.writes: # the beat may have come before its address
+            while not self.writes:  # the beat may have come before its address
                 await ctx.tick()
             address, beats = self.writes[0]
             assert last == (n == beats - 1), f"seed {self.seed}"
@@ -140,7 +142,7 @@ class Host:
         return value
 
     async def start(self, ctx, program):
-        self.memory[PROGRAM:PROGRAM + len(program)] = program
+        self.memory[PROGRAM : PROGRAM + len(program)] = program
         await self.write(ctx, "PROGRAM_ADDRESS", PROGRAM)
         await self.write(ctx, "PROGRAM_LENGTH", len(program) // INSTRUCTION_BYTES)
         await self.write(ctx, "INTERRUPT_ENABLE", 7)
@@ -151,8 +153,11 @@ class Host:
         while not ctx.get(self.dut.interrupt):
             await ctx.tick()
         await self.write(ctx, "INTERRUPT", 7)
-        return (await self.read(ctx, "STATUS") & 7, ErrorCode(await self.read(ctx, "ERROR_CODE")),
-                await self.read(ctx, "ERROR_INDEX"))
+        return (
+            await self.read(ctx, "STATUS") & 7,
+            ErrorCode(await self.read(ctx, "ERROR_CODE")),
+            await self.read(ctx, "ERROR_INDEX"),
+        )
 
     def run(self, body, max_cycles=60_000):
         async def main(ctx):
@@ -166,8 +171,14 @@ class Host:
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
         sim.add_testbench(main)
-        for process in (self._channel("ar", self.reads, 1), self._read_data, self._channel("aw", self.writes, 3),
-                        self._write_data, self._write_response, timeout):
+        for process in (
+            self._channel("ar", self.reads, 1),
+            self._read_data,
+            self._channel("aw", self.writes, 3),
+            self._write_data,
+            self._write_response,
+            timeout,
+        ):
             sim.add_testbench(process, background=True)
         sim.run()
 
@@ -187,10 +198,16 @@ class LayerProgram:
     def __init__(self, seed, params=TINY, mode="gated", **options):
         options = {"in_ch": 8, "out_ch": 32, "size": (3, 4), "images": 2, "residual": "unsigned", **options}
         self.case = case = random_case(seed % 2**31, **options)
-        self.program = program = compile_layer(case.layer, case.ifmap, case.residual, params, mode,
-                                               ifmap_at=Placement(bank=1, base=16),
-                                               residual_at=Placement(bank=2, base=8),
-                                               ofmap_at=Placement(bank=2, base=8))
+        self.program = program = compile_layer(
+            case.layer,
+            case.ifmap,
+            case.residual,
+            params,
+            mode,
+            ifmap_at=Placement(bank=1, base=16),
+            residual_at=Placement(bank=2, base=8),
+            ofmap_at=Placement(bank=2, base=8),
+        )
         self.params, self.mode = params, mode
         self.code, self.regions, place = [], [], DATA
 
@@ -205,16 +222,34 @@ class LayerProgram:
             chosen = program.load_bank == bank
             words, addresses = program.load_words[chosen], program.load_addr[chosen]
             assert (np.diff(addresses) == 1).all()
-            self.code.append(instruction(Opcode.LOAD_MAP, address=region(words.tobytes()), count=len(words), bank=bank,
-                                         bank_addr=int(addresses[0]), params=params))
+            self.code.append(
+                instruction(
+                    Opcode.LOAD_MAP,
+                    address=region(words.tobytes()),
+                    count=len(words),
+                    bank=bank,
+                    bank_addr=int(addresses[0]),
+                    params=params,
+                )
+            )
         scales = program.parameters["scales"]
         channels = {name: np.asarray(scales[name]).reshape(-1) for name in ("multiplier", "offset")}
-        records = pack(ChannelParameters, {**channels, "threshold": program.parameters["thresholds"].reshape(-1),
-                                           "reserved": 0}, len(channels["offset"]))
+        records = pack(
+            ChannelParameters,
+            {**channels, "threshold": program.parameters["thresholds"].reshape(-1), "reserved": 0},
+            len(channels["offset"]),
+        )
         half = seed % 2
-        self.code.append(instruction(
-            Opcode.LOAD_PARAMETERS, address=region(records.tobytes()), count=program.parameter_count,
-            bank_addr=half * params.param_words // 2, give=["compute"], params=params))
+        self.code.append(
+            instruction(
+                Opcode.LOAD_PARAMETERS,
+                address=region(records.tobytes()),
+                count=program.parameter_count,
+                bank_addr=half * params.param_words // 2,
+                give=["compute"],
+                params=params,
+            )
+        )
         weights = region(program.weights.tobytes())
         self.code.append(instruction(Opcode.LOAD_WEIGHTS, address=weights, count=len(program.weights), params=params))
         registers = {**program.registers, "param_half": half}
@@ -227,16 +262,27 @@ class LayerProgram:
         else:
             words = program.ofmap.stop - program.ofmap.base
             self.size = words * params.in_par
-            self.code.append(instruction(Opcode.COMPUTE, take=["load"], give=["store"], registers=registers,
-                                         params=params))
-            self.code.append(instruction(Opcode.STORE_MAP, take=["compute"], give=["load"], address=place, count=words,
-                                         bank=2, bank_addr=program.ofmap.base, params=params))
+            self.code.append(
+                instruction(Opcode.COMPUTE, take=["load"], give=["store"], registers=registers, params=params)
+            )
+            self.code.append(
+                instruction(
+                    Opcode.STORE_MAP,
+                    take=["compute"],
+                    give=["load"],
+                    address=place,
+                    count=words,
+                    bank=2,
+                    bank_addr=program.ofmap.base,
+                    params=params,
+                )
+            )
             # The next program starts without a token left over.
             self.code.append(instruction(Opcode.LOAD_MAP, take=["store"], address=DATA, count=1, bank=0, params=params))
 
     def load(self, host):
         for start, content in self.regions:
-            host.memory[start:start + len(content)] = content
+            host.memory[start : start + len(content)] = content
 
     def expected(self):
         tap = self.case.golden(self.mode)
@@ -253,8 +299,11 @@ class LayerProgram:
 @pytest.mark.parametrize("mode", ["gated", "dense"])
 def test_layers_without_reset_between(mode, gap, seed):
     host = Host(TINY, gap=gap, seed=seed)
-    programs = [LayerProgram(seed, mode=mode), LayerProgram(seed + 1, mode=mode, images=1),
-                LayerProgram(seed + 2, in_ch=32, classes=10, residual=None, mode=mode)]
+    programs = [
+        LayerProgram(seed, mode=mode),
+        LayerProgram(seed + 1, mode=mode, images=1),
+        LayerProgram(seed + 2, in_ch=32, classes=10, residual=None, mode=mode),
+    ]
 
     async def body(ctx):
         for number, program in enumerate(programs):
@@ -264,12 +313,27 @@ def test_layers_without_reset_between(mode, gap, seed):
             assert await host.wait(ctx) == (2, ErrorCode.NONE, 0), f"program {number} (seed {seed})"
             result = bytes(host.memory)
             stop = program.target + program.size
-            assert result[program.target:stop] == program.expected(), f"program {number} (seed {seed})"
+            assert result[program.target : stop] == program.expected(), f"program {number} (seed {seed})"
             assert result[:PROGRAM] == before[:PROGRAM] and result[stop:] == before[stop:], f"seed {seed}"
-            assert result[DATA:program.target] == before[DATA:program.target], f"seed {seed}"
-            counts = {name: await host.read(ctx, f"{name.upper()}_LOW") for name in (
-                "cycles", "base_steps", "cond_steps", "idle_weights", "idle_decision", "idle_output", "idle_input",
-                "idle_start", "idle_end", "weights_read", "maps_written", "logits_written", "instructions_read")}
+            assert result[DATA : program.target] == before[DATA : program.target], f"seed {seed}"
+            counts = {
+                name: await host.read(ctx, f"{name.upper()}_LOW")
+                for name in (
+                    "cycles",
+                    "base_steps",
+                    "cond_steps",
+                    "idle_weights",
+                    "idle_decision",
+                    "idle_output",
+                    "idle_input",
+                    "idle_start",
+                    "idle_end",
+                    "weights_read",
+                    "maps_written",
+                    "logits_written",
+                    "instructions_read",
+                )
+            }
             total = sum(counts[name] for name in counts if name.startswith(("base", "cond", "idle")))
             assert counts["cycles"] == total, f"{counts} (seed {seed})"
             assert counts["weights_read"] == program.program.weights.size, f"seed {seed}"
@@ -279,9 +343,15 @@ def test_layers_without_reset_between(mode, gap, seed):
     host.run(body)
 
 
-@pytest.mark.parametrize("kind, response, code", [
-    ("read", 2, ErrorCode.READ_SLAVE), ("read", 3, ErrorCode.READ_DECODE), ("write", 2, ErrorCode.WRITE_SLAVE),
-    ("write", 3, ErrorCode.WRITE_DECODE)])
+@pytest.mark.parametrize(
+    "kind, response, code",
+    [
+        ("read", 2, ErrorCode.READ_SLAVE),
+        ("read", 3, ErrorCode.READ_DECODE),
+        ("write", 2, ErrorCode.WRITE_SLAVE),
+        ("write", 3, ErrorCode.WRITE_DECODE),
+    ],
+)
 def test_bus_errors_stop_the_run_and_the_next_one_is_good(kind, response, code, seed):
     program = LayerProgram(seed)
     place = program.regions[-1][0] if kind == "read" else program.target
@@ -301,7 +371,7 @@ def test_bus_errors_stop_the_run_and_the_next_one_is_good(kind, response, code, 
         host.broken = {}
         await host.start(ctx, b"".join(program.code))
         assert await host.wait(ctx) == (2, ErrorCode.NONE, 0), f"seed {seed}"
-        assert host.memory[program.target:program.target + program.size] == program.expected(), f"seed {seed}"
+        assert host.memory[program.target : program.target + program.size] == program.expected(), f"seed {seed}"
 
     host.run(body)
 
@@ -310,7 +380,7 @@ def test_an_error_in_an_instruction_read_ahead_names_it(seed):
     """It is read while the one before it waits for its unit, whose queue is full."""
     program = LayerProgram(seed)
     blocked = instruction(Opcode.LOAD_MAP, take=["store"], address=DATA, count=1, bank=0)
-    index = QUEUE_DEPTH + 1 # as many as the queue has wait, one is at hand
+    index = QUEUE_DEPTH + 1  # as many as the queue has wait, one is at hand
     broken = PROGRAM + index * INSTRUCTION_BYTES
     host = Host(TINY, gap=0.3, seed=seed, broken={"read": (broken, broken + INSTRUCTION_BYTES, 2)})
 
@@ -358,8 +428,10 @@ def test_bad_instruction_and_watchdog(seed):
         program.load(host)
         before = bytes(host.memory[DATA:])
         bad = [*program.code[:4], b"\xff" * INSTRUCTION_BYTES, *program.code[4:]]
-        for code, expected in ((bad, (4, ErrorCode.OPCODE, 4)),
-                               ([program.code[0], program.code[4]], (4, ErrorCode.WATCHDOG, 1))):
+        for code, expected in (
+            (bad, (4, ErrorCode.OPCODE, 4)),
+            ([program.code[0], program.code[4]], (4, ErrorCode.WATCHDOG, 1)),
+        ):
             await host.write(ctx, "WATCHDOG", 3000)
             await host.start(ctx, b"".join(code))
             assert await host.wait(ctx) == expected, f"seed {seed}"
@@ -368,13 +440,13 @@ def test_bad_instruction_and_watchdog(seed):
                 pass
             assert host.memory[DATA:] == before, f"seed {seed}"
         await host.start(ctx, b"".join(program.code))
-        await host.write(ctx, "CONTROL", 1) # refused, and the run goes on
+        await host.write(ctx, "CONTROL", 1)  # refused, and the run goes on
         while not ctx.get(host.dut.interrupt):
             await ctx.tick()
         assert await host.read(ctx, "REFUSAL") == 1
         await host.write(ctx, "INTERRUPT", 4)
         assert await host.wait(ctx) == (2, ErrorCode.NONE, 0), f"seed {seed}"
-        assert host.memory[program.target:program.target + program.size] == program.expected(), f"seed {seed}"
+        assert host.memory[program.target : program.target + program.size] == program.expected(), f"seed {seed}"
 
     host.run(body)
 
@@ -396,6 +468,6 @@ def test_a_soft_reset_at_any_time(seed):
             assert not ctx.get(host.dut.interrupt), f"seed {seed}"
         await host.start(ctx, b"".join(program.code))
         assert await host.wait(ctx) == (2, ErrorCode.NONE, 0), f"seed {seed}"
-        assert host.memory[program.target:program.target + program.size] == program.expected(), f"seed {seed}"
+        assert host.memory[program.target : program.target + program.size] == program.expected(), f"seed {seed}"
 
     host.run(body)

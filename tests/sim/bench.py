@@ -15,9 +15,9 @@ class Trial:
     label: str
     case: object
     mode: str = "gated"
-    compile: dict = field(default_factory=dict) # options of the compiler
-    run: dict = field(default_factory=dict)     # options of the run
-    program: object = None                      # instead of the compiled one
+    compile: dict = field(default_factory=dict)  # options of the compiler
+    run: dict = field(default_factory=dict)  # options of the run
+    program: object = None  # instead of the compiled one
 
 
 def program_of(trial, params):
@@ -45,16 +45,20 @@ def execute(simulator, params, work, trials):
     outputs = simulator.run(runs, work)
     verdicts = [
         compare(program, output, golden_of(trial), count, trial.mode)
-        for trial, program, output, count in zip(trials, programs, outputs, counts, strict=True)]
+        for trial, program, output, count in zip(trials, programs, outputs, counts, strict=True)
+    ]
     return list(zip(outputs, verdicts, strict=True))
 
 
 def check(simulator, params, work, trials):
     """Run all trials and fail with those that differ or break a law; return the outputs."""
     results = execute(simulator, params, work, trials)
-    bad = [f"{trial.label} {trial.mode} {trial.run}: {verdict.mismatches} mismatches; "
-           + "; ".join([*map(str, verdict.first[:3]), *verdict.broken[:5]])
-           for trial, (_, verdict) in zip(trials, results, strict=True) if not verdict.holds]
+    bad = [
+        f"{trial.label} {trial.mode} {trial.run}: {verdict.mismatches} mismatches; "
+        + "; ".join([*map(str, verdict.first[:3]), *verdict.broken[:5]])
+        for trial, (_, verdict) in zip(trials, results, strict=True)
+        if not verdict.holds
+    ]
     assert not bad, "\n".join(bad)
     assert all(verdict.outputs_checked for _, verdict in results)
     return [output for output, _ in results]

@@ -13,6 +13,7 @@ class Inputs:
     checkpoint
         File that the checkpoint is copied from.
     """
+
     def __init__(self, folder, checkpoint):
         self.folder = folder
         self.verilog, self.checkpoint = folder / "engine.v", folder / "copy.safetensors"
@@ -21,14 +22,18 @@ class Inputs:
 
     def digests(self):
         """Return the digests of both, by their names in a report."""
-        return {f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
-                for name, path in (("verilog", self.verilog), ("checkpoint", self.checkpoint))}
+        return {
+            f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in (("verilog", self.verilog), ("checkpoint", self.checkpoint))
+        }
 
     def replaced_during(self, execute):
         """Return `execute` so that both are replaced while it runs; what is mapped into memory stays."""
+
         def changed(*args):
             for path in (self.verilog, self.checkpoint):
                 path.with_suffix(".new").write_bytes(b"another one")
                 path.with_suffix(".new").replace(path)
             return execute(*args)
+
         return changed

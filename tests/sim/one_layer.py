@@ -16,6 +16,7 @@ PROGRAM, IFMAP, RESIDUAL, PARAMETERS, WEIGHTS, OFMAP, LOGITS, END = (n << 16 for
 
 def instruction(opcode, *, take=(), give=(), layer=None, params=None, **transfer):
     """Return an instruction's 64 bytes; `opcode` is an `Opcode` or a number."""
+
     def tokens(units):
         return {name: int(name in units) for name in ("load", "compute", "store")}
 
@@ -33,15 +34,21 @@ class OneLayer:
     """A program and its memory."""
 
     instructions: list
-    regions: list        # (address, bytes)
-    expected: bytes      # what must come to lie at OFMAP, or at LOGITS
+    regions: list  # (address, bytes)
+    expected: bytes  # what must come to lie at OFMAP, or at LOGITS
     address: int
 
     def loaded(self):
         """The same for `gen.host.driver`."""
         program = (PROGRAM, b"".join(self.instructions))
-        return LoadedNetwork(regions=(program, *self.regions), program=PROGRAM, instructions=len(self.instructions),
-                             window=(OFMAP, END), images=(IFMAP, 0), logits=(LOGITS, END - LOGITS))
+        return LoadedNetwork(
+            regions=(program, *self.regions),
+            program=PROGRAM,
+            instructions=len(self.instructions),
+            window=(OFMAP, END),
+            images=(IFMAP, 0),
+            logits=(LOGITS, END - LOGITS),
+        )
 
 
 def one_layer(case, params, mode="gated"):
@@ -57,9 +64,12 @@ def one_layer(case, params, mode="gated"):
         regions.append((address, words.tobytes()))
         loads.append(instruction(Opcode.LOAD_MAP, address=address, count=len(words), bank=bank, bank_addr=first))
     fields, lanes, count = program.parameters, params.rq_lanes, program.parameter_count
-    channels = {"multiplier": np.asarray(fields["scales"]["multiplier"]).reshape(-1),
-                "offset": np.asarray(fields["scales"]["offset"]).reshape(-1),
-                "threshold": np.asarray(fields["thresholds"]).reshape(-1), "reserved": 0}
+    channels = {
+        "multiplier": np.asarray(fields["scales"]["multiplier"]).reshape(-1),
+        "offset": np.asarray(fields["scales"]["offset"]).reshape(-1),
+        "threshold": np.asarray(fields["thresholds"]).reshape(-1),
+        "reserved": 0,
+    }
     regions.append((PARAMETERS, pack(ChannelParameters, channels, count * lanes).tobytes()))
     regions.append((WEIGHTS, program.weights.tobytes()))
     loads.append(instruction(Opcode.LOAD_PARAMETERS, give=["compute"], address=PARAMETERS, count=count))
@@ -74,6 +84,12 @@ def one_layer(case, params, mode="gated"):
     compute = instruction(Opcode.COMPUTE, take=["load"], give=["store"], layer=program.registers, params=params)
     words = program.ofmap.to_words(tap.ofmap.numpy(), params.in_par)
     count = words.size // params.in_par
-    store = instruction(Opcode.STORE_MAP, take=["compute"], address=OFMAP, count=count, bank=program.ofmap.bank,
-                        bank_addr=program.ofmap.base)
+    store = instruction(
+        Opcode.STORE_MAP,
+        take=["compute"],
+        address=OFMAP,
+        count=count,
+        bank=program.ofmap.bank,
+        bank_addr=program.ofmap.base,
+    )
     return OneLayer([*loads, weights, compute, store], regions, words.tobytes(), OFMAP)

@@ -37,8 +37,9 @@ def run(small, checkpoint, tmp_path, monkeypatch, root, capsys):
     monkeypatch.chdir(root)
 
     def call(layer, *options):
-        status = main(["--layer", layer, "--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path),
-                       *options])
+        status = main(
+            ["--layer", layer, "--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path), *options]
+        )
         path = tmp_path / layer / "report.json"
         return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
 
@@ -107,10 +108,16 @@ def test_forced_mode(run, tmp_path):
     assert status == 0 and report["fired"] == 1
 
 
-@pytest.mark.parametrize("values, text", [
-    (np.zeros((1, 16, 4, 5), dtype=bool), "mask must be of shape (1, 16, 4, 4) or (1, 128, 4, 4), not (1, 16, 4, 5)"),
-    (np.zeros((1, 16, 4, 4)), "mask must be a bool array, not float64"),
-])
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        (
+            np.zeros((1, 16, 4, 5), dtype=bool),
+            "mask must be of shape (1, 16, 4, 4) or (1, 128, 4, 4), not (1, 16, 4, 5)",
+        ),
+        (np.zeros((1, 16, 4, 4)), "mask must be a bool array, not float64"),
+    ],
+)
 def test_mask_wrong(run, tmp_path, values, text):
     np.save(tmp_path / "mask.npy", values)
     status, report, printed = run("conv5_2", "--mode", "forced", "--mask", str(tmp_path / "mask.npy"))
@@ -167,10 +174,13 @@ def test_waves(run, tmp_path):
     status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
     assert status == 0 and (tmp_path / "conv5_2/waves/waves.vcd").stat().st_size > 10_000
     said = printed.out.splitlines()[-5:]
-    assert said[0] == ("recorded: cycles 1 to 50 of layer conv5_2, gated, image 0: the start of a pass in which "
-                       "nothing differs")
-    assert said[1:] == [*(f"waves: {tmp_path}/conv5_2/waves/waves.{suffix}" for suffix in ("vcd", "gtkw", "sucl")),
-                        "bit_exact: true"]
+    assert said[0] == (
+        "recorded: cycles 1 to 50 of layer conv5_2, gated, image 0: the start of a pass in which nothing differs"
+    )
+    assert said[1:] == [
+        *(f"waves: {tmp_path}/conv5_2/waves/waves.{suffix}" for suffix in ("vcd", "gtkw", "sucl")),
+        "bit_exact: true",
+    ]
 
 
 def test_waves_of_a_mismatch(run, monkeypatch):
@@ -189,28 +199,34 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
     assert "waves: " not in printed.out and not (tmp_path / "conv5_2/.waves").exists()
 
 
-@pytest.mark.parametrize("options, text", [
-    (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
-    (["--mode", "fast"], "mode must be one of gated, dense, base, channel, forced, not 'fast'"),
-    (["--mask", "mask.npy"], "a mask needs mode forced and one layer"),
-    (["--mode", "forced", "--mask", "nowhere.npy"], "mask must be a readable .npy file, not nowhere.npy"),
-    (["--mode", "forced", "--mask", "pyproject.toml"], "mask must be a readable .npy file, not pyproject.toml"),
-    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-    (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
-    (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
-    (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
-    (["--images", "0"], "number of default images must be 1 to 16, not 0"),
-    (["--batch", "0"], "batch must be at least 1, not 0"),
-    (["--waves-cycles", "0"], "number of cycles to record must be 1 to 200000, not 0"),
-    (["--images", "many"], "argument --images: invalid int value: 'many'"),
-    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
-    (["--checkpoint", "pyproject.toml"], "checkpoint pyproject.toml must be a whole safetensors file"),
-    (["--layer", "conv1", "--config", "small"], "layer conv1: ifmap must fit a bank of 4096 words"),
-    (["--layer", "conv2_1"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
-    (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
-    (["--layer", "conv5_2", "--images", "1", "--batch", "9"], "batch must be at most the number of images, 1, not 9"),
-    (["--layer", "fc", "--mode", "forced", "--mask", "{mask}"], "layer fc: a mask needs a gated layer"),
-])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
+        (["--mode", "fast"], "mode must be one of gated, dense, base, channel, forced, not 'fast'"),
+        (["--mask", "mask.npy"], "a mask needs mode forced and one layer"),
+        (["--mode", "forced", "--mask", "nowhere.npy"], "mask must be a readable .npy file, not nowhere.npy"),
+        (["--mode", "forced", "--mask", "pyproject.toml"], "mask must be a readable .npy file, not pyproject.toml"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
+        (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
+        (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
+        (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+        (["--batch", "0"], "batch must be at least 1, not 0"),
+        (["--waves-cycles", "0"], "number of cycles to record must be 1 to 200000, not 0"),
+        (["--images", "many"], "argument --images: invalid int value: 'many'"),
+        (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+        (["--checkpoint", "pyproject.toml"], "checkpoint pyproject.toml must be a whole safetensors file"),
+        (["--layer", "conv1", "--config", "small"], "layer conv1: ifmap must fit a bank of 4096 words"),
+        (["--layer", "conv2_1"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
+        (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
+        (
+            ["--layer", "conv5_2", "--images", "1", "--batch", "9"],
+            "batch must be at most the number of images, 1, not 9",
+        ),
+        (["--layer", "fc", "--mode", "forced", "--mask", "{mask}"], "layer fc: a mask needs a gated layer"),
+    ],
+)
 def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
     monkeypatch.chdir(root)
     np.save(tmp_path / "mask.npy", np.ones((1, 2, 1, 1), dtype=bool))
@@ -219,7 +235,7 @@ def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, tex
         options = ["--checkpoint", str(checkpoint), *options]
     try:
         status = main(["-o", str(tmp_path), *options])
-    except SystemExit as error: # of argparse
+    except SystemExit as error:  # of argparse
         status = error.code
     printed = capsys.readouterr()
     assert status == 2 and not printed.out
@@ -231,12 +247,19 @@ def header(text):
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-@pytest.mark.parametrize("content", [
-    b"", b"PK\x03\x04 no archive", b"\x93NUMPY", header("{'descr': '|b1', 'shape': (1"), header("{'descr': '|b1'}"),
-    header("{'descr': '|b1', 'fortran_order': False, 'shape': (1000000000000000000,)}"),
-    header(f"{{'descr': '|b1', 'fortran_order': False, 'shape': ({10**30},)}}"),
-    header("{'descr': '|b1', 'fortran_order': False, 'shape': (5,)}") + b"\0",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 no archive",
+        b"\x93NUMPY",
+        header("{'descr': '|b1', 'shape': (1"),
+        header("{'descr': '|b1'}"),
+        header("{'descr': '|b1', 'fortran_order': False, 'shape': (1000000000000000000,)}"),
+        header(f"{{'descr': '|b1', 'fortran_order': False, 'shape': ({10**30},)}}"),
+        header("{'descr': '|b1', 'fortran_order': False, 'shape': (5,)}") + b"\0",
+    ],
+)
 def test_mask_file_broken(checkpoint, monkeypatch, root, capsys, tmp_path, content):
     monkeypatch.chdir(root)
     mask = tmp_path / "mask.npy"
@@ -258,8 +281,9 @@ def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
 
     def call(layer, execute):
         monkeypatch.setattr(sim.__main__, "execute", execute)
-        status = main(["--layer", layer, "--config", "small", "--checkpoint", str(files.checkpoint), "-o",
-                       str(tmp_path)])
+        status = main(
+            ["--layer", layer, "--config", "small", "--checkpoint", str(files.checkpoint), "-o", str(tmp_path)]
+        )
         path = tmp_path / layer / "report.json"
         return status, json.loads(path.read_text()) if path.is_file() else None, capsys.readouterr()
 
@@ -292,6 +316,7 @@ def test_failed_run_leaves_no_old_report(without_engine):
 
 def test_one_run_at_a_time_in_a_folder(without_engine):
     """Another process could not take the lock while passes are simulated."""
+
     def execute(*args):
         with (without_engine.files.folder / "conv5_2/.lock").open("w") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,25 +33,37 @@ def test_layer_of_a_network(name, checkpoint, tmp_path, monkeypatch, root, capsy
     assert report["speedup"]["realised"] > 1.2
 
 
-@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"full", "small"})) # those two have all of test_core
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"full", "small"}))  # those two have all of test_core
 def test_random_layers(name, tmp_path, seed, request):
     engine = engine_of(name, request.config.rootpath)
     least = {"in_ch": 4 * engine.params.in_par, "out_ch": 32}
-    trials = [Trial(f"stride {stride}, branch {branch}", random_case(
-        seed % 1000 + branch, stride=stride, branch=branch, size=(5, 4), images=2, residual=residual, **least), mode)
+    trials = [
+        Trial(
+            f"stride {stride}, branch {branch}",
+            random_case(
+                seed % 1000 + branch, stride=stride, branch=branch, size=(5, 4), images=2, residual=residual, **least
+            ),
+            mode,
+        )
         for stride, branch, residual in ((1, 1, "unsigned"), (2, 2, None), (1, 2, "signed"))
-        for mode in ("gated", "dense", "base")]
-    trials += [Trial("stem", random_case(seed % 1000, in_ch=3, out_ch=16, size=(5, 6), groups=1, image=True)),
-               Trial("classifier", random_case(seed % 1000, in_ch=48, size=(4, 4), classes=10, images=3))]
+        for mode in ("gated", "dense", "base")
+    ]
+    trials += [
+        Trial("stem", random_case(seed % 1000, in_ch=3, out_ch=16, size=(5, 6), groups=1, image=True)),
+        Trial("classifier", random_case(seed % 1000, in_ch=48, size=(4, 4), classes=10, images=3)),
+    ]
     check(engine.simulator, engine.params, tmp_path / "runs", trials)
 
 
-@pytest.mark.parametrize("name, channels, size, text", [
-    ("half", 64, 32, "ifmap must fit a bank of 4096 words"),
-    ("small", 512, 4, "weights of a slice must fit the ring of 1024 entries, not take 1152"),
-    ("tiny", 128, 4, "weights of a slice must fit the ring of 512 entries, not take 576"),
-    ("full", 32, 4, "input channels per group must be a multiple of 16, not 32 / 4"),
-])
+@pytest.mark.parametrize(
+    "name, channels, size, text",
+    [
+        ("half", 64, 32, "ifmap must fit a bank of 4096 words"),
+        ("small", 512, 4, "weights of a slice must fit the ring of 1024 entries, not take 1152"),
+        ("tiny", 128, 4, "weights of a slice must fit the ring of 512 entries, not take 576"),
+        ("full", 32, 4, "input channels per group must be a multiple of 16, not 32 / 4"),
+    ],
+)
 def test_refusals(name, channels, size, text):
     case = random_case(1, in_ch=channels, out_ch=channels, size=(size, size))
     with pytest.raises(CompileError, match=f"^layer case1: {text}"):

@@ -37,17 +37,23 @@ def four_images(full, network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def always_firing(full, network, tmp_path_factory):
     """All gated layers of the network whose thresholds are at minus infinity."""
-    layers = [dataclasses.replace(layer, K=torch.full_like(layer.K, -2**31)) if layer.gated else layer
-              for layer in network.layers]
+    layers = [
+        dataclasses.replace(layer, K=torch.full_like(layer.K, -(2**31))) if layer.gated else layer
+        for layer in network.layers
+    ]
     passes = plan(IntNetwork(tuple(layers), network.meta), GATED, photographs(1), "gated", full.params)
     return simulate(passes, full.simulator, tmp_path_factory.mktemp("firing") / "runs")
 
 
 def held(results):
     """Fail with the first findings of all results that differ or break a law."""
-    bad = [f"{name} {mode}: {result.verdict.mismatches} mismatches; "
-           + "; ".join([*map(str, result.verdict.first[:2]), *result.verdict.broken[:3]])
-           for name, modes in results.items() for mode, result in modes.items() if not result.verdict.holds]
+    bad = [
+        f"{name} {mode}: {result.verdict.mismatches} mismatches; "
+        + "; ".join([*map(str, result.verdict.first[:2]), *result.verdict.broken[:3]])
+        for name, modes in results.items()
+        for mode, result in modes.items()
+        if not result.verdict.holds
+    ]
     assert not bad, "\n".join(bad)
 
 
@@ -104,8 +110,14 @@ def test_channels_and_masks(full, network, tmp_path, name):
     channels = torch.rand((1, 8 * shape[1], *shape[2:]), generator=rng) < 0.1
     one_bit = torch.zeros(shape, dtype=torch.bool)
     one_bit[0, shape[1] // 2, 1, shape[3] - 1] = True
-    masks = {"golden": None, "random": torch.rand(shape, generator=rng) < 0.3, "channels": channels, "one bit": one_bit,
-             "zeros": torch.zeros(shape, dtype=torch.bool), "ones": torch.ones(shape, dtype=torch.bool)}
+    masks = {
+        "golden": None,
+        "random": torch.rand(shape, generator=rng) < 0.3,
+        "channels": channels,
+        "one bit": one_bit,
+        "zeros": torch.zeros(shape, dtype=torch.bool),
+        "ones": torch.ones(shape, dtype=torch.bool),
+    }
     passes = plan(network, [name], photographs(1), "gated", full.params)[1:]
     passes += plan(network, [name], photographs(1), "channel", full.params)[1:]
     for mask in masks.values():
@@ -116,7 +128,7 @@ def test_channels_and_masks(full, network, tmp_path, name):
         assert verdict.holds, f"{what}: {[*map(str, verdict.first[:3]), *verdict.broken[:3]]}"
         assert verdict.decisions_checked == one.tap.decision.numel() > 0
     cycles = [output.counters["cycles"] for output in outputs]
-    assert abs(cycles[2] - cycles[0]) <= 16 # forced with the golden mask, gated
+    assert abs(cycles[2] - cycles[0]) <= 16  # forced with the golden mask, gated
 
 
 @pytest.mark.slow

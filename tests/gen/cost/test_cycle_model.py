@@ -29,8 +29,11 @@ def program():
 def decisions(program):
     rng = np.random.default_rng(3)
     sizes = program.map_sizes
-    return {layer.name: rng.random((3, layer.out_ch // 8, *sizes[layer.name])) < 0.4
-            for layer in program.network.layers if layer.gated}
+    return {
+        layer.name: rng.random((3, layer.out_ch // 8, *sizes[layer.name])) < 0.4
+        for layer in program.network.layers
+        if layer.gated
+    }
 
 
 @pytest.mark.parametrize("fires", [True, False])
@@ -81,7 +84,7 @@ def test_reads_in_order_writes_beside_them():
     memory = Memory(0, 8)
     memory.add(memory.reads, Burst("a", 80, True, 2.0), 0)
     memory.add(memory.writes, Burst("c", 80, True, 99.0), 0)
-    assert moved(memory) == [(10.0, "c"), (40.0, "a")] # a client that takes two bytes a cycle
+    assert moved(memory) == [(10.0, "c"), (40.0, "a")]  # a client that takes two bytes a cycle
 
 
 def test_laws(program, decisions):
@@ -96,7 +99,9 @@ def test_laws(program, decisions):
         assert found.cycles > sum(part.total for part in steps) + START * len(steps)
         size = sum(transfer_bytes(one, SMALL) for one in program.instructions) + 64 * len(program.instructions)
         assert bandwidth == 0 or found.cycles > size / bandwidth
-        assert found.cycles > 0.999 * last # each memory is slower than the one before, which a turn on the bus may hide
+        assert (
+            found.cycles > 0.999 * last
+        )  # each memory is slower than the one before, which a turn on the bus may hide
         last = found.cycles
         for one, part, info in zip(found.passes, steps, program.passes, strict=True):
             pixels = info.images * info.geometry.out_rows * info.geometry.out_cols
@@ -107,8 +112,11 @@ def test_passes_that_wait_for_nothing(program, decisions):
     """With a fast memory a pass takes its steps and two constants."""
     steps = slice_steps(program, decisions)
     found = predict(program, steps, 0, 4)
-    over = [one.cycles - part.total for one, part, info in zip(found.passes, steps, program.passes, strict=True)
-            if info.layer.startswith("conv3_2")]
+    over = [
+        one.cycles - part.total
+        for one, part, info in zip(found.passes, steps, program.passes, strict=True)
+        if info.layer.startswith("conv3_2")
+    ]
     beside = START + SMALL.rq_phases + END + 2 + SMALL.rq_phases
     assert over and all(beside <= cycles <= beside + 1 for cycles in over)
 
@@ -117,8 +125,11 @@ def test_weights_are_the_wall():
     """At a byte a cycle and one image, layers take as long as their weights take to come."""
     network = blank(vgg_plan((16, 32, 64, 128)), groups=2)
     program = compile_network(network, SMALL, 1, (16, 16), "gated")
-    none = {layer.name: np.zeros((1, layer.out_ch // 8, *program.map_sizes[layer.name]), dtype=bool)
-            for layer in network.layers if layer.gated}
+    none = {
+        layer.name: np.zeros((1, layer.out_ch // 8, *program.map_sizes[layer.name]), dtype=bool)
+        for layer in network.layers
+        if layer.gated
+    }
     found = predict(program, slice_steps(program, none), 1, 40)
     size = program.image["weights conv4"].size
     assert abs(found.layers()["conv4"] / size - 1) < 0.15 and found.layers()["conv1"] < size / 4

@@ -10,14 +10,21 @@ CLOCK, UNUSED, BITS = 2, 99, 4
 
 
 def flip_flop(source, output):
-    return {"type": "TRELLIS_FF", "parameters": {"CEMUX": "1 ", "REGSET": "RESET"},
-            "port_directions": {"CLK": "input", "DI": "input", "LSR": "input", "Q": "output"},
-            "connections": {"CLK": [CLOCK], "DI": [source], "LSR": ["0"], "Q": [output]}}
+    return {
+        "type": "TRELLIS_FF",
+        "parameters": {"CEMUX": "1 ", "REGSET": "RESET"},
+        "port_directions": {"CLK": "input", "DI": "input", "LSR": "input", "Q": "output"},
+        "connections": {"CLK": [CLOCK], "DI": [source], "LSR": ["0"], "Q": [output]},
+    }
 
 
 def lut(source, output):
-    return {"type": "LUT4", "parameters": {}, "port_directions": {"A": "input", "Z": "output"},
-            "connections": {"A": [source], "Z": [output]}}
+    return {
+        "type": "LUT4",
+        "parameters": {},
+        "port_directions": {"A": "input", "Z": "output"},
+        "connections": {"A": [source], "Z": [output]},
+    }
 
 
 def multiplier():
@@ -25,13 +32,21 @@ def multiplier():
 
     A is two bits and a constant, B one bit that is extended; the flip-flop before A0 is used by a LUT, too.
     """
-    cells = {"mult": {
-        "type": "MULT18X18D", "parameters": {"REG_OUTPUT_CLK": "NONE"},
-        "port_directions": ({f"P{n}": "output" for n in range(BITS + 1)}
-                            | dict.fromkeys(("A0", "A1", "A2", "B0", "B1", "SIGNEDA"), "input")),
-        "connections": ({f"P{n}": [10 + n] for n in range(BITS)} | {f"P{BITS}": [UNUSED], "SIGNEDA": ["1"]}
-                        | {"A0": [60], "A1": [61], "A2": ["0"], "B0": [62], "B1": [62]}),
-    }}
+    cells = {
+        "mult": {
+            "type": "MULT18X18D",
+            "parameters": {"REG_OUTPUT_CLK": "NONE"},
+            "port_directions": (
+                {f"P{n}": "output" for n in range(BITS + 1)}
+                | dict.fromkeys(("A0", "A1", "A2", "B0", "B1", "SIGNEDA"), "input")
+            ),
+            "connections": (
+                {f"P{n}": [10 + n] for n in range(BITS)}
+                | {f"P{BITS}": [UNUSED], "SIGNEDA": ["1"]}
+                | {"A0": [60], "A1": [61], "A2": ["0"], "B0": [62], "B1": [62]}
+            ),
+        }
+    }
     cells |= {f"out{n}": flip_flop(10 + n, 20 + n) for n in range(BITS)}
     cells |= {f"in{n}": flip_flop(50 + n, 60 + n) for n in range(3)}
     cells |= {"lut": lut(20, 30), "other": lut(60, 31)}
@@ -48,8 +63,11 @@ def test_registers_move_into_the_multiplier():
     assert [wires[port] for port in ("A0", "A1", "A2", "B0", "B1")] == [[50], [51], ["0"], [52], [52]]
     assert [wires[port] for port in ("CLK0", "CE0", "RST0", "SIGNEDA")] == [[CLOCK], ["1"], ["0"], ["1"]]
     assert {cells["mult"]["port_directions"][port] for port in ("CLK0", "CE0", "RST0")} == {"input"}
-    assert parameters == {f"REG_{which}_{what}": value for which in ("OUTPUT", "INPUTA", "INPUTB")
-                          for what, value in (("CLK", "CLK0"), ("CE", "CE0"), ("RST", "RST0"))}
+    assert parameters == {
+        f"REG_{which}_{what}": value
+        for which in ("OUTPUT", "INPUTA", "INPUTB")
+        for what, value in (("CLK", "CLK0"), ("CE", "CE0"), ("RST", "RST0"))
+    }
 
 
 def enabled(cells, ports, name):
@@ -82,8 +100,18 @@ def product_unused(cells, ports, name):
         del cells[f"out{n}"]
 
 
-@pytest.mark.parametrize("change", [enabled, resettable, starts_at_one, product_used_twice, product_at_a_port,
-                                    product_without_register, product_unused])
+@pytest.mark.parametrize(
+    "change",
+    [
+        enabled,
+        resettable,
+        starts_at_one,
+        product_used_twice,
+        product_at_a_port,
+        product_without_register,
+        product_unused,
+    ],
+)
 def test_what_the_outputs_cannot_do_stays_outside(change):
     made = multiplier()
     top = made["modules"]["top"]
@@ -114,13 +142,25 @@ def test_what_the_inputs_cannot_do_stays_outside(change):
 
 def memory():
     """Return a netlist: a block RAM with outputs of both ports, and a flip-flop behind each."""
-    cells = {"ram": {
-        "type": "DP16KD", "parameters": {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG", "DATA_WIDTH_A": 36},
-        "port_directions": dict.fromkeys(("CLKA", "CLKB", "OCEA", "OCEB"), "input")
-                           | dict.fromkeys(("DOA0", "DOA1", "DOB0"), "output"),
-        "connections": {"CLKA": [CLOCK], "CLKB": [CLOCK], "OCEA": ["0"], "OCEB": ["1"], "DOA0": [10], "DOA1": [UNUSED],
-                        "DOB0": [11]},
-    }, "out0": flip_flop(10, 20), "out1": flip_flop(11, 21)}
+    cells = {
+        "ram": {
+            "type": "DP16KD",
+            "parameters": {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG", "DATA_WIDTH_A": 36},
+            "port_directions": dict.fromkeys(("CLKA", "CLKB", "OCEA", "OCEB"), "input")
+            | dict.fromkeys(("DOA0", "DOA1", "DOB0"), "output"),
+            "connections": {
+                "CLKA": [CLOCK],
+                "CLKB": [CLOCK],
+                "OCEA": ["0"],
+                "OCEB": ["1"],
+                "DOA0": [10],
+                "DOA1": [UNUSED],
+                "DOB0": [11],
+            },
+        },
+        "out0": flip_flop(10, 20),
+        "out1": flip_flop(11, 21),
+    }
     return {"modules": {"top": {"ports": {"o": {"bits": [20, 21]}}, "cells": cells}}}
 
 

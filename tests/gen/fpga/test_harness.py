@@ -10,6 +10,7 @@ from gen.fpga.harness import Harness
 
 class Adder(wiring.Component):
     """Combinational, with a port that has ports, as the core's streams."""
+
     a: In(3)
     b: In(2)
     total: Out(4)
@@ -28,8 +29,11 @@ def model(bits, ports):
         seen.append(shift_out[-1])
         a, b = (sum(value << n for n, value in enumerate(part)) for part in (shift_in[:3], shift_in[3:]))
         shift_out = [carried ^ value for carried, value in zip([bit, *shift_out], far, strict=False)]
-        values = {"total": [(a + b) >> n & 1 for n in range(4)], "trace_o__payload": [b & 1, b >> 1],
-                  "trace_o__valid": [a & 1]}
+        values = {
+            "total": [(a + b) >> n & 1 for n in range(4)],
+            "trace_o__payload": [b & 1, b >> 1],
+            "trace_o__valid": [a & 1],
+        }
         outputs = [value for port in ports for value in values[port]]
         far, near, shift_in = near, outputs, [bit, *shift_in[:-1]]
     return seen

@@ -66,10 +66,10 @@ class FakeEngine:
 
 class FakeMemory(bytearray):
     def read(self, address, size):
-        return bytes(self[address:address + size])
+        return bytes(self[address : address + size])
 
     def write(self, address, data):
-        self[address:address + len(data)] = data
+        self[address : address + len(data)] = data
 
 
 def driver_of(engine):
@@ -89,12 +89,23 @@ def test_registers_by_name():
     driver.write("WATCHDOG", 99)
     assert engine.log == [("WATCHDOG", 99)] and driver.read("WATCHDOG") == 99
     engine.set("CONFIGURATION", 16 | 4 << 8 | 8 << 12 | 12 << 17 | 10 << 22)
-    assert driver.fields("CONFIGURATION") == {"IN_PAR": 16, "RQ_LANES": 4, "AXI_BYTES": 8, "BANK_LOG2": 12,
-                                              "RING_LOG2": 10}
+    assert driver.fields("CONFIGURATION") == {
+        "IN_PAR": 16,
+        "RQ_LANES": 4,
+        "AXI_BYTES": 8,
+        "BANK_LOG2": 12,
+        "RING_LOG2": 10,
+    }
 
 
-NETWORK = LoadedNetwork(regions=((4, b"abc"), (9, b"d")), program=0x40, instructions=7, window=(0x1000, 0x2000),
-                        images=(20, 3), logits=(19, 5))
+NETWORK = LoadedNetwork(
+    regions=((4, b"abc"), (9, b"d")),
+    program=0x40,
+    instructions=7,
+    window=(0x1000, 0x2000),
+    images=(20, 3),
+    logits=(19, 5),
+)
 
 
 def test_memory():
@@ -113,8 +124,15 @@ def test_run():
     driver.load_network(NETWORK, watchdog=500)
     driver.start()
     assert engine.log == [
-        ("PROGRAM_ADDRESS", 0x40), ("PROGRAM_LENGTH", 7), ("STORE_BASE", 0x1000), ("STORE_END", 0x2000),
-        ("WATCHDOG", 500), ("INTERRUPT", 7), ("INTERRUPT_ENABLE", 3), ("CONTROL", 1)]
+        ("PROGRAM_ADDRESS", 0x40),
+        ("PROGRAM_LENGTH", 7),
+        ("STORE_BASE", 0x1000),
+        ("STORE_END", 0x2000),
+        ("WATCHDOG", 500),
+        ("INTERRUPT", 7),
+        ("INTERRUPT_ENABLE", 3),
+        ("CONTROL", 1),
+    ]
     calls = []
     driver.wait(100, each=lambda: calls.append(1), interval=10)
     assert len(calls) == 2 and engine.get("INTERRUPT") == 0

@@ -64,8 +64,10 @@ def test_page_has_everything():
     for register in REGISTERS:
         assert register.name.removesuffix("_HIGH") in page
         assert all(field.doc in page for field in register.fields)
-    for layout, module, name in ((Transfer, instructions, "Transfer"),
-                                 (LayerRegisters(config("tiny")), layouts, "LayerRegisters")):
+    for layout, module, name in (
+        (Transfer, instructions, "Transfer"),
+        (LayerRegisters(config("tiny")), layouts, "LayerRegisters"),
+    ):
         docs = field_docs(module, name)
         assert [field for field, _ in docs if field] == list(layout.members) and all(text for _, text in docs)
     for enum in (Opcode, ErrorCode, GateMode):
@@ -78,20 +80,26 @@ def test_header_in_c(name, tmp_path):
     (tmp_path / "cdgate.h").write_text(c_header(name, params))
     (tmp_path / "main.c").write_text(PROGRAM.replace("IDENTITY)", f"{IDENTITY:#x})"))
     strict = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
-    subprocess.run([shutil.which("gcc") or shutil.which("cc"), *strict, "main.c", "-o", "main"], cwd=tmp_path,
-                   check=True)
+    subprocess.run(
+        [shutil.which("gcc") or shutil.which("cc"), *strict, "main.c", "-o", "main"], cwd=tmp_path, check=True
+    )
     done = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE)
     assert done.returncode == 0
     none, few = {"load": 0, "compute": 0, "store": 0}, {"load": 0, "compute": 1, "store": 0}
     load, layer = np.zeros((1, 64), dtype=np.uint8), np.zeros((1, 64), dtype=np.uint8)
     load[:, :2] = pack(Header, {"opcode": Opcode.LOAD_MAP.value, "take": {**none, "store": 1}, "give": few}, 1)
     body = pack(Transfer, {"address": 0x12345678, "count": 4096, "bank_addr": 0, "bank": 3}, 1)
-    load[:, 8:8 + body.shape[1]] = body
+    load[:, 8 : 8 + body.shape[1]] = body
     layer[:, :2] = pack(Header, {"opcode": Opcode.COMPUTE.value, "take": none, "give": none}, 1)
-    registers = {**dict.fromkeys(LayerRegisters(params).members, 0), "mode": GateMode.CHANNEL.value, "logits": 1,
-                 "ofmap_base": params.bank_words - 1, "residual_scale": 54321}
+    registers = {
+        **dict.fromkeys(LayerRegisters(params).members, 0),
+        "mode": GateMode.CHANNEL.value,
+        "logits": 1,
+        "ofmap_base": params.bank_words - 1,
+        "residual_scale": 54321,
+    }
     body = pack(LayerRegisters(params), registers, 1)
-    layer[:, 8:8 + body.shape[1]] = body
+    layer[:, 8 : 8 + body.shape[1]] = body
     channel = pack(ChannelParameters, {"multiplier": -3, "offset": -5000000000, "threshold": -7, "reserved": 0}, 1)
     assert done.stdout == load.tobytes() + layer.tobytes() + channel.tobytes()
 
@@ -116,20 +124,40 @@ def test_header_has_every_number(tmp_path):
     for prefix, enum in (("OP", Opcode), ("MODE", GateMode), ("ERROR", ErrorCode)):
         expected |= {f"CDGATE_{prefix}_{member.name}": member.value for member in enum}
     pairs = {}
-    for prefix, layout, start in (("TRANSFER", Transfer, instructions.BODY_OFFSET), ("CHANNEL", ChannelParameters, 0),
-                                  ("LAYER", LayerRegisters(params), instructions.BODY_OFFSET)):
+    for prefix, layout, start in (
+        ("TRANSFER", Transfer, instructions.BODY_OFFSET),
+        ("CHANNEL", ChannelParameters, 0),
+        ("LAYER", LayerRegisters(params), instructions.BODY_OFFSET),
+    ):
         pairs |= {f"CDGATE_{prefix}_{name.upper()}": (start + field.offset, field.width) for name, field in layout}
     checks = [f"    CHECK({name} == {value}u)" for name, value in expected.items()]
-    checks += [f"    CHECK(FIRST({name}) == {offset} && SECOND({name}) == {width})"
-               for name, (offset, width) in pairs.items()]
+    checks += [
+        f"    CHECK(FIRST({name}) == {offset} && SECOND({name}) == {width})" for name, (offset, width) in pairs.items()
+    ]
     (tmp_path / "cdgate.h").write_text(c_header("half", params))
-    (tmp_path / "main.c").write_text("\n".join([
-        "#include <stdio.h>", '#include "cdgate.h"', "#define ONE(a, b) (a)", "#define TWO(a, b) (b)",
-        "#define FIRST(pair) ONE(pair)", "#define SECOND(pair) TWO(pair)",
-        "#define CHECK(what) if (!(what)) { puts(#what); bad = 1; }",
-        "int main(void)", "{", "    int bad = 0;", *checks, "    return bad;", "}", ""]))
-    subprocess.run([shutil.which("gcc") or shutil.which("cc"), "-std=c99", "main.c", "-o", "main"], cwd=tmp_path,
-                   check=True)
+    (tmp_path / "main.c").write_text(
+        "\n".join(
+            [
+                "#include <stdio.h>",
+                '#include "cdgate.h"',
+                "#define ONE(a, b) (a)",
+                "#define TWO(a, b) (b)",
+                "#define FIRST(pair) ONE(pair)",
+                "#define SECOND(pair) TWO(pair)",
+                "#define CHECK(what) if (!(what)) { puts(#what); bad = 1; }",
+                "int main(void)",
+                "{",
+                "    int bad = 0;",
+                *checks,
+                "    return bad;",
+                "}",
+                "",
+            ]
+        )
+    )
+    subprocess.run(
+        [shutil.which("gcc") or shutil.which("cc"), "-std=c99", "main.c", "-o", "main"], cwd=tmp_path, check=True
+    )
     done = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -18,9 +18,9 @@ from hw.params import LANES
 class Outcome:
     """What a pass left behind."""
 
-    banks: np.ndarray                              # (4, bank_words, in_par) uint8
+    banks: np.ndarray  # (4, bank_words, in_par) uint8
     decisions: list = field(default_factory=list)  # (slice, image, row, col, fires), in job order
-    logits: dict = field(default_factory=dict)     # (image, class) to logit
+    logits: dict = field(default_factory=dict)  # (image, class) to logit
     base_steps: int = 0
     cond_steps: int = 0
     entries_used: int = 0
@@ -41,7 +41,7 @@ class Interpreter:
         params = self.params
         words = unpack(BankWrite(params), program.packed_loads())
         data = words["data"] if params.chunk_bits > 62 else words["data"].astype("<u8").view(np.uint8).reshape(-1, 8)
-        self.banks[words["bank"], words["addr"]] = data[:, :params.in_par]
+        self.banks[words["bank"], words["addr"]] = data[:, : params.in_par]
         values = unpack(ParameterWord(params), program.packed_parameters())
         for n, address in enumerate(values["address"]):
             slice_, phase = divmod(int(address), params.rq_phases)
@@ -65,10 +65,12 @@ class Interpreter:
             base = [base_first + n for n in range(reg["base_chunk_last"] + 1)]
             cond = [chunk for chunk in chunks if chunk not in base]
             start = outcome.entries_used
-            weights = program.weights[start:start + reg["base_entries"] + reg["cond_entries"]].view(np.int8)
+            weights = program.weights[start : start + reg["base_entries"] + reg["cond_entries"]].view(np.int8)
             outcome.entries_used += len(weights)
-            paths = ((base, weights[:reg["base_entries"]], reg["base_tap_entries"], reg["base_row_entries"]),
-                     (cond, weights[reg["base_entries"]:], reg["cond_tap_entries"], reg["cond_row_entries"]))
+            paths = (
+                (base, weights[: reg["base_entries"]], reg["base_tap_entries"], reg["base_row_entries"]),
+                (cond, weights[reg["base_entries"] :], reg["cond_tap_entries"], reg["cond_row_entries"]),
+            )
             for image in range(reg["image_last"] + 1):
                 for row in range(reg["row_last"] + 1):
                     for col in range(reg["col_last"] + 1):
@@ -87,17 +89,35 @@ class Interpreter:
         bank = self.banks[reg["ifmap_bank"]]
         psum, steps = np.zeros(LANES, dtype=np.int64), 0
         for tap_row in range(reg["tap_row_last"] + 1):
-            if (reg["pad_top"] and row == 0 and tap_row == 0
-                    or reg["pad_bottom"] and row == reg["row_last"] and tap_row == reg["tap_row_last"]):
+            if (
+                reg["pad_top"]
+                and row == 0
+                and tap_row == 0
+                or reg["pad_bottom"]
+                and row == reg["row_last"]
+                and tap_row == reg["tap_row_last"]
+            ):
                 continue
             for tap_col in range(reg["tap_col_last"] + 1):
-                if (reg["pad_left"] and col == 0 and tap_col == 0
-                        or reg["pad_right"] and col == reg["col_last"] and tap_col == reg["tap_col_last"]):
+                if (
+                    reg["pad_left"]
+                    and col == 0
+                    and tap_col == 0
+                    or reg["pad_right"]
+                    and col == reg["col_last"]
+                    and tap_col == reg["tap_col_last"]
+                ):
                     continue
                 for n, chunk in enumerate(chunks):
-                    address = (reg["ifmap_base"] + image * reg["ifmap_image_step"] + row * reg["ifmap_row_step"]
-                               + col * reg["ifmap_col_step"] + tap_row * reg["tap_row_step"]
-                               + tap_col * reg["tap_col_step"] + chunk)
+                    address = (
+                        reg["ifmap_base"]
+                        + image * reg["ifmap_image_step"]
+                        + row * reg["ifmap_row_step"]
+                        + col * reg["ifmap_col_step"]
+                        + tap_row * reg["tap_row_step"]
+                        + tap_col * reg["tap_col_step"]
+                        + chunk
+                    )
                     entry = n if reg["weight_hold"] else tap_row * row_entries + tap_col * tap_entries + n
                     codes = bank[address % self.params.bank_words].astype(np.int64)
                     psum += weights[entry].astype(np.int64).reshape(LANES, -1) @ codes

@@ -94,8 +94,13 @@ def test_residual(residual, in_place):
 
 def test_images_at_an_offset():
     case = random_case(7, in_ch=16, out_ch=32, size=(3, 3), images=3)
-    check(case, SMALL, "gated", ifmap_at=Placement(bank=3, base=40, image_step=50),
-          ofmap_at=Placement(bank=0, base=1000, image_step=500))
+    check(
+        case,
+        SMALL,
+        "gated",
+        ifmap_at=Placement(bank=3, base=40, image_step=50),
+        ofmap_at=Placement(bank=0, base=1000, image_step=500),
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -118,7 +123,7 @@ def test_classifier(params):
 
 def test_thresholds_at_the_limits():
     case = random_case(11, in_ch=16, out_ch=32, size=(3, 3))
-    for value, fires in ((-2**31, True), (2**31 - 1, False)):
+    for value, fires in ((-(2**31), True), (2**31 - 1, False)):
         layer = dataclasses.replace(case.layer, K=torch.full_like(case.layer.K, value))
         program = compile_layer(layer, case.ifmap, None, SMALL, "gated")
         engine = Interpreter(SMALL)
@@ -159,19 +164,24 @@ def test_limits():
     case = random_case(13, in_ch=16, out_ch=32, size=(4, 4), images=2)
     assert refusal(case, HwParams(max_images=1)) == "images in a pass must be 1 to 1, not 2"
     assert refusal(case, HwParams(in_par=4, rq_lanes=1, ring_entries=32)) == (
-        "weights of a slice must fit the ring of 32 entries, not take 36")
+        "weights of a slice must fit the ring of 32 entries, not take 36"
+    )
     assert refusal(case, HwParams(in_par=4, rq_lanes=1, max_slices=2)) == "output channels must be at most 16, not 32"
     assert "ifmap must fit a bank of 64 words" in refusal(case, HwParams(in_par=4, rq_lanes=1, bank_words=64))
     assert "ofmap must fit a bank of 128 words" in refusal(case, HwParams(in_par=4, rq_lanes=1, bank_words=128))
     wide = random_case(13, in_ch=16, out_ch=32, size=(2, 5))
     assert refusal(wide, HwParams(in_par=4, rq_lanes=1, max_map=4)) == (
-        "ofmap must have at most 4 rows and columns, not 2 x 5")
+        "ofmap must have at most 4 rows and columns, not 2 x 5"
+    )
 
 
-@pytest.mark.parametrize("change, text", [
-    ({"stride": 3}, "stride must be 1 or 2, not 3"),
-    ({"pad": 0}, "kernel must be 3x3 with padding 1 or 1x1 with padding 0, not 3x3 with padding 0"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"stride": 3}, "stride must be 1 or 2, not 3"),
+        ({"pad": 0}, "kernel must be 3x3 with padding 1 or 1x1 with padding 0, not 3x3 with padding 0"),
+    ],
+)
 def test_kernel_wrong(change, text):
     case = random_case(14, in_ch=16, out_ch=32)
     assert refusal(dataclasses.replace(case, layer=dataclasses.replace(case.layer, **change))) == text

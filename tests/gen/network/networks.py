@@ -17,7 +17,7 @@ def photographs(count, size):
     tall, wide = (-(-length // 32) for length in size)
     whole = np.tile(whole, (1, tall, wide, 1))
     offsets = [(5 * n % (whole.shape[1] - rows + 1), 3 * n % (whole.shape[2] - cols + 1)) for n in range(count)]
-    return np.stack([whole[n % 3, row:row + rows, col:col + cols] for n, (row, col) in enumerate(offsets)])
+    return np.stack([whole[n % 3, row : row + rows, col : col + cols] for n, (row, col) in enumerate(offsets)])
 
 
 def lively(size, plan=None, groups=2, **options):
@@ -29,16 +29,36 @@ def vgg_plan(channels, gated=True):
     """Return a stack of 3x3 convolutions without residuals; every second one but the stem has stride 2."""
     plan, source, in_ch = [], IMAGE, 3
     for n, out_ch in enumerate(channels, start=1):
-        plan.append({"name": f"conv{n}", "in_ch": in_ch, "out_ch": out_ch, "kernel": 3, "stride": 1 + (n % 2 == 0),
-                     "relu": True, "gated": gated and n > 1, "input": source, "residual": None})
+        plan.append(
+            {
+                "name": f"conv{n}",
+                "in_ch": in_ch,
+                "out_ch": out_ch,
+                "kernel": 3,
+                "stride": 1 + (n % 2 == 0),
+                "relu": True,
+                "gated": gated and n > 1,
+                "input": source,
+                "residual": None,
+            }
+        )
         source, in_ch = f"conv{n}", out_ch
     return plan
 
 
 def skip(name, source, residual, channels=16, kernel=3, gated=False):
     """Return a convolution from a map to one of the same size, with another map added."""
-    return {"name": name, "in_ch": channels, "out_ch": channels, "kernel": kernel, "stride": 1, "relu": True,
-            "gated": gated, "input": source, "residual": residual}
+    return {
+        "name": name,
+        "in_ch": channels,
+        "out_ch": channels,
+        "kernel": kernel,
+        "stride": 1,
+        "relu": True,
+        "gated": gated,
+        "input": source,
+        "residual": residual,
+    }
 
 
 def graph(*layers):
@@ -50,8 +70,9 @@ def graph(*layers):
 GRAPHS = {
     "skips in a row": graph(skip("b", "a", "a"), skip("c", "b", "b", gated=True), skip("d", "c", "c")),
     "read by three": graph(skip("b", "a", "a"), skip("c", "b", "a", gated=True), skip("d", "c", "a")),
-    "skip over four": graph(skip("b", "a", None), skip("c", "b", None, gated=True), skip("d", "c", None),
-                            skip("e", "d", "a")),
+    "skip over four": graph(
+        skip("b", "a", None), skip("c", "b", None, gated=True), skip("d", "c", None), skip("e", "d", "a")
+    ),
     "crossed": graph(skip("b", "a", None), skip("c", "a", "b"), skip("d", "c", "c"), skip("e", "d", "a", gated=True)),
 }
 
@@ -63,17 +84,38 @@ def blank(plan, groups=4, classes=10):
         size = conv["groups"] if "groups" in conv else groups
         out_ch, in_ch, kernel = conv["out_ch"], conv["in_ch"], conv["kernel"]
         gate = {"groups": size, "gated": True, "K": torch.zeros(out_ch // 8, dtype=torch.int32)}
-        layers.append(IntLayer(
-            name=conv["name"], kind="conv", weight=torch.ones(out_ch, in_ch, kernel, kernel, dtype=torch.int8),
-            stride=conv["stride"], pad=kernel // 2, input=conv["input"], residual=conv["residual"],
-            residual_signed=bool(conv["residual"] and conv["residual"].startswith("down")),
-            M=torch.ones(out_ch, dtype=torch.int16), B=torch.zeros(out_ch, dtype=torch.int64), S=8,
-            lo=0 if conv["relu"] else -128, hi=255 if conv["relu"] else 127, **(gate if conv["gated"] else {})))
+        layers.append(
+            IntLayer(
+                name=conv["name"],
+                kind="conv",
+                weight=torch.ones(out_ch, in_ch, kernel, kernel, dtype=torch.int8),
+                stride=conv["stride"],
+                pad=kernel // 2,
+                input=conv["input"],
+                residual=conv["residual"],
+                residual_signed=bool(conv["residual"] and conv["residual"].startswith("down")),
+                M=torch.ones(out_ch, dtype=torch.int16),
+                B=torch.zeros(out_ch, dtype=torch.int64),
+                S=8,
+                lo=0 if conv["relu"] else -128,
+                hi=255 if conv["relu"] else 127,
+                **(gate if conv["gated"] else {}),
+            )
+        )
     last = layers[-1]
-    layers.append(IntLayer(
-        name="fc", kind="fc", weight=torch.ones(classes, last.out_ch, dtype=torch.int8), input=last.name,
-        M=torch.ones(classes, dtype=torch.int16), B=torch.zeros(classes, dtype=torch.int64), S=0,
-        lo=-2**31, hi=2**31 - 1))
+    layers.append(
+        IntLayer(
+            name="fc",
+            kind="fc",
+            weight=torch.ones(classes, last.out_ch, dtype=torch.int8),
+            input=last.name,
+            M=torch.ones(classes, dtype=torch.int16),
+            B=torch.zeros(classes, dtype=torch.int64),
+            S=0,
+            lo=-(2**31),
+            hi=2**31 - 1,
+        )
+    )
     return IntNetwork(layers=tuple(layers))
 
 

@@ -58,9 +58,9 @@ def decode(words, params):
     layout = LayerRegisters(params)
     program = []
     for number, word in enumerate(words):
-        header = {name: value for name, value in unpack(Header, word[None, :BODY_OFFSET // 8]).items()}
+        header = {name: value for name, value in unpack(Header, word[None, : BODY_OFFSET // 8]).items()}
         opcode = Opcode(int(header["opcode"][0]))
-        body = unpack(layout if opcode is Opcode.COMPUTE else Transfer, word[None, BODY_OFFSET // 8:])
+        body = unpack(layout if opcode is Opcode.COMPUTE else Transfer, word[None, BODY_OFFSET // 8 :])
         take, give = ([name for name in TOKENS if header[way][name][0]] for way in ("take", "give"))
         one = Decoded(number, opcode, take, give, {name: int(value[0]) for name, value in body.items()})
         own = {unit: name for name, unit in TOKENS.items()}.get(one.unit)
@@ -74,9 +74,13 @@ def decode(words, params):
 def _use(one, params):
     """Note what an instruction uses."""
     body = one.body
-    item = {Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par,
-            Opcode.LOAD_PARAMETERS: params.param_record_bytes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-            Opcode.STORE_LOGITS: 4 * params.rq_lanes}
+    item = {
+        Opcode.LOAD_MAP: params.in_par,
+        Opcode.STORE_MAP: params.in_par,
+        Opcode.LOAD_PARAMETERS: params.param_record_bytes,
+        Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+    }
     if one.opcode is Opcode.COMPUTE:
         # The ports of a bank are the pass's, so nobody else may use one.
         one.reads.append((f"bank {body['ifmap_bank']}", 0, params.bank_words))
@@ -94,8 +98,11 @@ def _use(one, params):
     if body["address"] % params.axi_bytes or not body["count"]:
         raise ProgramError(f"instruction {one.number}: {body}")
     first = body["bank_addr"]
-    part = {Opcode.LOAD_MAP: f"bank {body['bank']}", Opcode.STORE_MAP: f"bank {body['bank']}",
-            Opcode.LOAD_PARAMETERS: "parameters"}.get(one.opcode)
+    part = {
+        Opcode.LOAD_MAP: f"bank {body['bank']}",
+        Opcode.STORE_MAP: f"bank {body['bank']}",
+        Opcode.LOAD_PARAMETERS: "parameters",
+    }.get(one.opcode)
     store = one.unit is Unit.STORE
     (one.writes if store else one.reads).append(memory)
     if part is None:
@@ -112,15 +119,25 @@ def unordered(program):
     If there is none, all interleavings of the units do what executing one instruction after the other does.
     """
     before, _ = _happens_before(program)
-    return [(a.number, b.number, clash(a, b)) for n, b in enumerate(program) for a in program[:n]
-            if not before[b.number] >> a.number & 1 and clash(a, b)]
+    return [
+        (a.number, b.number, clash(a, b))
+        for n, b in enumerate(program)
+        for a in program[:n]
+        if not before[b.number] >> a.number & 1 and clash(a, b)
+    ]
 
 
 def most_tokens(program):
     """Return the most tokens of two units that can wait at a time, whatever the interleaving."""
     before, pairs = _happens_before(program)
-    return max((n + 1 - sum(before[giver] >> taker & 1 for _, taker in edges)
-                for edges in pairs.values() for n, (giver, _) in enumerate(edges)), default=0)
+    return max(
+        (
+            n + 1 - sum(before[giver] >> taker & 1 for _, taker in edges)
+            for edges in pairs.values()
+            for n, (giver, _) in enumerate(edges)
+        ),
+        default=0,
+    )
 
 
 def _happens_before(program):
@@ -171,20 +188,20 @@ class Engine:
         self.parameters = np.zeros((params.param_words, params.rq_lanes * 16), dtype=np.uint8)
         self.ring = deque()
         self.tokens = dict.fromkeys(((a, b) for a in TOKENS for b in TOKENS), 0)
-        self.left = {}      # by unit: what is left of its instruction
+        self.left = {}  # by unit: what is left of its instruction
         self.logits = None  # of a pass that has ended but for them
-        self.done = {} # passes that were computed before: by what they read, what they write
+        self.done = {}  # passes that were computed before: by what they read, what they write
 
     def write(self, address, content):
         """Write memory, as the host does."""
-        self.memory[address:address + len(content)] = np.frombuffer(content, dtype=np.uint8)
-        self.known[address:address + len(content)] = True
+        self.memory[address : address + len(content)] = np.frombuffer(content, dtype=np.uint8)
+        self.known[address : address + len(content)] = True
 
     def read(self, region):
         """Read memory, as the host does."""
-        if not self.known[region.address:region.stop].all():
+        if not self.known[region.address : region.stop].all():
             raise ProgramError(f"region {region.name} was not written")
-        return self.memory[region.address:region.stop].tobytes()
+        return self.memory[region.address : region.stop].tobytes()
 
     def run(self, program, choose):
         """Execute a decoded program.
@@ -271,7 +288,7 @@ class Engine:
             count = min(self.left[one.unit], params.ring_entries - len(self.ring))
             entry = body["address"] + (body["count"] - self.left[one.unit]) * size
             self._check_known(one, entry, count * size)
-            self.ring.extend(self.memory[entry:entry + count * size].reshape(count, size).copy())
+            self.ring.extend(self.memory[entry : entry + count * size].reshape(count, size).copy())
             self.left[one.unit] -= count
             return self.left[one.unit] == 0
         if one.opcode is Opcode.COMPUTE:
@@ -286,27 +303,27 @@ class Engine:
         if one.opcode is Opcode.LOAD_PARAMETERS:
             size = params.param_record_bytes
             self._check_known(one, address, count * size)
-            self.parameters[first:first + count] = self.memory[address:address + count * size].reshape(count, size)
+            self.parameters[first : first + count] = self.memory[address : address + count * size].reshape(count, size)
         elif one.opcode is Opcode.LOAD_MAP:
             self._check_known(one, address, count * params.in_par)
-            words = self.memory[address:address + count * params.in_par].reshape(count, params.in_par)
-            self.banks[body["bank"], first:first + count] = words
-            self.bank_known[body["bank"], first:first + count] = True
+            words = self.memory[address : address + count * params.in_par].reshape(count, params.in_par)
+            self.banks[body["bank"], first : first + count] = words
+            self.bank_known[body["bank"], first : first + count] = True
         else:
-            if not self.bank_known[body["bank"], first:first + count].all():
+            if not self.bank_known[body["bank"], first : first + count].all():
                 raise ProgramError(f"instruction {one.number} stores words that were never written")
-            self.write(address, self.banks[body["bank"], first:first + count].tobytes())
+            self.write(address, self.banks[body["bank"], first : first + count].tobytes())
         return True
 
     def _check_known(self, one, address, size):
-        if not self.known[address:address + size].all():
+        if not self.known[address : address + size].all():
             raise ProgramError(f"instruction {one.number} reads memory that was never written")
 
     def _slice(self, one):
         """Take a slice's weights; after the last one compute the whole pass."""
         body = one.body
         if self.left[one.unit] == 0:
-            return True # the store unit has taken the logits
+            return True  # the store unit has taken the logits
         if self.left[one.unit] == body["slice_last"] + 1:
             self.weights = []
         count = body["base_entries"] + body["cond_entries"]
@@ -321,7 +338,7 @@ class Engine:
         params = self.params
         weights = np.stack(self.weights)
         half = body["param_half"] * params.param_words // 2
-        used = self.parameters[half:half + len(weights) * params.rq_phases]
+        used = self.parameters[half : half + len(weights) * params.rq_phases]
         one = Pass(body, params)
         read = [self.banks[body["ifmap_bank"]][one.ifmap_words()].tobytes(), weights.tobytes(), used.tobytes()]
         if body["residual_enable"]:
@@ -368,7 +385,8 @@ class Pass:
         body = self.body
         channels = unpack(ChannelParameters, parameters.reshape(-1, 16))
         self.multiplier, self.offset, self.threshold = (
-            channels[name].reshape(-1, LANES) for name in ("multiplier", "offset", "threshold"))
+            channels[name].reshape(-1, LANES) for name in ("multiplier", "offset", "threshold")
+        )
         self.ifmap = banks[body["ifmap_bank"]]
         self.residual = banks[body["residual_bank"]].reshape(-1)
         self.steps = [0, 0]
@@ -384,8 +402,12 @@ class Pass:
 
     def ifmap_words(self):
         """Return the addresses of the words of the ifmap that are read."""
-        words = [self._words(row, col, chunk)[self._inside(row, col)] for row in range(self.body["tap_row_last"] + 1)
-                 for col in range(self.body["tap_col_last"] + 1) for chunk in self.chunks]
+        words = [
+            self._words(row, col, chunk)[self._inside(row, col)]
+            for row in range(self.body["tap_row_last"] + 1)
+            for col in range(self.body["tap_col_last"] + 1)
+            for chunk in self.chunks
+        ]
         return np.unique(np.concatenate(words))
 
     def residual_bytes(self):
@@ -409,8 +431,9 @@ class Pass:
     def _words(self, tap_row, tap_col, chunk):
         body = self.body
         pixels = self._grid("ifmap", body["ifmap_row_step"], body["ifmap_col_step"])
-        return ((pixels + tap_row * body["tap_row_step"] + tap_col * body["tap_col_step"] + chunk)
-                % self.params.bank_words)
+        return (
+            pixels + tap_row * body["tap_row_step"] + tap_col * body["tap_col_step"] + chunk
+        ) % self.params.bank_words
 
     def _bytes(self, what, n):
         """Return byte addresses of the channels of slice n in the ofmap or residual, (images, rows, cols, 8)."""
@@ -421,7 +444,7 @@ class Pass:
     def _grid(self, what, row_step, col_step):
         """Return word addresses of (images, rows, cols)."""
         image, row, col = np.meshgrid(*map(np.arange, self.shape), indexing="ij")
-        return (self.body[f"{what}_base"] + image * self.body[f"{what}_image_step"] + row * row_step + col * col_step)
+        return self.body[f"{what}_base"] + image * self.body[f"{what}_image_step"] + row * row_step + col * col_step
 
     def _path(self, chunks, entries, tap_entries, row_entries, path, wanted):
         psum = np.zeros((*self.shape, LANES), dtype=np.int64)
@@ -439,8 +462,9 @@ class Pass:
     def _slice(self, n, base, conditional, entries, places, codes):
         body = self.body
         everywhere = np.ones(self.shape, dtype=bool)
-        acc = self._path(base, entries[:body["base_entries"]], body["base_tap_entries"], body["base_row_entries"], 0,
-                         everywhere)
+        acc = self._path(
+            base, entries[: body["base_entries"]], body["base_tap_entries"], body["base_row_entries"], 0, everywhere
+        )
         mode = GateMode(body["mode"])
         fires = np.full(acc.shape, mode is GateMode.DENSE)
         if mode is GateMode.GATED:
@@ -450,8 +474,14 @@ class Pass:
         if mode in (GateMode.GATED, GateMode.CHANNEL):
             self.decisions.append(fires)
         if conditional and fires.any():
-            more = self._path(conditional, entries[body["base_entries"]:], body["cond_tap_entries"],
-                              body["cond_row_entries"], 1, fires.any(-1))
+            more = self._path(
+                conditional,
+                entries[body["base_entries"] :],
+                body["cond_tap_entries"],
+                body["cond_row_entries"],
+                1,
+                fires.any(-1),
+            )
             acc = np.where(fires, acc + more, acc)
         total = acc * self.multiplier[n] + self.offset[n]
         if body["logits"]:

@@ -126,7 +126,7 @@ def test_every_interleaving(gated, images, seed):
         logits.append(executed(gated, engine, images, way))
         assert engine.most_tokens <= most_tokens(decode(gated.packed(), TINY))
     assert all(np.array_equal(logits[0], one) for one in logits)
-    assert len(done) == len(gated.passes) # whatever the order, passes read the same
+    assert len(done) == len(gated.passes)  # whatever the order, passes read the same
 
 
 def test_tokens_are_needed(gated, images):
@@ -134,7 +134,7 @@ def test_tokens_are_needed(gated, images):
     program = decode(gated.packed(), TINY)
     assert unordered(program) == []
     pairs = {(giver, taker) for one in gated.instructions for giver in one.take for taker in [one.unit.name.lower()]}
-    assert len(pairs) == 5 # a store waits for no load but through a pass
+    assert len(pairs) == 5  # a store waits for no load but through a pass
     for giver, taker in pairs:
         broken = decode(gated.packed(), TINY)
         for one in broken:
@@ -228,17 +228,25 @@ def checked(network, params, images, size, mode="gated"):
     covered = {layer.name: 0 for layer in network.layers}
     for info in program.passes:
         covered[info.layer] += info.images * (info.rows[1] - info.rows[0])
-    assert covered == {shape.name: images * (1 if shape.classifier else shape.layer.out_size(shape.in_size[0]))
-                       for segment in program.segments for shape in segment.layers}
+    assert covered == {
+        shape.name: images * (1 if shape.classifier else shape.layer.out_size(shape.in_size[0]))
+        for segment in program.segments
+        for shape in segment.layers
+    }
     return program
 
 
 def moved(program):
     """Return the bytes that a program moves, by opcode."""
     params = program.params
-    item = {Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par, Opcode.COMPUTE: 0,
-            Opcode.LOAD_PARAMETERS: params.param_record_bytes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-            Opcode.STORE_LOGITS: 4 * params.rq_lanes}
+    item = {
+        Opcode.LOAD_MAP: params.in_par,
+        Opcode.STORE_MAP: params.in_par,
+        Opcode.COMPUTE: 0,
+        Opcode.LOAD_PARAMETERS: params.param_record_bytes,
+        Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+    }
     sums = dict.fromkeys(Opcode, 0)
     for one in program.instructions:
         sums[one.opcode] += one.fields.get("count", 0) * item[one.opcode]
@@ -286,20 +294,24 @@ def test_numbers_of_images_that_do_not_divide(images):
 HALF, WIDE = config("half"), HwParams(in_par=8, rq_lanes=8, ring_entries=1024, axi_bits=128)
 
 
-@pytest.mark.parametrize("network, params, size", [
-    (blank_resnet(channels=(32, 64, 128, 256)), HALF, (32, 32)),                  # half width
-    (blank_resnet((3, 4, 6, 3)), config("full"), (32, 32)),                       # ResNet-34
-    (blank_resnet(3, (32, 64, 128)), HALF, (32, 32)),                             # ResNet-20, twice as wide
-    (blank_resnet(1, (64, 128, 256, 512), groups=2), config("full"), (32, 32)),
-    (blank_resnet(1, (64, 128, 256, 512), groups=8), HALF, (32, 32)),
-    (blank_resnet(1, (64, 128, 256, 512)), config("full"), (56, 56)),             # tiles, then resident stages
-    (blank_resnet(2, (64, 128, 256, 512), groups=8), WIDE, (48, 40)),
-    (blank(vgg_plan((64, 64, 128, 128, 256, 256, 512, 512))), config("full"), (32, 32)),
-    (blank(vgg_plan((32, 64, 64, 128, 128, 128)), groups=2), HALF, (56, 56)),
-    (blank_resnet(1, (32, 64, 128)), config("small"), (32, 32)),                  # a bus of 32 bits
-    (blank_resnet(1, (16, 32, 64), groups=2), config("small"), (24, 24)),
-    (blank_resnet(1, (16, 32, 64), groups=2), config("tiny"), (28, 28)),
-], ids=lambda value: "" if not isinstance(value, tuple) else "x".join(map(str, value)))
+@pytest.mark.parametrize(
+    "network, params, size",
+    [
+        (blank_resnet(channels=(32, 64, 128, 256)), HALF, (32, 32)),  # half width
+        (blank_resnet((3, 4, 6, 3)), config("full"), (32, 32)),  # ResNet-34
+        (blank_resnet(3, (32, 64, 128)), HALF, (32, 32)),  # ResNet-20, twice as wide
+        (blank_resnet(1, (64, 128, 256, 512), groups=2), config("full"), (32, 32)),
+        (blank_resnet(1, (64, 128, 256, 512), groups=8), HALF, (32, 32)),
+        (blank_resnet(1, (64, 128, 256, 512)), config("full"), (56, 56)),  # tiles, then resident stages
+        (blank_resnet(2, (64, 128, 256, 512), groups=8), WIDE, (48, 40)),
+        (blank(vgg_plan((64, 64, 128, 128, 256, 256, 512, 512))), config("full"), (32, 32)),
+        (blank(vgg_plan((32, 64, 64, 128, 128, 128)), groups=2), HALF, (56, 56)),
+        (blank_resnet(1, (32, 64, 128)), config("small"), (32, 32)),  # a bus of 32 bits
+        (blank_resnet(1, (16, 32, 64), groups=2), config("small"), (24, 24)),
+        (blank_resnet(1, (16, 32, 64), groups=2), config("tiny"), (28, 28)),
+    ],
+    ids=lambda value: "" if not isinstance(value, tuple) else "x".join(map(str, value)),
+)
 def test_many_networks(network, params, size):
     for images in (1, 6):
         checked(network, params, images, size)
@@ -321,8 +333,8 @@ def test_a_slice_and_the_rest_of_a_burst_must_fit_the_ring():
     program = checked(blank(vgg_plan((106, 32), gated=False)), tiny, 1, (16, 16), "dense")
     assert predict(program, slice_steps(program, None)).cycles > 0
     assert refusal(blank(vgg_plan((108, 32), gated=False)), tiny, 1, (16, 16)) == (
-        "layer conv2: weights of a slice must take at most 481 entries of the ring, beside the rest of a burst, "
-        "not 486")
+        "layer conv2: weights of a slice must take at most 481 entries of the ring, beside the rest of a burst, not 486"
+    )
     # One slice alone has no other behind it.
     compile_network(blank(vgg_plan((112, 8), gated=False)), tiny, 1, (16, 16))
 
@@ -330,20 +342,25 @@ def test_a_slice_and_the_rest_of_a_burst_must_fit_the_ring():
 def test_refusals():
     full = config("full")
     assert refusal(blank_resnet(1, (32, 64)), full, 1, (32, 32)) == (
-        "layer conv2_1: input channels per group must be a multiple of 16, not 32 / 4")
+        "layer conv2_1: input channels per group must be a multiple of 16, not 32 / 4"
+    )
     assert refusal(blank_resnet(1, (64, 128)), full, 1, (32, 32)).startswith(
-        "layer fc: pooling must be over at most 8x8 pixels, not 16x16")
+        "layer fc: pooling must be over at most 8x8 pixels, not 16x16"
+    )
     assert refusal(blank_resnet(1, (64, 1024)), full, 1, (16, 16)).startswith("layer conv3_1: output channels must be")
     assert refusal(blank_resnet(1, (64, 128, 256)), full, 1, (32, 144)).startswith("layer conv1: ofmap must have")
     shallow = HwParams(bank_words=64)
     assert refusal(blank(vgg_plan((64, 64, 64, 64))), shallow, 1, (32, 32)) == (
-        "layer fc: ifmap must fit a bank of 64 words, not take 256")
+        "layer fc: ifmap must fit a bank of 64 words, not take 256"
+    )
     assert refusal(blank(vgg_plan((64, 64, 64, 64, 64, 64))), shallow, 1, (32, 32)).startswith(
-        "layer conv1: a row of the ofmap and the rows of the ifmap that it needs must each fit a bank of 64 words")
+        "layer conv1: a row of the ofmap and the rows of the ifmap that it needs must each fit a bank of 64 words"
+    )
     narrow = HwParams(in_par=4, rq_lanes=1, bank_words=2048)
     checked(blank_resnet(1, (16, 32), groups=2), narrow, 1, (15, 15))
     assert refusal(blank_resnet(1, (16, 32), groups=2), narrow, 4, (15, 15)) == (
-        "layer conv1: what is loaded of image must start at a multiple of 8 bytes, not at 6300")
+        "layer conv1: what is loaded of image must start at a multiple of 8 bytes, not at 6300"
+    )
     assert refusal(blank_resnet(1), full, 0, (32, 32)) == "network: images must be at least 1, not 0"
     assert refusal(blank_resnet(1), full, 1, (32, 32), "forced").startswith("network: mode must be one of")
     assert refusal(blank_resnet(1), full, 1, (32, 32), "channel").startswith("layer conv2_1: ")
@@ -352,8 +369,17 @@ def test_refusals():
 
 def pointwise_plan(stride):
     """A stack whose first layer is a 1x1 convolution of the image itself."""
-    first = {"name": "conv0", "in_ch": 3, "out_ch": 16, "kernel": 1, "stride": stride, "relu": True, "gated": False,
-             "input": "image", "residual": None}
+    first = {
+        "name": "conv0",
+        "in_ch": 3,
+        "out_ch": 16,
+        "kernel": 1,
+        "stride": stride,
+        "relu": True,
+        "gated": False,
+        "input": "image",
+        "residual": None,
+    }
     return [first, {**vgg_plan((16, 16), gated=False)[1], "input": "conv0"}]
 
 
@@ -369,21 +395,24 @@ def test_first_layer_without_patches(in_par, stride):
 
 def changed(network, name, **changes):
     """Return the network with one layer that differs."""
-    return IntNetwork(tuple(dataclasses.replace(layer, **changes) if layer.name == name else layer
-                            for layer in network.layers))
+    return IntNetwork(
+        tuple(dataclasses.replace(layer, **changes) if layer.name == name else layer for layer in network.layers)
+    )
 
 
 def test_result_that_nobody_reads():
     plan = vgg_plan((16, 16, 32), gated=False)
     network = blank([*plan, {**plan[0], "name": "other", "out_ch": 32}])
     assert refusal(changed(network, "fc", input="conv3"), config("small"), 1, SIZE) == (
-        "layer other: its result must be read by a later layer, as it is not the last")
+        "layer other: its result must be read by a later layer, as it is not the last"
+    )
 
 
 def test_padding_behind_the_image():
     network = changed(blank(vgg_plan((16, 16, 32), gated=False)), "conv2", pad_code=(0,) * 15 + (1,))
     assert refusal(network, config("small"), 1, SIZE) == (
-        "layer conv2: padding must be of code 0 where a layer does not read the image")
+        "layer conv2: padding must be of code 0 where a layer does not read the image"
+    )
 
 
 def image_read_twice(stride=1, **changes):
@@ -398,10 +427,14 @@ def test_image_that_is_read_twice():
     plan = vgg_plan((16, 16), gated=False)
     network = lively(size, [plan[0], {**plan[0], "name": "side"}, {**plan[1], "stride": 1, "residual": "side"}])
     check(compile_network(network, small, 2, size), photographs(2, size))
-    for wrong in (image_read_twice(kernel=1), image_read_twice(stride=2),
-                  changed(image_read_twice(), "side", pad_code=(1, 0, 0))):
+    for wrong in (
+        image_read_twice(kernel=1),
+        image_read_twice(stride=2),
+        changed(image_read_twice(), "side", pad_code=(1, 0, 0)),
+    ):
         assert refusal(wrong, small, 1, size) == (
-            "layer side: kernel, stride and padding must be those of layer conv1, which reads the image, too")
+            "layer side: kernel, stride and padding must be those of layer conv1, which reads the image, too"
+        )
 
 
 def test_images_must_fit(gated):

@@ -77,13 +77,16 @@ def random_address(rng):
 
 def watch_writes(dut, log):
     """Background process that notes each strobe of the register port, and asserts that it hits."""
+
     async def process(ctx):
         slave = dut.slave
         async for _, _, write, hit, address, value in ctx.tick().sample(
-                slave.write, slave.write_hit, slave.write_addr, slave.write_data):
+            slave.write, slave.write_hit, slave.write_addr, slave.write_data
+        ):
             if write:
                 assert hit
                 log.append((int(address), int(value)))
+
     return process
 
 
@@ -95,8 +98,9 @@ def test_writes(aw_gap, w_gap, b_gap, seed, rng):
     """AW and W run ahead of each other as they like; responses, and what is written, are in order."""
     dut = RegisterFile()
     model = Model()
-    writes = [(random_address(rng), rng.getrandbits(32), rng.choice([FULL, FULL, rng.randrange(16)]))
-              for _ in range(150)]
+    writes = [
+        (random_address(rng), rng.getrandbits(32), rng.choice([FULL, FULL, rng.randrange(16)])) for _ in range(150)
+    ]
     expected, done = [], []
     for address, value, strobe in writes:
         expected.append(model.write(address, value, strobe))
@@ -104,10 +108,14 @@ def test_writes(aw_gap, w_gap, b_gap, seed, rng):
             done.append((address // 4, value))
     got, log = [], []
     payloads = [write_payloads(*write) for write in writes]
-    simulate(dut, source(channel(dut.axi, "aw"), [p for p, _ in payloads], aw_gap, seed),
-             source(channel(dut.axi, "w"), [p for _, p in payloads], w_gap, seed + 1),
-             sink(channel(dut.axi, "b"), got, len(writes), b_gap, seed),
-             background=[monitor(channel(dut.axi, "b"), seed), watch_writes(dut, log)], what=f"(seed {seed})")
+    simulate(
+        dut,
+        source(channel(dut.axi, "aw"), [p for p, _ in payloads], aw_gap, seed),
+        source(channel(dut.axi, "w"), [p for _, p in payloads], w_gap, seed + 1),
+        sink(channel(dut.axi, "b"), got, len(writes), b_gap, seed),
+        background=[monitor(channel(dut.axi, "b"), seed), watch_writes(dut, log)],
+        what=f"(seed {seed})",
+    )
     assert got == expected, f"seed {seed}"
     assert log == done, f"seed {seed}"
     assert {OKAY, SLVERR} == set(expected)
@@ -119,11 +127,16 @@ def test_reads(ar_gap, r_gap, seed, rng):
     model = Model()
     addresses = [random_address(rng) for _ in range(150)]
     got = []
-    simulate(dut, source(channel(dut.axi, "ar"), addresses, ar_gap, seed),
-             sink(channel(dut.axi, "r"), got, len(addresses), r_gap, seed),
-             background=[monitor(channel(dut.axi, "r"), seed)], what=f"(seed {seed})")
-    assert [(word & 0xFFFF_FFFF, word >> 32) for word in got] == [model.read(address) for address in addresses], \
+    simulate(
+        dut,
+        source(channel(dut.axi, "ar"), addresses, ar_gap, seed),
+        sink(channel(dut.axi, "r"), got, len(addresses), r_gap, seed),
+        background=[monitor(channel(dut.axi, "r"), seed)],
+        what=f"(seed {seed})",
+    )
+    assert [(word & 0xFFFF_FFFF, word >> 32) for word in got] == [model.read(address) for address in addresses], (
         f"seed {seed}"
+    )
 
 
 @pytest.mark.parametrize("wait", range(5))
@@ -164,12 +177,16 @@ def test_reads_beside_writes(gap, seed, rng):
     responses, got = [], []
     new = {number: rng.getrandbits(32) for number in numbers}
     payloads = [write_payloads(4 * number, new[number], FULL) for number in numbers]
-    simulate(dut, source(channel(dut.axi, "aw"), [p for p, _ in payloads], gap, seed),
-             source(channel(dut.axi, "w"), [p for _, p in payloads], gap, seed + 1),
-             sink(channel(dut.axi, "b"), responses, len(payloads), gap, seed),
-             source(channel(dut.axi, "ar"), [4 * number for number in reads], gap, seed + 2),
-             sink(channel(dut.axi, "r"), got, len(reads), gap, seed + 3),
-             background=[monitor(channel(dut.axi, name), seed) for name in "br"], what=f"(seed {seed})")
+    simulate(
+        dut,
+        source(channel(dut.axi, "aw"), [p for p, _ in payloads], gap, seed),
+        source(channel(dut.axi, "w"), [p for _, p in payloads], gap, seed + 1),
+        sink(channel(dut.axi, "b"), responses, len(payloads), gap, seed),
+        source(channel(dut.axi, "ar"), [4 * number for number in reads], gap, seed + 2),
+        sink(channel(dut.axi, "r"), got, len(reads), gap, seed + 3),
+        background=[monitor(channel(dut.axi, name), seed) for name in "br"],
+        what=f"(seed {seed})",
+    )
     assert responses == [OKAY] * len(numbers), f"seed {seed}"
     seen = set()
     for number, word in zip(reads, got, strict=True):
@@ -191,23 +208,43 @@ def test_partial_strobes(strobe):
         await source(channel(dut.axi, "ar"), [4 * READ_ONLY])(ctx)
 
     address, value = write_payloads(4 * READ_ONLY, 0xFFFF_FFFF, strobe)
-    simulate(dut, source(channel(dut.axi, "aw"), [address]), source(channel(dut.axi, "w"), [value]),
-             sink(channel(dut.axi, "b"), responses, 1), then_read, sink(channel(dut.axi, "r"), got, 1))
+    simulate(
+        dut,
+        source(channel(dut.axi, "aw"), [address]),
+        source(channel(dut.axi, "w"), [value]),
+        sink(channel(dut.axi, "b"), responses, 1),
+        then_read,
+        sink(channel(dut.axi, "r"), got, 1),
+    )
     assert responses == [OKAY if strobe == FULL else SLVERR]
     assert got == [0xFFFF_FFFF if strobe == FULL else initial(READ_ONLY)]
 
 
-@pytest.mark.parametrize("address, can_write, can_read", [
-    (0, False, True), (4 * READ_ONLY - 4, False, True), (4 * READ_ONLY, True, True), (4 * COUNT - 4, True, True),
-    (4 * COUNT, False, False), ((1 << ADDRESS_BITS) - 4, False, False),
-    *((4 * READ_ONLY + n, False, False) for n in (1, 2, 3))])
+@pytest.mark.parametrize(
+    "address, can_write, can_read",
+    [
+        (0, False, True),
+        (4 * READ_ONLY - 4, False, True),
+        (4 * READ_ONLY, True, True),
+        (4 * COUNT - 4, True, True),
+        (4 * COUNT, False, False),
+        ((1 << ADDRESS_BITS) - 4, False, False),
+        *((4 * READ_ONLY + n, False, False) for n in (1, 2, 3)),
+    ],
+)
 def test_corners(address, can_write, can_read):
     dut = RegisterFile()
     responses, got, log = [], [], []
     write = write_payloads(address, 0xABCD_EF01, FULL)
-    simulate(dut, source(channel(dut.axi, "aw"), [write[0]]), source(channel(dut.axi, "w"), [write[1]]),
-             sink(channel(dut.axi, "b"), responses, 1), source(channel(dut.axi, "ar"), [address]),
-             sink(channel(dut.axi, "r"), got, 1), background=[watch_writes(dut, log)])
+    simulate(
+        dut,
+        source(channel(dut.axi, "aw"), [write[0]]),
+        source(channel(dut.axi, "w"), [write[1]]),
+        sink(channel(dut.axi, "b"), responses, 1),
+        source(channel(dut.axi, "ar"), [address]),
+        sink(channel(dut.axi, "r"), got, 1),
+        background=[watch_writes(dut, log)],
+    )
     assert responses == [OKAY if can_write else SLVERR]
     assert log == ([(address // 4, 0xABCD_EF01)] if can_write else [])
     value, response = got[0] & 0xFFFF_FFFF, got[0] >> 32
@@ -289,8 +326,13 @@ def test_cycles():
 
     async def watch(ctx):
         cycle = 0
-        async for _, _, *values in ctx.tick().sample(dut.axi.awvalid & dut.axi.awready, dut.slave.write, dut.axi.bvalid,
-                                                     dut.axi.arvalid & dut.axi.arready, dut.axi.rvalid):
+        async for _, _, *values in ctx.tick().sample(
+            dut.axi.awvalid & dut.axi.awready,
+            dut.slave.write,
+            dut.axi.bvalid,
+            dut.axi.arvalid & dut.axi.arready,
+            dut.axi.rvalid,
+        ):
             for name, value in zip(("written", "acts", "answered", "asked", "read"), values, strict=True):
                 if value:
                     cycles.setdefault(name, []).append(cycle)
@@ -306,5 +348,10 @@ def test_cycles():
         await ticks(ctx, 11)
 
     simulate(dut, bench, background=[watch])
-    assert cycles == {"written": [1, 3, 5, 7, 9], "acts": [2, 4, 6, 8, 10], "answered": [3, 5, 7, 9],
-                      "asked": [1, 7], "read": [6]}
+    assert cycles == {
+        "written": [1, 3, 5, 7, 9],
+        "acts": [2, 4, 6, 8, 10],
+        "answered": [3, 5, 7, 9],
+        "asked": [1, 7],
+        "read": [6],
+    }

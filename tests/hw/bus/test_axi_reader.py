@@ -37,15 +37,18 @@ class Bench:
         self.got = [[] for _ in range(clients)]
         self.strobes = [0] * clients
         self.errors = []
-        self.times = []     # cycles in which a client took a beat
+        self.times = []  # cycles in which a client took a beat
         self.willing = [True] * clients
         self.watchers = []  # more background processes
 
     def expected(self, bursts):
         """Return the beats of one client's bursts as (data, last)."""
         size = self.params.axi_bytes
-        return [(self.memory.value_at(burst["address"] + n * size), int(burst["last"] and n == burst["length"] - 1))
-                for burst in bursts for n in range(burst["length"])]
+        return [
+            (self.memory.value_at(burst["address"] + n * size), int(burst["last"] and n == burst["length"] - 1))
+            for burst in bursts
+            for n in range(burst["length"])
+        ]
 
     def _client(self, number):
         port = self.dut.data[number]
@@ -58,12 +61,14 @@ class Bench:
                 if valid and ready:
                     self.got[number].append((int(payload.data), int(payload.last)))
                     self.times.append(self.memory.cycle)
+
         return process
 
     async def _strobes(self, ctx):
         dut = self.dut
         async for _, _, error, decode, client, *beats in ctx.tick().sample(
-                dut.error, dut.error_decode, dut.error_client, *dut.beats):
+            dut.error, dut.error_decode, dut.error_client, *dut.beats
+        ):
             self.strobes = [total + strobe for total, strobe in zip(self.strobes, beats, strict=True)]
             assert sum(beats) <= 1, f"beats of two clients in one cycle (seed {self.seed})"
             if error:
@@ -74,7 +79,7 @@ class Bench:
         background = self.memory.processes(self.dut.drain) + [self._strobes, *self.watchers]
         for number in range(len(self.got)):
             background.append(self._client(number))
-            if watch_data: # in drain, what is on offer is withdrawn
+            if watch_data:  # in drain, what is on offer is withdrawn
                 background.append(monitor(self.dut.data[number], self.seed))
         simulate(self.dut, *processes, background=background, max_cycles=max_cycles, what=f"(seed {self.seed})")
 
@@ -90,14 +95,21 @@ class Bench:
 
     def read(self, work, gap=0.0):
         """Have each client read its bursts, compare the beats."""
+
         async def finish(ctx):
             await ticks(ctx, 1)
             total = sum(burst["length"] for bursts in work for burst in bursts)
             while sum(map(len, self.got)) < total:
                 await ctx.tick()
             await self.until_idle(ctx)
-        self.run(*(source(port, bursts, gap, self.seed * 4 + n)
-                   for n, (port, bursts) in enumerate(zip(self.dut.bursts, work, strict=True))), finish)
+
+        self.run(
+            *(
+                source(port, bursts, gap, self.seed * 4 + n)
+                for n, (port, bursts) in enumerate(zip(self.dut.bursts, work, strict=True))
+            ),
+            finish,
+        )
         for client, bursts in enumerate(work):
             assert self.got[client] == self.expected(bursts), f"client {client} (seed {self.seed})"
             assert self.strobes[client] == len(self.got[client]), f"seed {self.seed}"
@@ -109,10 +121,13 @@ class Bench:
 @pytest.mark.parametrize("gap, latency, shy", [(0.0, 1, False), (0.0, 40, True), (0.5, 7, False), (0.5, 20, True)])
 @pytest.mark.parametrize("clients", [1, 3])
 def test_random(clients, gap, latency, shy, client_gap, seed, rng):
-    bench = Bench(clients, PARAMS[rng.choice([32, 64, 128])], client_gap=client_gap, seed=seed, gap=gap,
-                  latency=latency, shy=shy)
-    bench.read([random_bursts(n, 16, bench.params, rng, rng.choice([3, 20, MAX_BURST])) for n in range(clients)],
-               rng.choice([0.0, 0.8]))
+    bench = Bench(
+        clients, PARAMS[rng.choice([32, 64, 128])], client_gap=client_gap, seed=seed, gap=gap, latency=latency, shy=shy
+    )
+    bench.read(
+        [random_bursts(n, 16, bench.params, rng, rng.choice([3, 20, MAX_BURST])) for n in range(clients)],
+        rng.choice([0.0, 0.8]),
+    )
     assert bench.errors == [], f"seed {seed}"
 
 
@@ -122,9 +137,19 @@ def test_corners(bits):
     params = PARAMS[bits]
     size = params.axi_bytes
     edge = SPAN - MAX_BURST * size
-    bursts = [{"address": address, "length": length, "last": last} for last in (0, 1)
-              for address, length in ((0, 1), (0, MAX_BURST), (4096 - size, 1), (4096, 1),
-                                      (4096 - MAX_BURST * size, MAX_BURST), (edge, MAX_BURST), (SPAN - size, 1))]
+    bursts = [
+        {"address": address, "length": length, "last": last}
+        for last in (0, 1)
+        for address, length in (
+            (0, 1),
+            (0, MAX_BURST),
+            (4096 - size, 1),
+            (4096, 1),
+            (4096 - MAX_BURST * size, MAX_BURST),
+            (edge, MAX_BURST),
+            (SPAN - size, 1),
+        )
+    ]
     Bench(1, params, latency=3).read([bursts])
 
 
@@ -134,8 +159,9 @@ def test_beat_a_cycle_over_a_slow_memory(clients, length, seed):
     """With 40 cycles to the first beat, no cycle is lost between the first and the last."""
     bench = Bench(clients, latency=40, seed=seed)
     count = 24 * 8 // length
-    bench.read([[{"address": SPAN * n + 512 * k, "length": length, "last": 0} for k in range(count)]
-                for n in range(clients)])
+    bench.read(
+        [[{"address": SPAN * n + 512 * k, "length": length, "last": 0} for k in range(count)] for n in range(clients)]
+    )
     beats = clients * count * length
     assert len(bench.times) == beats
     assert bench.times[-1] - bench.times[0] == beats - 1, f"seed {seed}"
@@ -149,8 +175,9 @@ def test_latency(seed):
     async def watch(ctx):
         cycle = 0
         dut = bench.dut
-        async for _, _, *values in ctx.tick().sample(dut.bursts[0].valid & dut.bursts[0].ready, dut.axi.arvalid,
-                                                     dut.axi.rvalid, dut.data[0].valid, dut.idle):
+        async for _, _, *values in ctx.tick().sample(
+            dut.bursts[0].valid & dut.bursts[0].ready, dut.axi.arvalid, dut.axi.rvalid, dut.data[0].valid, dut.idle
+        ):
             for name, value in zip(("taken", "address", "came", "offered", "idle"), values, strict=True):
                 if value and (name != "idle" or "offered" in cycles):
                     cycles.setdefault(name, cycle)
@@ -185,8 +212,12 @@ def test_burst_every_other_cycle(seed):
 def test_turns(seed):
     """While all have bursts, each has every third; one alone has all."""
     bench = Bench(3, latency=5, seed=seed)
-    bench.read([[{"address": SPAN * n + 64 * k, "length": 2, "last": 1} for k in range(count)]
-                for n, count in enumerate((10, 20, 10))])
+    bench.read(
+        [
+            [{"address": SPAN * n + 64 * k, "length": 2, "last": 1} for k in range(count)]
+            for n, count in enumerate((10, 20, 10))
+        ]
+    )
     order = [address // SPAN for address, _ in bench.memory.bursts]
     start = order[0]
     assert order[:30] == [(start + n) % 3 for n in range(30)]
@@ -247,8 +278,12 @@ def test_errors(gap, seed):
                     broken[burst["address"] + 8 * n] = rng.choice([1, 2, 3])
     bench = Bench(3, params, latency=4, gap=gap, client_gap=gap, seed=seed, broken=broken)
     bench.read(work)
-    expected = [(address // SPAN, int(broken[address + 8 * n] == 3)) for address, length in bench.memory.bursts
-                for n in range(length) if broken.get(address + 8 * n, 0) >= 2]
+    expected = [
+        (address // SPAN, int(broken[address + 8 * n] == 3))
+        for address, length in bench.memory.bursts
+        for n in range(length)
+        if broken.get(address + 8 * n, 0) >= 2
+    ]
     assert bench.errors == expected, f"seed {seed}"
     assert {decode for _, decode in expected} == {0, 1}, "both kinds were tried"
 

@@ -26,8 +26,11 @@ def random_bursts(count, params, rng, longest=MAX_BURST):
 def random_beats(bursts, params, rng):
     """Return the beats of the bursts as dicts; strobes of every kind."""
     size = params.axi_bytes
-    return [{"data": rng.getrandbits(8 * size), "strobe": rng.choice([(1 << size) - 1, 0, rng.getrandbits(size)])}
-            for burst in bursts for _ in range(burst["length"])]
+    return [
+        {"data": rng.getrandbits(8 * size), "strobe": rng.choice([(1 << size) - 1, 0, rng.getrandbits(size)])}
+        for burst in bursts
+        for _ in range(burst["length"])
+    ]
 
 
 def bytes_of(bursts, beats, params):
@@ -49,14 +52,15 @@ class Bench:
         self.dut = AxiWriter(params)
         self.params, self.seed = params, seed
         self.memory = WriteMemory(self.dut.axi, params, seed=seed, **memory)
-        self.responses = []     # 0, 2 or 3, as they were told
-        self.taken = 0          # beats, by the strobe
-        self.handshakes = 0     # beats, by the stream
+        self.responses = []  # 0, 2 or 3, as they were told
+        self.taken = 0  # beats, by the strobe
+        self.handshakes = 0  # beats, by the stream
 
     async def _strobes(self, ctx):
         dut = self.dut
         async for _, _, response, error, decode, beat, valid, ready in ctx.tick().sample(
-                dut.responses, dut.error, dut.error_decode, dut.beat, dut.data.valid, dut.data.ready):
+            dut.responses, dut.error, dut.error_decode, dut.beat, dut.data.valid, dut.data.ready
+        ):
             assert response or not error, f"an error without a response (seed {self.seed})"
             if response:
                 self.responses.append(2 + decode if error else 0)
@@ -66,15 +70,20 @@ class Bench:
 
     def run(self, *processes, max_cycles=40_000):
         """Simulate until the processes end."""
-        simulate(self.dut, *processes, background=[*self.memory.processes(self.dut.drain), self._strobes],
-                 max_cycles=max_cycles, what=f"(seed {self.seed})")
+        simulate(
+            self.dut,
+            *processes,
+            background=[*self.memory.processes(self.dut.drain), self._strobes],
+            max_cycles=max_cycles,
+            what=f"(seed {self.seed})",
+        )
 
     async def until_idle(self, ctx):
         """Wait for the writer to come to rest, then make sure that it is: nothing is on the bus."""
         await ctx.tick()
         while not ctx.get(self.dut.idle):
             await ctx.tick()
-        await ctx.tick() # the memory notes a transfer after the edge
+        await ctx.tick()  # the memory notes a transfer after the edge
         assert self.memory.under_way == 0, f"idle with bursts under way (seed {self.seed})"
         for _ in range(10):
             assert not (ctx.get(self.dut.axi.awvalid) or ctx.get(self.dut.axi.wvalid)), f"seed {self.seed}"
@@ -83,12 +92,17 @@ class Bench:
 
     def write(self, bursts, beats, gaps=(0.0, 0.0)):
         """Write bursts, compare the memory."""
+
         async def finish(ctx):
             while len(self.responses) < len(bursts):
                 await ctx.tick()
             await self.until_idle(ctx)
-        self.run(source(self.dut.burst, bursts, gaps[0], self.seed * 2), source(self.dut.data, beats, gaps[1],
-                                                                                 self.seed * 2 + 1), finish)
+
+        self.run(
+            source(self.dut.burst, bursts, gaps[0], self.seed * 2),
+            source(self.dut.data, beats, gaps[1], self.seed * 2 + 1),
+            finish,
+        )
         assert self.memory.bursts == [(burst["address"], burst["length"]) for burst in bursts], f"seed {self.seed}"
         assert self.memory.contents() == bytes_of(bursts, beats, self.params), f"seed {self.seed}"
         assert len(self.responses) == len(bursts), f"seed {self.seed}"
@@ -110,10 +124,18 @@ def test_corners(bits, rng):
     params = PARAMS[bits]
     size = params.axi_bytes
     top = 1 << 32
-    bursts = [{"address": address, "length": length, "last": 0}
-              for address, length in ((0, MAX_BURST), (4096 - size, 1), (4096, 1),
-                                      (3 * 4096 - MAX_BURST * size, MAX_BURST), (top - 4096, MAX_BURST),
-                                      (top - size, 1), (0, 1))]
+    bursts = [
+        {"address": address, "length": length, "last": 0}
+        for address, length in (
+            (0, MAX_BURST),
+            (4096 - size, 1),
+            (4096, 1),
+            (3 * 4096 - MAX_BURST * size, MAX_BURST),
+            (top - 4096, MAX_BURST),
+            (top - size, 1),
+            (0, 1),
+        )
+    ]
     Bench(params, latency=3).write(bursts, random_beats(bursts, params, rng))
 
 
@@ -135,8 +157,9 @@ def test_latency(seed):
 
     async def watch(ctx):
         cycle = 0
-        async for _, _, *values in ctx.tick().sample(dut.burst.valid & dut.burst.ready, dut.axi.awvalid, dut.beat,
-                                                     dut.axi.wvalid, dut.axi.bvalid, dut.responses):
+        async for _, _, *values in ctx.tick().sample(
+            dut.burst.valid & dut.burst.ready, dut.axi.awvalid, dut.beat, dut.axi.wvalid, dut.axi.bvalid, dut.responses
+        ):
             names = ("taken", "address", "beat", "sent", "answered", "told")
             for name, value in zip(names, values, strict=True):
                 if value:
@@ -276,7 +299,8 @@ def test_drain(start, gap, order, seed, rng):
         done = len(memory.beats) - len(values)
         assert memory.bursts[count:] == [(burst["address"], burst["length"]) for burst in more], f"seed {seed}"
         assert [(data, strobe) for data, strobe, _ in memory.beats[done:]] == [
-            (beat["data"], beat["strobe"]) for beat in values], f"seed {seed}"
+            (beat["data"], beat["strobe"]) for beat in values
+        ], f"seed {seed}"
         memory.contents()
 
     bench.run(bench_process, offer_bursts, offer_beats)

@@ -30,11 +30,16 @@ def run(transfers, params, *, gaps=(0.0, 0.0), seed=0):
     dut = BurstSplitter(params)
     expected = [burst for address, beats in transfers for burst in bursts_of(address, beats, params.axi_bytes)]
     got, log = [], []
-    simulate(dut, source(dut.i, [{"address": address, "beats": beats} for address, beats in transfers], gaps[0], seed),
-             sink(dut.o, got, len(expected), gaps[1], seed),
-             background=[monitor(dut.o, seed), watch(log, i_valid=dut.i.valid, i_ready=dut.i.ready, o_valid=dut.o.valid,
-                                                     o_ready=dut.o.ready)],
-             what=f"(seed {seed})")
+    simulate(
+        dut,
+        source(dut.i, [{"address": address, "beats": beats} for address, beats in transfers], gaps[0], seed),
+        sink(dut.o, got, len(expected), gaps[1], seed),
+        background=[
+            monitor(dut.o, seed),
+            watch(log, i_valid=dut.i.valid, i_ready=dut.i.ready, o_valid=dut.o.valid, o_ready=dut.o.ready),
+        ],
+        what=f"(seed {seed})",
+    )
     for burst in got:
         check_burst(burst, params, seed)
     assert [as_dict(burst) for burst in got] == expected, f"seed {seed}"
@@ -100,5 +105,7 @@ def test_cycles(seed):
 
 
 def test_reference_by_hand():
-    assert bursts_of(0xFF0, 5, 8) == [{"address": 0xFF0, "length": 2, "last": 0},
-                                      {"address": 0x1000, "length": 3, "last": 1}]
+    assert bursts_of(0xFF0, 5, 8) == [
+        {"address": 0xFF0, "length": 2, "last": 0},
+        {"address": 0x1000, "length": 3, "last": 1},
+    ]

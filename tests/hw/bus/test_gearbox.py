@@ -24,8 +24,11 @@ def join(words, in_bits, out_bits):
 def cut(words, in_bits, out_bits):
     """Return the words out, likewise."""
     mask, parts = (1 << out_bits) - 1, in_bits // out_bits
-    return [(value >> out_bits * n & mask, int(last and n == parts - 1), mask)
-            for value, last in words for n in range(parts)]
+    return [
+        (value >> out_bits * n & mask, int(last and n == parts - 1), mask)
+        for value, last in words
+        for n in range(parts)
+    ]
 
 
 def reference(words, in_bits, out_bits):
@@ -45,10 +48,16 @@ def run(words, in_bits, out_bits, *, gaps=(0.0, 0.0), seed=0):
     expected = reference(words, in_bits, out_bits)
     got, log = [], []
     items = [{"data": value, "last": last} for value, last in words]
-    simulate(dut, source(dut.i, items, gaps[0], seed), sink(dut.o, got, len(expected), gaps[1], seed),
-             background=[monitor(dut.o, seed), watch(log, i_valid=dut.i.valid, i_ready=dut.i.ready, o_valid=dut.o.valid,
-                                                     o_ready=dut.o.ready)],
-             what=f"(seed {seed})")
+    simulate(
+        dut,
+        source(dut.i, items, gaps[0], seed),
+        sink(dut.o, got, len(expected), gaps[1], seed),
+        background=[
+            monitor(dut.o, seed),
+            watch(log, i_valid=dut.i.valid, i_ready=dut.i.ready, o_valid=dut.o.valid, o_ready=dut.o.ready),
+        ],
+        what=f"(seed {seed})",
+    )
     check(got, expected, f"{in_bits} to {out_bits} (seed {seed})")
     return log
 

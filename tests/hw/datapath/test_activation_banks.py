@@ -17,13 +17,16 @@ def params_of(in_par, rq_lanes):
 
 def random_words(params, rng):
     """A word for every address of every bank."""
-    return [{"data": rng.getrandbits(params.chunk_bits), "addr": addr, "bank": bank}
-            for bank in range(4) for addr in range(params.bank_words)]
+    return [
+        {"data": rng.getrandbits(params.chunk_bits), "addr": addr, "bank": bank}
+        for bank in range(4)
+        for addr in range(params.bank_words)
+    ]
 
 
 async def load(ctx, dut, words):
     await source(dut.load, words)(ctx)
-    await ctx.tick() # the last one is on its way
+    await ctx.tick()  # the last one is on its way
 
 
 async def read_back(ctx, dut, addr, bank):
@@ -77,7 +80,7 @@ def test_reads_wait_for_their_consumer(seed):
         await sink(dut.word, got, accepted)(ctx)
 
     simulate(dut, bench, background=[monitor(dut.word, seed)])
-    assert got == [word["data"] for word in words[:ActivationBanks.READ_DEPTH]]
+    assert got == [word["data"] for word in words[: ActivationBanks.READ_DEPTH]]
 
 
 @pytest.mark.parametrize("ifmap, residual, ofmap", [(0, 1, 2), (3, 0, 1), (1, 2, 2), (2, 3, 3)])
@@ -125,16 +128,17 @@ def test_granules_leave_the_rest(in_par, rq_lanes, seed):
             ctx.set(dut.write, {"codes": codes, "sub": sub, "addr": addr})
             if enable:
                 word = bytearray(model[2, addr])
-                word[sub * rq_lanes:(sub + 1) * rq_lanes] = codes
+                word[sub * rq_lanes : (sub + 1) * rq_lanes] = codes
                 model[2, addr] = bytes(word)
             await ctx.tick()
         ctx.set(dut.write_en, 0)
-        await ticks(ctx, 3) # "in the bank three cycles later"
+        await ticks(ctx, 3)  # "in the bank three cycles later"
         ctx.set(dut.running, 0)
         await ticks(ctx, 2)
         for bank, addr in model:
-            assert (await read_back(ctx, dut, addr, bank)).to_bytes(in_par, "little") == model[bank, addr], \
+            assert (await read_back(ctx, dut, addr, bank)).to_bytes(in_par, "little") == model[bank, addr], (
                 f"bank {bank}, address {addr} (seed {seed})"
+            )
 
     simulate(dut, bench)
 
@@ -147,7 +151,7 @@ def test_write_latency(seed):
         dut = ActivationBanks(params)
 
         async def bench(ctx, dut=dut, distance=distance, new=new):
-            old, code = rng.getrandbits(15), [1, 0x80] # as 16 bits more than `old` can be
+            old, code = rng.getrandbits(15), [1, 0x80]  # as 16 bits more than `old` can be
             await load(ctx, dut, [{"data": old, "addr": 3, "bank": 2}])
             ctx.set(dut.layer, {"residual_bank": 2, "ofmap_bank": 2, "residual_enable": 1})
             ctx.set(dut.running, 1)
@@ -179,7 +183,7 @@ def test_load_waits_for_the_ofmap(seed):
         ctx.set(dut.running, 1)
         await ctx.tick()
         for bank in range(4):
-            ctx.set(dut.load.payload, {"data": 0xabcd, "addr": 5, "bank": bank})
+            ctx.set(dut.load.payload, {"data": 0xABCD, "addr": 5, "bank": bank})
             ctx.set(dut.load.valid, 1)
             for _ in range(3):
                 assert ctx.get(dut.load.ready) == (bank != 2), f"bank {bank}"
@@ -192,7 +196,7 @@ def test_load_waits_for_the_ofmap(seed):
         ctx.set(dut.load.valid, 0)
         await ticks(ctx, 2)
         for bank in range(4):
-            expected = words[16 * 2 + 5]["data"] if bank == 2 else 0xabcd
+            expected = words[16 * 2 + 5]["data"] if bank == 2 else 0xABCD
             assert await read_back(ctx, dut, 5, bank) == expected, f"bank {bank}"
         assert await read_back(ctx, dut, 6, 2) == 0x1234
 
@@ -207,8 +211,10 @@ def test_roles(enable, logits):
     dut = ActivationBanks(params)
 
     async def bench(ctx):
-        ctx.set(dut.layer, {"ifmap_bank": 3, "residual_bank": 0, "ofmap_bank": 1, "residual_enable": enable,
-                            "logits": logits})
+        ctx.set(
+            dut.layer,
+            {"ifmap_bank": 3, "residual_bank": 0, "ofmap_bank": 1, "residual_enable": enable, "logits": logits},
+        )
         for running in (0, 1, 0):
             ctx.set(dut.running, running)
             await ctx.tick()

@@ -33,7 +33,7 @@ def plan_jobs(rng, params, weights, count, gap, chunk, longest=6):
     A slot's conditional job comes after its base job's end: here after some cycles more than the lane needs.
     """
     steps, ends, psums = [], [], {}
-    decisions = {} # parity and forced decisions of a slot's base job, which its conditional job gets too
+    decisions = {}  # parity and forced decisions of a slot's base job, which its conditional job gets too
     ready = []  # slots whose base job ended, and from which cycle on their conditional job may start
     distance = 4 + tree_levels(params)
     while len(ends) < count:
@@ -54,8 +54,14 @@ def plan_jobs(rng, params, weights, count, gap, chunk, longest=6):
         for n in range(length):
             act, entry = chunk(rng), rng.randrange(len(weights))
             total += sum(a * w for a, w in zip(act, weights[entry], strict=True))
-            control = {"valid": 1, "first": int(n == 0), "last": int(n == length - 1), "cond": int(cond), "slot": slot,
-                       **decisions[slot]}
+            control = {
+                "valid": 1,
+                "first": int(n == 0),
+                "last": int(n == length - 1),
+                "cond": int(cond),
+                "slot": slot,
+                **decisions[slot],
+            }
             steps.append((act, control, entry))
         psums[slot] = total
         if cond:
@@ -68,8 +74,13 @@ def plan_jobs(rng, params, weights, count, gap, chunk, longest=6):
 
 def tied_thresholds(ends):
     """A threshold for each parity that some base job's psum ties with: others are above and below."""
-    return [next((end.psum for end in ends[len(ends) // 2:] if not end.control["cond"]
-                  and end.control["parity"] == parity), 0) for parity in range(2)]
+    return [
+        next(
+            (end.psum for end in ends[len(ends) // 2 :] if not end.control["cond"] and end.control["parity"] == parity),
+            0,
+        )
+        for parity in range(2)
+    ]
 
 
 def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
@@ -94,19 +105,29 @@ def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
         ctx.set(dut.write_en, 0)
         await ctx.tick()
         before, fires_before = 0, 0
-        slots, fired = {}, {}                    # what they hold, and the decisions on them
-        read, read_slot, psum = False, 0, None   # the two registers of a read; None is anything
+        slots, fired = {}, {}  # what they hold, and the decisions on them
+        read, read_slot, psum = False, 0, None  # the two registers of a read; None is anything
         for cycle in range(-Lane.WEIGHT_LEAD, len(steps) + latency + 10):
             step = steps[cycle] if 0 <= cycle < len(steps) else None
             ahead = steps[cycle + Lane.WEIGHT_LEAD] if cycle + Lane.WEIGHT_LEAD < len(steps) else None
             ctx.set(dut.weight_addr, ahead[2] if ahead else rng.randrange(params.ring_entries))
             # Without a step the operands are anything, and so is what comes with `valid` = 0.
             ctx.set(dut.act, pack(step[0]) if step else rng.getrandbits(params.chunk_bits))
-            ctx.set(dut.control, step[1] if step else {
-                "valid": 0, "first": rng.randrange(2), "last": rng.randrange(2), "cond": rng.randrange(2),
-                "slot": rng.randrange(params.psum_slots), "parity": rng.randrange(2),
-                "forced": rng.getrandbits(LANES)})
-            others, other_fires = rng.randint(-2**31, 2**31 - 1), rng.getrandbits(LANES)
+            ctx.set(
+                dut.control,
+                step[1]
+                if step
+                else {
+                    "valid": 0,
+                    "first": rng.randrange(2),
+                    "last": rng.randrange(2),
+                    "cond": rng.randrange(2),
+                    "slot": rng.randrange(params.psum_slots),
+                    "parity": rng.randrange(2),
+                    "forced": rng.getrandbits(LANES),
+                },
+            )
+            others, other_fires = rng.randint(-(2**31), 2**31 - 1), rng.getrandbits(LANES)
             ctx.set(dut.saliency, others)
             ctx.set(dut.fires, other_fires)
             end, stored = ctx.get(dut.end), {}
@@ -120,12 +141,14 @@ def run(params, weights, steps, ends, rng, where, mode=GateMode.GATED, index=0):
                 assert ctx.get(dut.saliency_out) == wrap(before + job.psum), f"cycle {cycle} {where}"
                 if not cond:
                     above = job.psum > thresholds[parity]
-                    fired[slot] = {GateMode.CHANNEL: above,
-                                   GateMode.FORCED: bool(job.control["forced"] >> index & 1)}.get(mode, True)
+                    fired[slot] = {
+                        GateMode.CHANNEL: above,
+                        GateMode.FORCED: bool(job.control["forced"] >> index & 1),
+                    }.get(mode, True)
                 if not cond or fired[slot]:
-                    stored = {slot: job.psum} # from the next cycle on
+                    stored = {slot: job.psum}  # from the next cycle on
                 outcomes.append((bool(cond), fired[slot]))
-            if cycle - 1 in due and not due[cycle - 1].control["cond"]: # the decision, one cycle later
+            if cycle - 1 in due and not due[cycle - 1].control["cond"]:  # the decision, one cycle later
                 job, fires = due[cycle - 1], ctx.get(dut.fires_out)
                 above = job.psum > thresholds[job.control["parity"]]
                 assert fires >> (LANES - 1) == above, f"cycle {cycle} {where}"
@@ -195,7 +218,7 @@ def test_tie_does_not_fire(parity, excess, fire):
     psum = 7 * 200
 
     async def bench(ctx):
-        thresholds = [2**31 - 1 if fire else -2**31] * 2
+        thresholds = [2**31 - 1 if fire else -(2**31)] * 2
         thresholds[parity] = psum - excess
         ctx.set(dut.mode, GateMode.CHANNEL)
         ctx.set(dut.thresholds, thresholds)
@@ -217,7 +240,7 @@ def test_tie_does_not_fire(parity, excess, fire):
         ctx.set(dut.psum_slot, 1)
         await ctx.tick()
         ctx.set(dut.psum_read, 0)
-        ctx.set(dut.psum_slot, 2) # without a strobe it means nothing
+        ctx.set(dut.psum_slot, 2)  # without a strobe it means nothing
         await ctx.tick()
         for _ in range(3):
             assert ctx.get(dut.psum) == (2 * psum if fire else psum)
@@ -270,8 +293,9 @@ def test_largest_psum(weight):
 
 
 @pytest.mark.parametrize("in_par", [2, 16])
-@pytest.mark.parametrize("mode, forced", [
-    (GateMode.GATED, 0), (GateMode.CHANNEL, 0), (GateMode.FORCED, 1), (GateMode.FORCED, 0xfe)])
+@pytest.mark.parametrize(
+    "mode, forced", [(GateMode.GATED, 0), (GateMode.CHANNEL, 0), (GateMode.FORCED, 1), (GateMode.FORCED, 0xFE)]
+)
 def test_conditional_as_soon_as_the_slot_is_written(mode, forced, in_par, seed):
     # The slot is read one cycle before the accumulator: a conditional job may start four cycles after the base's last.
     params, rng = params_of(in_par), random.Random(seed)
@@ -295,9 +319,19 @@ def test_chain_is_one_cycle_late(seed):
     async def bench(ctx):
         before = None
         for _ in range(30):
-            now = {"weight_addr": rng.randrange(32), "act": rng.getrandbits(16),
-                   "control": {"valid": 1, "first": 1, "last": rng.randrange(2), "cond": 0, "slot": rng.randrange(4),
-                               "parity": rng.randrange(2), "forced": rng.getrandbits(LANES)}}
+            now = {
+                "weight_addr": rng.randrange(32),
+                "act": rng.getrandbits(16),
+                "control": {
+                    "valid": 1,
+                    "first": 1,
+                    "last": rng.randrange(2),
+                    "cond": 0,
+                    "slot": rng.randrange(4),
+                    "parity": rng.randrange(2),
+                    "forced": rng.getrandbits(LANES),
+                },
+            }
             for name, value in now.items():
                 ctx.set(getattr(dut, name), value)
             if before:

@@ -38,11 +38,11 @@ class Driver:
         self.mode = mode
         self.dut = MacArray(params)
         self.entries = [None] * params.ring_entries  # lanes x in_par weights
-        self.psums = {}        # by slot, as of the last job that was begun
-        self.decisions = {}    # by slot, parity and forced decisions of its base job, and of its conditional one
-        self.outcomes = []     # fires word of every conditional job
-        self.ended = {}        # by slot, cycle of its last end
-        self.waiting = []      # (slot, cycle from which its conditional job may start)
+        self.psums = {}  # by slot, as of the last job that was begun
+        self.decisions = {}  # by slot, parity and forced decisions of its base job, and of its conditional one
+        self.outcomes = []  # fires word of every conditional job
+        self.ended = {}  # by slot, cycle of its last end
+        self.waiting = []  # (slot, cycle from which its conditional job may start)
 
     def draw_entry(self):
         return [[self.draw_weight(self.rng) for _ in range(self.params.in_par)] for _ in range(LANES)]
@@ -70,8 +70,7 @@ class Driver:
             may = [entry for entry in self.waiting if entry[1] <= now]
             # The lanes write one after the other: a slot is used again only after its job has left the last one.
             waiting = [slot for slot, _ in self.waiting]
-            free = [slot for slot in range(params.psum_slots)
-                    if slot not in waiting and self.ended.get(slot, -1) < now]
+            free = [slot for slot in range(params.psum_slots) if slot not in waiting and self.ended.get(slot, -1) < now]
             cond = bool(may) and rng.random() < 0.6
             if not cond and not free:
                 steps.append(None)
@@ -79,7 +78,7 @@ class Driver:
             slot = may[0][0] if cond else rng.choice(free)
             total = list(self.psums[slot]) if cond else [0] * LANES
             if not cond:
-                forced = rng.choice([0, 0xff, rng.getrandbits(LANES), rng.getrandbits(LANES)])
+                forced = rng.choice([0, 0xFF, rng.getrandbits(LANES), rng.getrandbits(LANES)])
                 self.decisions[slot] = {"parity": rng.randrange(2), "forced": forced}
             length = rng.choice([1, 2, rng.randint(1, 9)])
             for n in range(length):
@@ -95,8 +94,14 @@ class Driver:
                 act = [self.draw_code(rng) for _ in range(params.in_par)]
                 for lane in range(LANES):
                     total[lane] += sum(a * w for a, w in zip(act, self.entries[addr][lane], strict=True))
-                control = {"valid": 1, "first": int(n == 0), "last": int(n == length - 1), "cond": int(cond),
-                           "slot": slot, **self.decisions[slot]}
+                control = {
+                    "valid": 1,
+                    "first": int(n == 0),
+                    "last": int(n == length - 1),
+                    "cond": int(cond),
+                    "slot": slot,
+                    **self.decisions[slot],
+                }
                 steps.append((act, control, addr))
             self.psums[slot] = total
             self.ended[slot] = len(steps) - 1 + latency_of(params)
@@ -122,17 +127,28 @@ class Driver:
         thresholds = self.tied_thresholds(ends)
         ctx.set(dut.mode, self.mode)
         ctx.set(dut.thresholds, thresholds)
-        slots, fired = {}, {}      # what they hold, and the decisions on them, a bit for each lane
-        read, psums = None, None   # a slot that is being read; what the last read gave
-        due = None                 # the decisions of the cycle before
+        slots, fired = {}, {}  # what they hold, and the decisions on them, a bit for each lane
+        read, psums = None, None  # a slot that is being read; what the last read gave
+        due = None  # the decisions of the cycle before
         for cycle in range(-Lane.WEIGHT_LEAD, len(steps) + latency_of(params) + 10):
             step = steps[cycle] if 0 <= cycle < len(steps) else None
             ahead = steps[cycle + Lane.WEIGHT_LEAD] if cycle + Lane.WEIGHT_LEAD < len(steps) else None
             ctx.set(dut.weight_addr, ahead[2] if ahead else rng.randrange(params.ring_entries))
             ctx.set(dut.act, pack(step[0]) if step else rng.getrandbits(params.chunk_bits))
-            ctx.set(dut.control, step[1] if step else {
-                "valid": 0, "last": 1, "first": 1, "cond": rng.randrange(2), "slot": rng.randrange(params.psum_slots),
-                "parity": rng.randrange(2), "forced": rng.getrandbits(LANES)})
+            ctx.set(
+                dut.control,
+                step[1]
+                if step
+                else {
+                    "valid": 0,
+                    "last": 1,
+                    "first": 1,
+                    "cond": rng.randrange(2),
+                    "slot": rng.randrange(params.psum_slots),
+                    "parity": rng.randrange(2),
+                    "forced": rng.getrandbits(LANES),
+                },
+            )
             if cycle in rewrites:
                 self.dut_write(ctx, *rewrites[cycle])
             else:
@@ -151,10 +167,12 @@ class Driver:
                 if control["cond"]:
                     self.outcomes.append(fired[slot])
                 else:
-                    above = sum((psum > threshold) << n for n, (psum, threshold) in
-                                enumerate(zip(total, thresholds[control["parity"]], strict=True)))
+                    above = sum(
+                        (psum > threshold) << n
+                        for n, (psum, threshold) in enumerate(zip(total, thresholds[control["parity"]], strict=True))
+                    )
                     due = above
-                    fired[slot] = {GateMode.CHANNEL: above, GateMode.FORCED: control["forced"]}.get(self.mode, 0xff)
+                    fired[slot] = {GateMode.CHANNEL: above, GateMode.FORCED: control["forced"]}.get(self.mode, 0xFF)
                     slots[slot] = total
                 # Of a conditional job only the lanes that fired have a new psum.
                 slots[slot] = [total[n] if fired[slot] >> n & 1 else slots[slot][n] for n in range(LANES)]
@@ -187,8 +205,9 @@ def test_jobs(in_par, gap, seed):
 @pytest.mark.parametrize("mode", [GateMode.CHANNEL, GateMode.FORCED])
 def test_decisions_of_lanes(mode, in_par, seed):
     # Each lane's slot takes the conditional job's sum, or does not, by the lane's own decision.
-    driver = Driver(params_of(in_par), seed, lambda rng: rng.getrandbits(8), lambda rng: rng.randint(-127, 127), 0.1,
-                    mode)
+    driver = Driver(
+        params_of(in_par), seed, lambda rng: rng.getrandbits(8), lambda rng: rng.randint(-127, 127), 0.1, mode
+    )
     driver.run(60)
     for n in range(LANES):
         assert {word >> n & 1 for word in driver.outcomes} == {0, 1}, f"both outcomes in lane {n} (seed {seed})"

@@ -16,8 +16,9 @@ CONFIGS = [(2, 1), (2, 2), (4, 1), (4, 4), (8, 2), (8, 8), (16, 1), (16, 4), (16
 
 
 def params_of(in_par, rq_lanes, slots=4):
-    return HwParams(in_par=in_par, rq_lanes=rq_lanes, bank_words=256, psum_slots=slots, max_slices=4, max_map=4,
-                    max_images=2)
+    return HwParams(
+        in_par=in_par, rq_lanes=rq_lanes, bank_words=256, psum_slots=slots, max_slices=4, max_map=4, max_images=2
+    )
 
 
 class Bench:
@@ -31,24 +32,33 @@ class Bench:
         self.logit_gap, self.end_rate = logit_gap, end_rate
         rng, in_par = self.rng, params.in_par
         slices = params.max_slices
-        self.multiplier = [[rng.randint(-2**15, 2**15 - 1) for _ in range(LANES)] for _ in range(slices)]
-        self.bias = [[rng.randint(-2**40, 2**40) for _ in range(LANES)] for _ in range(slices)]
+        self.multiplier = [[rng.randint(-(2**15), 2**15 - 1) for _ in range(LANES)] for _ in range(slices)]
+        self.bias = [[rng.randint(-(2**40), 2**40) for _ in range(LANES)] for _ in range(slices)]
         if layer.get("logits"):
             self.multiplier = [[1] * LANES for _ in range(slices)]
-            self.bias = [[rng.randint(-2**20, 2**20) for _ in range(LANES)] for _ in range(slices)]
+            self.bias = [[rng.randint(-(2**20), 2**20) for _ in range(LANES)] for _ in range(slices)]
         self.bank = [bytearray(rng.randbytes(in_par)) for _ in range(params.bank_words)]
-        self.residual = [bytes(word) for word in self.bank] # as it was before the layer
+        self.residual = [bytes(word) for word in self.bank]  # as it was before the layer
         out_words = max(1, slices * LANES // in_par)
         places = [(n, slice_) for n in range(128 // out_words) for slice_ in range(slices)]
         self.pixels = []
         for n, slice_ in rng.sample(places, min(pixels, len(places))):
             word = n * out_words + slice_ * LANES // in_par
-            self.pixels.append({"ofmap_addr": word + (0 if in_place else 128), "residual_addr": word, "slice": slice_,
-                                "image": n % 2, "row": n % 4, "col": 0})
-        self.psums = {pixel["ofmap_addr"] * 4 + pixel["slice"]: [self.draw_psum() for _ in range(LANES)]
-                      for pixel in self.pixels}
+            self.pixels.append(
+                {
+                    "ofmap_addr": word + (0 if in_place else 128),
+                    "residual_addr": word,
+                    "slice": slice_,
+                    "image": n % 2,
+                    "row": n % 4,
+                    "col": 0,
+                }
+            )
+        self.psums = {
+            pixel["ofmap_addr"] * 4 + pixel["slice"]: [self.draw_psum() for _ in range(LANES)] for pixel in self.pixels
+        }
         self.slots = [[0] * LANES for _ in range(params.psum_slots)]
-        self.order = []      # pixels as they were complete
+        self.order = []  # pixels as they were complete
         self.released = 0
         self.completes = 0
         self.writes, self.logits, self.write_cycles = [], [], []
@@ -56,7 +66,7 @@ class Bench:
 
     def draw_psum(self):
         if self.layer.get("logits"):
-            return self.rng.randint(-2**30, 2**30)
+            return self.rng.randint(-(2**30), 2**30)
         return self.rng.choice([-1, 1]) * self.rng.getrandbits(self.rng.randint(1, 31))
 
     def psums_of(self, pixel):
@@ -67,8 +77,10 @@ class Bench:
         slice_, phase = divmod(address, self.params.rq_phases)
         first, shift = phase * self.params.rq_lanes, self.layer["shift"]
         rounding = 0 if self.layer.get("logits") else 1 << (shift - 1)
-        return [{"multiplier": self.multiplier[slice_][n], "offset": self.bias[slice_][n] + rounding}
-                for n in range(first, first + self.params.rq_lanes)]
+        return [
+            {"multiplier": self.multiplier[slice_][n], "offset": self.bias[slice_][n] + rounding}
+            for n in range(first, first + self.params.rq_lanes)
+        ]
 
     async def memories(self, ctx):
         # `scales` SCALES_LATENCY cycles after its address, the residual READ_LATENCY after its own. A write is seen by
@@ -90,7 +102,7 @@ class Bench:
             if ctx.get(dut.write_en):
                 write = as_dict(ctx.get(dut.write))
                 first = write["sub"] * self.params.rq_lanes
-                self.bank[write["addr"]][first:first + self.params.rq_lanes] = write["codes"]
+                self.bank[write["addr"]][first : first + self.params.rq_lanes] = write["codes"]
                 self.writes.append((write["addr"], write["sub"]))
                 self.write_cycles.append(self.cycle)
             if ctx.get(dut.logit.valid) and ctx.get(dut.logit.ready):
@@ -102,9 +114,9 @@ class Bench:
     async def jobs(self, ctx):
         dut, rng, params = self.dut, self.rng, self.params
         ctx.set(dut.layer, self.layer)
-        todo, busy, ended = list(self.pixels), {}, {} # by slot: the pixel; how often its jobs ended, and if complete
+        todo, busy, ended = list(self.pixels), {}, {}  # by slot: the pixel; how often its jobs ended, and if complete
         idle = 0
-        while idle < 30: # and then silence
+        while idle < 30:  # and then silence
             idle = 0 if self.completes < len(self.pixels) else idle + 1
             free = [slot for slot in range(params.psum_slots) if slot not in busy]
             slot = rng.choice(free) if todo and free and rng.random() < 0.8 else None
@@ -127,7 +139,7 @@ class Bench:
             if release:
                 assert released in busy and ended[released] == 2, f"slot {released} is not complete {self.where}"
                 del busy[released]
-                self.slots[released] = [rng.getrandbits(31) for _ in range(LANES)] # the next job may write at once
+                self.slots[released] = [rng.getrandbits(31) for _ in range(LANES)]  # the next job may write at once
                 self.released += 1
             if slot is not None:
                 busy[slot], ended[slot] = todo.pop(0), 0
@@ -148,11 +160,16 @@ class Bench:
             residual.append(code - 256 if layer.get("residual_signed") and code >= 128 else code)
         signed = layer.get("signed_output")
         codes = requantize(
-            torch.tensor(self.psums_of(pixel)).reshape(1, LANES, 1, 1), torch.tensor(self.multiplier[slice_]),
-            torch.tensor(self.bias[slice_]), layer["shift"],
+            torch.tensor(self.psums_of(pixel)).reshape(1, LANES, 1, 1),
+            torch.tensor(self.multiplier[slice_]),
+            torch.tensor(self.bias[slice_]),
+            layer["shift"],
             torch.tensor(residual).reshape(1, LANES, 1, 1) if layer.get("residual_enable") else None,
-            layer.get("residual_scale", 0), layer.get("residual_shift", 0),
-            -128 if signed else 0, 127 if signed else 255)
+            layer.get("residual_scale", 0),
+            layer.get("residual_shift", 0),
+            -128 if signed else 0,
+            127 if signed else 255,
+        )
         return [code % 256 for code in codes.flatten().tolist()]
 
     def check_codes(self):
@@ -186,8 +203,14 @@ def test_codes(in_par, rq_lanes, seed):
 @pytest.mark.parametrize("in_par, rq_lanes", [(2, 1), (4, 4), (8, 2), (16, 8)])
 def test_residual(in_par, rq_lanes, in_place, signed, seed):
     rng = random.Random(seed)
-    layer = layer_of(rng, residual_enable=1, residual_signed=signed, residual_scale=rng.randint(2**14, 2**16 - 1),
-                     shift=30, residual_shift=15)
+    layer = layer_of(
+        rng,
+        residual_enable=1,
+        residual_signed=signed,
+        residual_scale=rng.randint(2**14, 2**16 - 1),
+        shift=30,
+        residual_shift=15,
+    )
     bench = Bench(params_of(in_par, rq_lanes), layer, seed, in_place=in_place, pixels=12)
     bench.run()
     bench.check_codes()
@@ -224,18 +247,26 @@ def test_rate(in_par, rq_lanes):
     assert cycles == list(range(cycles[0], cycles[0] + 8 * params.rq_phases))
 
 
-@pytest.mark.parametrize("in_par, rq_lanes, logit_gap", [
-    (2, 1, 0.0), (2, 1, 0.5), (4, 2, 0.0), (4, 2, 0.9), (16, 8, 0.0), (16, 8, 0.9)])
+@pytest.mark.parametrize(
+    "in_par, rq_lanes, logit_gap", [(2, 1, 0.0), (2, 1, 0.5), (4, 2, 0.0), (4, 2, 0.9), (16, 8, 0.0), (16, 8, 0.9)]
+)
 def test_logits(in_par, rq_lanes, logit_gap, seed):
-    bench = Bench(params_of(in_par, rq_lanes), {"logits": 1, "shift": 0}, seed, logit_gap=logit_gap, end_rate=1.0,
-                  pixels=12)
+    bench = Bench(
+        params_of(in_par, rq_lanes), {"logits": 1, "shift": 0}, seed, logit_gap=logit_gap, end_rate=1.0, pixels=12
+    )
     bench.run()
     lanes, expected = rq_lanes, []
     for pixel in bench.order:
         values = [psum + bias for psum, bias in zip(bench.psums_of(pixel), bench.bias[pixel["slice"]], strict=True)]
         for phase in range(bench.params.rq_phases):
-            expected.append({"logits": values[phase * lanes:(phase + 1) * lanes], "phase": phase,
-                             "slice": pixel["slice"], "image": pixel["image"]})
+            expected.append(
+                {
+                    "logits": values[phase * lanes : (phase + 1) * lanes],
+                    "phase": phase,
+                    "slice": pixel["slice"],
+                    "image": pixel["image"],
+                }
+            )
     assert bench.logits == expected, f"seed {seed}"
     assert not bench.writes
 

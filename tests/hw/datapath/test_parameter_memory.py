@@ -17,15 +17,24 @@ def params_of(in_par, rq_lanes):
 
 def random_words(params, rng):
     """A word for every address; thresholds differ from channel to channel, so that a wrong phase or lane shows."""
+
     def scale():
-        return {"multiplier": rng.choice([-2**15, 2**15 - 1, rng.randint(-2**15, 2**15 - 1)]),
-                "offset": rng.choice([-2**47, 2**47 - 1, rng.randint(-2**47, 2**47 - 1)])}
+        return {
+            "multiplier": rng.choice([-(2**15), 2**15 - 1, rng.randint(-(2**15), 2**15 - 1)]),
+            "offset": rng.choice([-(2**47), 2**47 - 1, rng.randint(-(2**47), 2**47 - 1)]),
+        }
 
     def threshold():
-        return rng.choice([-2**31, 2**31 - 1] + [rng.randint(-2**31, 2**31 - 1) for _ in range(4)])
-    return [{"scales": [scale() for _ in range(params.rq_lanes)],
-             "thresholds": [threshold() for _ in range(params.rq_lanes)], "address": address}
-            for address in range(params.param_words)]
+        return rng.choice([-(2**31), 2**31 - 1] + [rng.randint(-(2**31), 2**31 - 1) for _ in range(4)])
+
+    return [
+        {
+            "scales": [scale() for _ in range(params.rq_lanes)],
+            "thresholds": [threshold() for _ in range(params.rq_lanes)],
+            "address": address,
+        }
+        for address in range(params.param_words)
+    ]
 
 
 @pytest.mark.parametrize("in_par, rq_lanes", CONFIGS)
@@ -45,11 +54,13 @@ def test_read_back(in_par, rq_lanes, seed):
             ctx.set(dut.address, addresses[n])
             ctx.set(dut.threshold_addr, threshold_addrs[n])
             if n >= latency:
-                assert as_dict(ctx.get(dut.scales)) == words[addresses[n - latency]]["scales"], \
+                assert as_dict(ctx.get(dut.scales)) == words[addresses[n - latency]]["scales"], (
                     f"read {n} (seed {seed})"
+                )
             if n >= 1:
-                assert as_dict(ctx.get(dut.thresholds)) == words[threshold_addrs[n - 1]]["thresholds"], \
+                assert as_dict(ctx.get(dut.thresholds)) == words[threshold_addrs[n - 1]]["thresholds"], (
                     f"read {n} (seed {seed})"
+                )
             await ctx.tick()
 
     simulate(dut, bench)
@@ -71,7 +82,7 @@ def test_thresholds_of_a_slice(in_par, rq_lanes, seed):
                     ctx.set(dut.threshold_addr, first + phase)
                     await ctx.tick()
                     got += as_dict(ctx.get(dut.thresholds))
-                expected = [value for word in words[first:first + params.rq_phases] for value in word["thresholds"]]
+                expected = [value for word in words[first : first + params.rq_phases] for value in word["thresholds"]]
                 assert len(got) == LANES and got == expected, f"slice {slice_} (seed {seed})"
 
         simulate(dut, bench)

@@ -22,8 +22,16 @@ def total_of(psum, multiplier, bias, residual, layer):
 def golden(psum, multiplier, bias, residual, layer):
     signed = layer["signed"]
     [[[[code]]]] = requantize(
-        torch.tensor([[[[psum]]]]), torch.tensor([multiplier]), torch.tensor([bias]), layer["S"],
-        torch.tensor([[[[residual]]]]), layer["R0"], layer["Q"], -128 if signed else 0, 127 if signed else 255).tolist()
+        torch.tensor([[[[psum]]]]),
+        torch.tensor([multiplier]),
+        torch.tensor([bias]),
+        layer["S"],
+        torch.tensor([[[[residual]]]]),
+        layer["R0"],
+        layer["Q"],
+        -128 if signed else 0,
+        127 if signed else 255,
+    ).tolist()
     return code
 
 
@@ -41,7 +49,7 @@ def run(layer, operands, seed=0):
         for cycle in range(len(operands) + Requantise.LATENCY):
             if cycle < len(operands):
                 psum, multiplier, bias, _ = operands[cycle]
-            else: # what is not an operand must not matter
+            else:  # what is not an operand must not matter
                 psum, multiplier, bias = rng.getrandbits(31), rng.getrandbits(15), rng.getrandbits(46)
             late = cycle - Requantise.RESIDUAL_LATENCY
             offset = bias + (1 << (layer["S"] - 1))
@@ -70,8 +78,11 @@ def check(layer, operands, seed=0):
 
 
 def in_range(operands, layer):
-    kept = [operand for operand in operands if total_of(*operand, layer) is not None
-            and -LIMIT <= operand[2] + (1 << (layer["S"] - 1)) < LIMIT]
+    kept = [
+        operand
+        for operand in operands
+        if total_of(*operand, layer) is not None and -LIMIT <= operand[2] + (1 << (layer["S"] - 1)) < LIMIT
+    ]
     assert kept, f"nothing is left of {len(operands)} operands of {layer}"
     return kept
 
@@ -81,8 +92,8 @@ def in_range(operands, layer):
 def test_corners(S, signed):
     layer = {"S": S, "signed": signed, "R0": 0, "Q": 0}
     psums = [INT32_MIN, INT32_MIN + 1, -65537, -65536, -65535, -1, 0, 1, 65535, 65536, 65537, INT32_MAX]
-    multipliers = [-2**15, -2**15 + 1, -1, 0, 1, 2**15 - 1]
-    biases = [-2**46, -1, 0, 1, 2**46]
+    multipliers = [-(2**15), -(2**15) + 1, -1, 0, 1, 2**15 - 1]
+    biases = [-(2**46), -1, 0, 1, 2**46]
     check(layer, in_range([(*operand, 0) for operand in itertools.product(psums, multipliers, biases)], layer))
 
 
@@ -92,8 +103,15 @@ def test_extremes_of_the_sum(signed):
     for S in (1, 17, 40):
         layer = {"S": S, "signed": signed, "R0": 0, "Q": 0}
         half = 1 << (S - 1)
-        check(layer, [(0, 0, LIMIT - 1 - half, 0), (0, 0, -LIMIT, 0), (INT32_MIN, -2**15, LIMIT - 1 - half - 2**46, 0),
-                      (INT32_MIN, 2**15 - 1, -LIMIT + 2**31 * (2**15 - 1), 0)])
+        check(
+            layer,
+            [
+                (0, 0, LIMIT - 1 - half, 0),
+                (0, 0, -LIMIT, 0),
+                (INT32_MIN, -(2**15), LIMIT - 1 - half - 2**46, 0),
+                (INT32_MIN, 2**15 - 1, -LIMIT + 2**31 * (2**15 - 1), 0),
+            ],
+        )
 
 
 @pytest.mark.parametrize("S", [1, 2, 7, 16, 40])
@@ -105,15 +123,33 @@ def test_half_rounds_up_for_both_signs(S):
     operands = [(0, 0, (n << S) + half + nudge, 0) for n, nudge in cases]
     expected = [n + (nudge >= 0) for n, nudge in cases]
     _, codes = run(layer, operands)
-    assert codes[:len(operands)] == [code % 256 for code in expected]
+    assert codes[: len(operands)] == [code % 256 for code in expected]
 
 
 @pytest.mark.parametrize("signed, low, high", [(0, 0, 255), (1, -128, 127)])
 def test_clamp_borders(signed, low, high):
     layer = {"S": 4, "signed": signed, "R0": 0, "Q": 0}
-    values = [low - 1, low, low + 1, -1, 0, 1, high - 1, high, high + 1, 255, 256, 257, -129, -256, -257, 2**30, -2**30]
+    values = [
+        low - 1,
+        low,
+        low + 1,
+        -1,
+        0,
+        1,
+        high - 1,
+        high,
+        high + 1,
+        255,
+        256,
+        257,
+        -129,
+        -256,
+        -257,
+        2**30,
+        -(2**30),
+    ]
     _, codes = run(layer, [(value, 16, 0, 0) for value in values])
-    assert codes[:len(values)] == [min(max(value, low), high) % 256 for value in values]
+    assert codes[: len(values)] == [min(max(value, low), high) % 256 for value in values]
 
 
 @pytest.mark.parametrize("Q", [0, 1, 3, 4, 15, 23])
@@ -146,7 +182,7 @@ def test_random(relu, seed):
             residual = rng.randint(-128, 255)
             if rng.random() < 0.33:
                 bias = (rng.randint(-300, 300) << layer["S"]) - psum * multiplier
-                bias = max(min(bias, 2**46), -2**46)
+                bias = max(min(bias, 2**46), -(2**46))
             operands.append((psum, multiplier, bias, residual))
         check(layer, in_range(operands, layer), seed)
 

@@ -90,16 +90,31 @@ def test_turns(gap, largest, seed):
             held = (ctx.get(dut.loaded) - freed) % COUNT_SPACE
             count = rng.randint(1, min(held, largest)) if held and rng.random() < 0.7 else 0
             ctx.set(dut.free_en, count > 0)
-            ctx.set(dut.free_entries, count or rng.randint(0, ENTRIES)) # means nothing without `free_en`
+            ctx.set(dut.free_entries, count or rng.randint(0, ENTRIES))  # means nothing without `free_en`
             freed += count
             await ctx.tick()
         ctx.set(dut.free_en, 0)
         for _ in range(3):
             await ctx.tick()
 
-    simulate(dut, source(dut.i, items, gap, seed), consumer, background=[watch(
-        log, valid=dut.i.valid, ready=dut.i.ready, free=dut.free_en, entries=dut.free_entries, loaded=dut.loaded,
-        en=dut.write_en, addr=dut.write_addr, data=dut.write_data)])
+    simulate(
+        dut,
+        source(dut.i, items, gap, seed),
+        consumer,
+        background=[
+            watch(
+                log,
+                valid=dut.i.valid,
+                ready=dut.i.ready,
+                free=dut.free_en,
+                entries=dut.free_entries,
+                loaded=dut.loaded,
+                en=dut.write_en,
+                addr=dut.write_addr,
+                data=dut.write_data,
+            )
+        ],
+    )
 
     accepted, freed, written = 0, 0, []
     for cycle, row in enumerate(log):

@@ -42,7 +42,7 @@ def run(passes):
                 await ctx.tick()
             for name in ("running", "step", "step_cond", "decided", "fired"):
                 ctx.set(getattr(dut, name), 0)
-            for _ in range(3): # registered twice, then counted
+            for _ in range(3):  # registered twice, then counted
                 await ctx.tick()
             got.append(as_dict(ctx.get(dut.counts)))
             for _ in range(5):
@@ -55,8 +55,14 @@ def run(passes):
 
 def random_event(rng, running):
     decided = int(rng.random() < 0.3)
-    return {"running": running, "step": rng.randrange(2), "step_cond": rng.randrange(2),
-            "cause": rng.choice(list(IdleCause)), "decided": decided, "fired": decided and rng.randrange(2)}
+    return {
+        "running": running,
+        "step": rng.randrange(2),
+        "step_cond": rng.randrange(2),
+        "cause": rng.choice(list(IdleCause)),
+        "decided": decided,
+        "fired": decided and rng.randrange(2),
+    }
 
 
 def test_each_event_alone():

@@ -43,7 +43,7 @@ def run(convs, o_gap=0.0, open_delay=lambda rng: 0, seed=0):
             await start(ctx, dut, conv)
             while not ctx.get(dut.done):
                 await ctx.tick()
-            for _ in range(10): # and then silence
+            for _ in range(10):  # and then silence
                 await ctx.tick()
 
     async def table(ctx):
@@ -62,9 +62,25 @@ def run(convs, o_gap=0.0, open_delay=lambda rng: 0, seed=0):
             ctx.set(dut.o.ready, rng.random() >= o_gap)
             await ctx.tick()
 
-    simulate(dut, bench, background=[monitor(dut.o, seed), table, consumer, watch(
-        log, begin=dut.begin, done=dut.done, open=dut.open, can_open=dut.can_open, valid=dut.o.valid, ready=dut.o.ready,
-        payload=dut.o.payload)])
+    simulate(
+        dut,
+        bench,
+        background=[
+            monitor(dut.o, seed),
+            table,
+            consumer,
+            watch(
+                log,
+                begin=dut.begin,
+                done=dut.done,
+                open=dut.open,
+                can_open=dut.can_open,
+                valid=dut.o.valid,
+                ready=dut.o.ready,
+                payload=dut.o.payload,
+            ),
+        ],
+    )
     return log
 
 

@@ -21,8 +21,13 @@ def fires(mode, job):
 
     In channel mode the lanes have decided, in forced mode whoever gave the job its decisions.
     """
-    return {GateMode.GATED: 0xff * (job["saliency"] > job["threshold"]), GateMode.DENSE: 0xff, GateMode.BASE: 0,
-            GateMode.CHANNEL: job["fires"], GateMode.FORCED: job["forced"]}[mode]
+    return {
+        GateMode.GATED: 0xFF * (job["saliency"] > job["threshold"]),
+        GateMode.DENSE: 0xFF,
+        GateMode.BASE: 0,
+        GateMode.CHANNEL: job["fires"],
+        GateMode.FORCED: job["forced"],
+    }[mode]
 
 
 def run(mode, jobs, gap=0.0, o_gap=0.0, seed=0):
@@ -74,22 +79,55 @@ def run(mode, jobs, gap=0.0, o_gap=0.0, seed=0):
             other = INT32_MIN if job["saliency"] <= job["threshold"] else INT32_MAX
             for n in range(2):
                 ctx.set(dut.contexts[n].thresholds, [job["threshold"] if n == parity else other] * LANES)
-            ctx.set(dut.i, {"valid": 1, "last": 1, "cond": int(job["cond"]), "slot": slot, "parity": parity,
-                            "forced": job["forced"]})
+            ctx.set(
+                dut.i,
+                {
+                    "valid": 1,
+                    "last": 1,
+                    "cond": int(job["cond"]),
+                    "slot": slot,
+                    "parity": parity,
+                    "forced": job["forced"],
+                },
+            )
             ctx.set(dut.saliency, job["saliency"])
             entered[cycle] = job
             await tick()
-            ctx.set(dut.fires, job["fires"]) # one cycle later
-            ctx.set(dut.i, {"valid": 0, "last": 1, "cond": rng.randrange(2), "slot": rng.randrange(4),
-                            "parity": rng.randrange(2), "forced": rng.getrandbits(LANES)})
+            ctx.set(dut.fires, job["fires"])  # one cycle later
+            ctx.set(
+                dut.i,
+                {
+                    "valid": 0,
+                    "last": 1,
+                    "cond": rng.randrange(2),
+                    "slot": rng.randrange(4),
+                    "parity": rng.randrange(2),
+                    "forced": rng.getrandbits(LANES),
+                },
+            )
             ctx.set(dut.saliency, INT32_MAX)
         await drain()
         for _ in range(10):
             await tick()
 
-    simulate(dut, bench, background=[monitor(dut.mask, seed), watch(
-        log, end=dut.end, decided=dut.decided, fired=dut.fired, valid=dut.mask.valid, ready=dut.mask.ready,
-        record=dut.mask.payload, taken=dut.mask_taken)], what=f"(seed {seed})")
+    simulate(
+        dut,
+        bench,
+        background=[
+            monitor(dut.mask, seed),
+            watch(
+                log,
+                end=dut.end,
+                decided=dut.decided,
+                fired=dut.fired,
+                valid=dut.mask.valid,
+                ready=dut.mask.ready,
+                record=dut.mask.payload,
+                taken=dut.mask_taken,
+            ),
+        ],
+        what=f"(seed {seed})",
+    )
     return log, entered
 
 
@@ -119,13 +157,17 @@ def check(mode, jobs, gap=0.0, o_gap=0.0, seed=0):
 
 
 def random_pixel(rng, slice_=None):
-    return {"image": rng.randrange(4), "row": rng.randrange(16), "col": rng.randrange(16),
-            "slice": rng.randrange(16) if slice_ is None else slice_}
+    return {
+        "image": rng.randrange(4),
+        "row": rng.randrange(16),
+        "col": rng.randrange(16),
+        "slice": rng.randrange(16) if slice_ is None else slice_,
+    }
 
 
 def random_bits(rng):
     """Decisions of 8 channels: none, one, all or any."""
-    return rng.choice([0, 0, 1 << rng.randrange(LANES), 0xff, rng.getrandbits(LANES)])
+    return rng.choice([0, 0, 1 << rng.randrange(LANES), 0xFF, rng.getrandbits(LANES)])
 
 
 def random_jobs(rng, count):
@@ -133,30 +175,62 @@ def random_jobs(rng, count):
     for _ in range(count):
         threshold = rng.choice([INT32_MIN, -1, 0, 1, INT32_MAX, rng.randint(INT32_MIN, INT32_MAX)])
         saliency = rng.choice([threshold, threshold + 1, threshold - 1, rng.randint(INT32_MIN, INT32_MAX)])
-        jobs.append({"cond": rng.random() < 0.3, "pixel": random_pixel(rng),
-                     "saliency": min(max(saliency, INT32_MIN), INT32_MAX), "threshold": threshold,
-                     "fires": random_bits(rng), "forced": random_bits(rng)})
+        jobs.append(
+            {
+                "cond": rng.random() < 0.3,
+                "pixel": random_pixel(rng),
+                "saliency": min(max(saliency, INT32_MIN), INT32_MAX),
+                "threshold": threshold,
+                "fires": random_bits(rng),
+                "forced": random_bits(rng),
+            }
+        )
     return jobs
 
 
 def test_tie_does_not_fire():
-    values = [(saliency, threshold) for threshold in (-5, -1, 0, 1, 2**16, INT32_MIN + 1, INT32_MAX - 1)
-              for saliency in (threshold - 1, threshold, threshold + 1)]
+    values = [
+        (saliency, threshold)
+        for threshold in (-5, -1, 0, 1, 2**16, INT32_MIN + 1, INT32_MAX - 1)
+        for saliency in (threshold - 1, threshold, threshold + 1)
+    ]
     rng = random.Random(0)
-    decisions = check(GateMode.GATED, [{"cond": False, "pixel": random_pixel(rng), "saliency": saliency,
-                                        "threshold": threshold, "fires": random_bits(rng),
-                                        "forced": random_bits(rng)} for saliency, threshold in values])
-    assert [decision["fire"] for decision in decisions] == [0, 0, 0xff] * 7
+    decisions = check(
+        GateMode.GATED,
+        [
+            {
+                "cond": False,
+                "pixel": random_pixel(rng),
+                "saliency": saliency,
+                "threshold": threshold,
+                "fires": random_bits(rng),
+                "forced": random_bits(rng),
+            }
+            for saliency, threshold in values
+        ],
+    )
+    assert [decision["fire"] for decision in decisions] == [0, 0, 0xFF] * 7
 
 
 def test_extreme_thresholds():
     # The saliency is never -2^31 itself, so K = -2^31 always fires; K = 2^31 - 1 never does.
     rng = random.Random(0)
     saliencies = [INT32_MIN + 1, INT32_MIN + 2, -1, 0, 1, INT32_MAX - 1, INT32_MAX]
-    for threshold, fire in ((INT32_MIN, 0xff), (INT32_MAX, 0)):
-        decisions = check(GateMode.GATED, [{"cond": False, "pixel": random_pixel(rng), "saliency": saliency,
-                                            "threshold": threshold, "fires": random_bits(rng),
-                                            "forced": random_bits(rng)} for saliency in saliencies])
+    for threshold, fire in ((INT32_MIN, 0xFF), (INT32_MAX, 0)):
+        decisions = check(
+            GateMode.GATED,
+            [
+                {
+                    "cond": False,
+                    "pixel": random_pixel(rng),
+                    "saliency": saliency,
+                    "threshold": threshold,
+                    "fires": random_bits(rng),
+                    "forced": random_bits(rng),
+                }
+                for saliency in saliencies
+            ],
+        )
         assert {decision["fire"] for decision in decisions} == {fire}
 
 
@@ -166,14 +240,25 @@ def test_random(mode, gap, o_gap, seed):
     check(mode, random_jobs(random.Random(seed), 80), gap, o_gap, seed)
 
 
-@pytest.mark.parametrize("mode, source, other", [
-    (GateMode.CHANNEL, "fires", "forced"), (GateMode.FORCED, "forced", "fires")])
+@pytest.mark.parametrize(
+    "mode, source, other", [(GateMode.CHANNEL, "fires", "forced"), (GateMode.FORCED, "forced", "fires")]
+)
 def test_one_channel_is_enough(mode, source, other):
     # The slice fires if any channel does, and the record says which; saliency and threshold do not matter.
     rng = random.Random(0)
-    words = [1 << n for n in range(LANES)] + [0, 0xff, 0xa5, 0x5a]
-    jobs = [{"cond": False, "pixel": random_pixel(rng), "saliency": saliency, "threshold": 0, source: word,
-             other: 0xff ^ word} for word in words for saliency in (-1, 1)]
+    words = [1 << n for n in range(LANES)] + [0, 0xFF, 0xA5, 0x5A]
+    jobs = [
+        {
+            "cond": False,
+            "pixel": random_pixel(rng),
+            "saliency": saliency,
+            "threshold": 0,
+            source: word,
+            other: 0xFF ^ word,
+        }
+        for word in words
+        for saliency in (-1, 1)
+    ]
     decisions = check(mode, jobs)
     assert [decision["fire"] for decision in decisions] == [word for word in words for _ in range(2)]
 
@@ -190,7 +275,7 @@ def test_holds_a_decision_of_every_slot():
             ctx.set(dut.pixel, {"col": n, "row": 2 * n, "slice": n, "image": n % 4})
             await ctx.tick()
         ctx.set(dut.issue, 0)
-        for n in range(slots): # one a cycle
+        for n in range(slots):  # one a cycle
             ctx.set(dut.i, {"valid": 1, "last": 1, "slot": n})
             ctx.set(dut.saliency, n % 2)
             await ctx.tick()
@@ -204,7 +289,8 @@ def test_holds_a_decision_of_every_slot():
             if ctx.get(dut.mask.valid):
                 got.append(as_dict(ctx.get(dut.mask.payload)))
             await ctx.tick()
-        assert got == [{"fire": 0xff * (n % 2), "slice": n, "col": n, "row": 2 * n, "image": n % 4}
-                       for n in range(slots)]
+        assert got == [
+            {"fire": 0xFF * (n % 2), "slice": n, "col": n, "row": 2 * n, "image": n % 4} for n in range(slots)
+        ]
 
     simulate(dut, bench, background=[monitor(dut.mask)])

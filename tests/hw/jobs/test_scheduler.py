@@ -28,14 +28,23 @@ class FrontEnd(Elaboratable):
         m.submodules.walker, m.submodules.table, m.submodules.scheduler = self.walker, self.table, self.scheduler
         walker, table, scheduler = self.walker, self.table, self.scheduler
         m.d.comb += [
-            walker.layer.eq(scheduler.layer), table.layer.eq(scheduler.layer),
-            walker.begin.eq(scheduler.begin), table.begin.eq(scheduler.begin),
-            table.open.eq(walker.open), walker.can_open.eq(table.can_open),
-            scheduler.pixel.payload.eq(walker.o.payload), scheduler.pixel.valid.eq(walker.o.valid),
+            walker.layer.eq(scheduler.layer),
+            table.layer.eq(scheduler.layer),
+            walker.begin.eq(scheduler.begin),
+            table.begin.eq(scheduler.begin),
+            table.open.eq(walker.open),
+            walker.can_open.eq(table.can_open),
+            scheduler.pixel.payload.eq(walker.o.payload),
+            scheduler.pixel.valid.eq(walker.o.valid),
             walker.o.ready.eq(scheduler.pixel.ready),
-            table.issue.eq(scheduler.issue), table.issue_last.eq(walker.o.p.last), table.end.eq(scheduler.end),
-            scheduler.contexts.eq(table.contexts), scheduler.newest.eq(table.newest), scheduler.oldest.eq(table.oldest),
-            scheduler.base_ready.eq(table.base_ready), scheduler.cond_ready.eq(table.cond_ready),
+            table.issue.eq(scheduler.issue),
+            table.issue_last.eq(walker.o.p.last),
+            table.end.eq(scheduler.end),
+            scheduler.contexts.eq(table.contexts),
+            scheduler.newest.eq(table.newest),
+            scheduler.oldest.eq(table.oldest),
+            scheduler.base_ready.eq(table.base_ready),
+            scheduler.cond_ready.eq(table.cond_ready),
         ]
         return m
 
@@ -62,8 +71,19 @@ def steps_of(job, conv):
 class Model:
     """Plays ring, MAC array, comparator and requantiser; asserts the scheduler's contract in every cycle."""
 
-    def __init__(self, params, convs, seed, *, fire=0.4, latency=20, release_delay=3, weight_rate=1.0, mask_rate=1.0,
-                 forced_rate=0.7):
+    def __init__(
+        self,
+        params,
+        convs,
+        seed,
+        *,
+        fire=0.4,
+        latency=20,
+        release_delay=3,
+        weight_rate=1.0,
+        mask_rate=1.0,
+        forced_rate=0.7,
+    ):
         self.params, self.convs, self.rng = params, convs, random.Random(seed)
         self.front = FrontEnd(params)
         self.fire, self.latency, self.release_delay = fire, latency, release_delay
@@ -84,15 +104,15 @@ class Model:
         decides, slots = conv.mode in DECIDING, self.params.psum_slots
         takes = conv.mode is GateMode.FORCED
         pixels = deque(conv.pixels())
-        in_flight = {}          # slot: [pixel, state]
-        chosen = deque()        # base jobs that were chosen and have not come
-        fired = deque()         # (slot, cycle of its end), not yet run
-        before = {}             # by slot of a base job: the fired slots that had to be chosen first
+        in_flight = {}  # slot: [pixel, state]
+        chosen = deque()  # base jobs that were chosen and have not come
+        fired = deque()  # (slot, cycle of its end), not yet run
+        before = {}  # by slot of a base job: the fired slots that had to be chosen first
         ends, releases, decisions = deque(), deque(), 0
-        out = 0                 # decisions issued, not taken
-        record = None           # decisions on offer, in every mode; None if there are none now
-        forced = {}             # by slot: the decisions that its base job took along
-        cycle = left = idle = 0 # left: steps of the job under way
+        out = 0  # decisions issued, not taken
+        record = None  # decisions on offer, in every mode; None if there are none now
+        forced = {}  # by slot: the decisions that its base job took along
+        cycle = left = idle = 0  # left: steps of the job under way
         first_step = None
         ctx.set(dut.layer, conv.registers())
         ctx.set(dut.begin, 1)
@@ -108,12 +128,27 @@ class Model:
             if ends and ends[0][0] <= cycle:
                 _, end, cond = ends.popleft()
                 drawn = rng.random() < self.fire
-                fires = not cond and {GateMode.GATED: drawn, GateMode.CHANNEL: drawn, GateMode.DENSE: True,
-                                      GateMode.BASE: False, GateMode.FORCED: forced.get(end) != 0}[conv.mode]
+                fires = (
+                    not cond
+                    and {
+                        GateMode.GATED: drawn,
+                        GateMode.CHANNEL: drawn,
+                        GateMode.DENSE: True,
+                        GateMode.BASE: False,
+                        GateMode.FORCED: forced.get(end) != 0,
+                    }[conv.mode]
+                )
                 decisions += decides and not cond
                 parity = in_flight[end][0]["slice"] % 2
-            ctx.set(dut.end, {"valid": int(end is not None), "fire": int(fires), "slot": end or 0,
-                              "parity": parity if end is not None else rng.randrange(2)})
+            ctx.set(
+                dut.end,
+                {
+                    "valid": int(end is not None),
+                    "fire": int(fires),
+                    "slot": end or 0,
+                    "parity": parity if end is not None else rng.randrange(2),
+                },
+            )
             back = releases.popleft()[1] if releases and releases[0][0] <= cycle else None
             ctx.set(dut.release, back is not None)
             ctx.set(dut.release_slot, rng.randrange(slots) if back is None else back)
@@ -147,8 +182,11 @@ class Model:
                     forced[slot], record = record, None
                 # Conditional jobs that waited with their weights in go first. A slot that fires is at the queue's head
                 # two cycles later.
-                before[slot] = [number for number, since in fired if cond_ready and since <= cycle - 2
-                                and in_flight[number][0]["slice"] % 2 == oldest]
+                before[slot] = [
+                    number
+                    for number, since in fired
+                    if cond_ready and since <= cycle - 2 and in_flight[number][0]["slice"] % 2 == oldest
+                ]
                 self.preferred += len(before[slot])
             self.most_in_flight = max(self.most_in_flight, len(in_flight))
             if job:
@@ -166,8 +204,9 @@ class Model:
                 in_flight[number][1] = "cond" if job["cond"] else "first"
                 assert job["parity"] == pixel["slice"] % 2, f"parity of {pixel} {where}"
                 assert not takes or job["forced"] == forced[number], f"forced decisions of slot {number} {where}"
-                expected = conv.steps(pixel["image"], pixel["row"], pixel["col"], pixel["slice"], bool(job["cond"]),
-                                      self.first_entry)
+                expected = conv.steps(
+                    pixel["image"], pixel["row"], pixel["col"], pixel["slice"], bool(job["cond"]), self.first_entry
+                )
                 assert steps_of(job, conv) == expected, f"{pixel} {where}"
                 left = len(expected)
                 self.steps += left
@@ -214,8 +253,9 @@ def cases(params):
         "forced": Conv(params=params, size=(3, 3), groups=2, slices=4, chunks=2, branch=2, mode=GateMode.FORCED),
         "base": Conv(params=params, size=(3, 3), groups=2, slices=2, chunks=2, mode=GateMode.BASE),
         "1x1, stride 2": Conv(params=params, size=(4, 4), kernel=1, pad=0, stride=2, groups=1, mode=GateMode.BASE),
-        "classifier": Conv(params=params, size=(4, 4), kernel=4, pad=0, hold=True, groups=1, chunks=2, images=4,
-                           mode=GateMode.BASE),
+        "classifier": Conv(
+            params=params, size=(4, 4), kernel=4, pad=0, hold=True, groups=1, chunks=2, images=4, mode=GateMode.BASE
+        ),
     }
 
 
@@ -224,20 +264,21 @@ def test_layer(name, seed):
     Model(SMALL, [cases(SMALL)[name]], seed).run()
 
 
-@pytest.mark.parametrize("weight_rate, mask_rate, fire", [
-    (1.0, 1.0, 1.0), (0.3, 1.0, 0.5), (1.0, 0.05, 0.3), (0.4, 0.2, 0.0)])
+@pytest.mark.parametrize(
+    "weight_rate, mask_rate, fire", [(1.0, 1.0, 1.0), (0.3, 1.0, 0.5), (1.0, 0.05, 0.3), (0.4, 0.2, 0.0)]
+)
 def test_layers_in_turn(weight_rate, mask_rate, fire, seed):
     # Slots that get lost in one layer would be missing in the next.
     layers = cases(SMALL)
-    convs = [layers[name] for name in ("G 2", "forced", "one pixel", "dense", "channel", "G 4, branch 1",
-                                         "classifier")]
+    convs = [layers[name] for name in ("G 2", "forced", "one pixel", "dense", "channel", "G 4, branch 1", "classifier")]
     model = Model(SMALL, convs, seed, weight_rate=weight_rate, mask_rate=mask_rate, fire=fire, release_delay=6).run()
     assert model.most_in_flight == SMALL.psum_slots
     assert model.preferred, "no conditional job met a base job"
 
 
-@pytest.mark.parametrize("forced_rate, mask_rate, fire", [
-    (1.0, 1.0, 0.5), (0.02, 1.0, 0.5), (0.3, 0.05, 1.0), (1.0, 1.0, 0.0)])
+@pytest.mark.parametrize(
+    "forced_rate, mask_rate, fire", [(1.0, 1.0, 0.5), (0.02, 1.0, 0.5), (0.3, 0.05, 1.0), (1.0, 1.0, 0.0)]
+)
 def test_forced(forced_rate, mask_rate, fire, seed):
     # Records that come seldom, that all fire or never; a layer that takes none stands between two that do.
     layers = cases(SMALL)
@@ -249,8 +290,9 @@ def test_forced(forced_rate, mask_rate, fire, seed):
 
 @pytest.mark.parametrize("slots", [2, 3, 5, 16])
 def test_slots(slots, seed):
-    params = HwParams(in_par=2, rq_lanes=1, bank_words=256, ring_entries=64, psum_slots=slots, max_slices=16,
-                      max_map=16)
+    params = HwParams(
+        in_par=2, rq_lanes=1, bank_words=256, ring_entries=64, psum_slots=slots, max_slices=16, max_map=16
+    )
     model = Model(params, [cases(params)["G 2"], cases(params)["G 4, branch 2"]], seed, latency=60).run()
     assert model.most_in_flight == slots
 
@@ -274,5 +316,8 @@ def test_no_bubble_between_jobs(seed):
     conv = Conv(params=params, size=(4, 4), chunks=8, groups=2, slices=2, mode=GateMode.DENSE)
     model = Model(params, [conv], seed, latency=10).run()
     assert IdleCause.DECISION not in model.stalls
-    assert model.steps == sum(len(conv.steps(p["image"], p["row"], p["col"], p["slice"], cond))
-                              for p in conv.pixels() for cond in (False, True))
+    assert model.steps == sum(
+        len(conv.steps(p["image"], p["row"], p["col"], p["slice"], cond))
+        for p in conv.pixels()
+        for cond in (False, True)
+    )

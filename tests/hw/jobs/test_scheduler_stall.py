@@ -80,7 +80,7 @@ class TestStall:
         async def check(ctx, dut):
             ctx.set(dut.mask.valid, 1)
             await self.use_all_slots(ctx, dut)
-            for slot in range(SMALL.psum_slots): # all slots are free again, but no decision was taken
+            for slot in range(SMALL.psum_slots):  # all slots are free again, but no decision was taken
                 ctx.set(dut.release, 1)
                 ctx.set(dut.release_slot, slot)
                 await ctx.tick()
@@ -109,7 +109,7 @@ class TestStall:
                 await ctx.tick()
                 assert not ctx.get(dut.mask.ready), "one record, one base job"
                 ctx.set(dut.mask.valid, 0)
-                ctx.set(dut.mask_taken, 1) # its own decision leaves at once
+                ctx.set(dut.mask_taken, 1)  # its own decision leaves at once
                 await ctx.tick()
                 ctx.set(dut.mask_taken, 0)
                 while not ctx.get(dut.o.valid):
@@ -155,7 +155,7 @@ class TestStall:
             ctx.set(dut.pixel.valid, 1)
             ctx.set(dut.base_ready, 1)
             for _ in range(80):
-                ctx.set(dut.release, ctx.get(dut.issue)) # the slot is free at once
+                ctx.set(dut.release, ctx.get(dut.issue))  # the slot is free at once
                 ctx.set(dut.release_slot, ctx.get(dut.issue_slot))
                 issued += ctx.get(dut.issue)
                 await ctx.tick()

@@ -28,17 +28,17 @@ class Environment:
     """Plays walker, scheduler, comparator and weight ring for one slice table; remembers what must be true."""
 
     def __init__(self, convs, seed, weight_rate):
-        self.params = convs[0].params # only `in_par` and `rq_lanes` are not SMALL's
+        self.params = convs[0].params  # only `in_par` and `rq_lanes` are not SMALL's
         self.dut = SliceTable(self.params)
         self.rng = random.Random(seed)
         self.convs = convs
         self.weight_rate = weight_rate
         self.where = f"(seed {seed})"
-        self.loaded = 0       # entries, not modulo
+        self.loaded = 0  # entries, not modulo
         self.freed = 0
         self.first_entry = 0  # of the layer
         self.thresholds = []  # 8 for each slice
-        self.opened = 0       # slices of the layer
+        self.opened = 0  # slices of the layer
         self.retired = 0
         self.overlaps = 0
 
@@ -62,15 +62,17 @@ class Environment:
             slice_, phase = divmod(addr, self.params.rq_phases)
             channels = self.thresholds[slice_] if slice_ < len(self.thresholds) else [12345] * LANES
             first = phase * self.params.rq_lanes
-            ctx.set(self.dut.thresholds, channels[first:first + self.params.rq_lanes])
+            ctx.set(self.dut.thresholds, channels[first : first + self.params.rq_lanes])
 
     def context(self, conv, slice_):
         """What the docstring of `SliceContext` says about a slice."""
         base, cond = conv.path_chunks(slice_, False), conv.path_chunks(slice_, True)
         start = self.first_entry + conv.ring_start(slice_, False)
         expected = {
-            "base_first": base[0], "base_last": base[-1],
-            "base_ptr": start, "cond_ptr": start + conv.entries(False),
+            "base_first": base[0],
+            "base_last": base[-1],
+            "base_ptr": start,
+            "cond_ptr": start + conv.entries(False),
             "end_ptr": start + conv.entries(False) + conv.entries(True),
             "thresholds": self.thresholds[slice_],
         }
@@ -83,8 +85,10 @@ class Environment:
     async def layers(self, ctx):
         for conv in self.convs:
             extremes, draw = [INT32_MIN, INT32_MAX], self.rng.randint
-            self.thresholds = [[self.rng.choice([*extremes, draw(*extremes), draw(*extremes)]) for _ in range(LANES)]
-                               for _ in range(conv.slices)]
+            self.thresholds = [
+                [self.rng.choice([*extremes, draw(*extremes), draw(*extremes)]) for _ in range(LANES)]
+                for _ in range(conv.slices)
+            ]
             ctx.set(self.dut.layer, conv.registers())
             ctx.set(self.dut.begin, 1)
             await ctx.tick()
@@ -100,13 +104,13 @@ class Environment:
         dut, rng = self.dut, self.rng
         pixels = rng.randint(1, 9)
         self.opened, issued = 0, 0
-        oldest_late = 0             # cycles since the oldest slice is another
-        ready_for = 0               # cycles in which base weights were in and the flag was low
-        fresh = None                # slice that was opened in the cycle before: its thresholds are still to come
-        in_flight = []              # per slice: [slice, pixels without an outcome, all issued]
+        oldest_late = 0  # cycles since the oldest slice is another
+        ready_for = 0  # cycles in which base weights were in and the flag was low
+        fresh = None  # slice that was opened in the cycle before: its thresholds are still to come
+        in_flight = []  # per slice: [slice, pixels without an outcome, all issued]
         while self.opened < conv.slices or in_flight or not ctx.get(dut.idle):
             can_open = ctx.get(dut.can_open)
-            entries_before = self.loaded # as the flags saw it, or later
+            entries_before = self.loaded  # as the flags saw it, or later
             newest, oldest = ctx.get(dut.newest), ctx.get(dut.oldest)
             for slice_, _, _ in in_flight if rng.random() < 0.2 else ():
                 context = as_dict(ctx.get(dut.contexts[slice_ % 2]))
@@ -136,8 +140,13 @@ class Environment:
             pending = sum(slice_[1] for slice_ in in_flight)
             wanted = not open_now and bool(in_flight) and not all_issued and pending < SMALL.psum_slots
             issue = wanted and ctx.get(dut.base_ready) and rng.random() < 0.8
-            ready_for = ready_for + 1 if wanted and not ctx.get(dut.base_ready) and \
-                self.loaded >= self.first_entry + conv.ring_start(self.opened - 1, True) else 0
+            ready_for = (
+                ready_for + 1
+                if wanted
+                and not ctx.get(dut.base_ready)
+                and self.loaded >= self.first_entry + conv.ring_start(self.opened - 1, True)
+                else 0
+            )
             assert ready_for < 3, f"base weights are in, but the flag does not rise {self.where}"
             # Comparator: outcomes of jobs of any slice in flight; those that fire do not complete their pixel.
             outcome = rng.choice([slice_ for slice_ in in_flight if slice_[1]] or [None])
@@ -146,9 +155,15 @@ class Environment:
             ctx.set(dut.open, open_now)
             ctx.set(dut.issue, issue)
             ctx.set(dut.issue_last, (issued == pixels - 1) if issue else rng.randrange(2))
-            ctx.set(dut.end, {"valid": int(end), "fire": int(fire) if end else rng.randrange(2),
-                              "slot": rng.randrange(SMALL.psum_slots),
-                              "parity": outcome[0] % 2 if end else rng.randrange(2)})
+            ctx.set(
+                dut.end,
+                {
+                    "valid": int(end),
+                    "fire": int(fire) if end else rng.randrange(2),
+                    "slot": rng.randrange(SMALL.psum_slots),
+                    "parity": outcome[0] % 2 if end else rng.randrange(2),
+                },
+            )
             await ctx.tick()
             fresh = self.opened if open_now else None
             if open_now:
@@ -177,8 +192,16 @@ class Environment:
 def run(convs, seed, weight_rate=0.7):
     environment = Environment(convs, seed, weight_rate)
     log, dut = [], environment.dut
-    simulate(dut, environment.layers, background=[environment.ring, environment.memory, watch(
-        log, free=dut.free_en, entries=dut.free_entries, idle=dut.idle)], what=environment.where)
+    simulate(
+        dut,
+        environment.layers,
+        background=[
+            environment.ring,
+            environment.memory,
+            watch(log, free=dut.free_en, entries=dut.free_entries, idle=dut.idle),
+        ],
+        what=environment.where,
+    )
     frees = [row["entries"] for row in log if row["free"]]
     assert frees == [conv.entries(False) + conv.entries(True) for conv in convs for _ in range(conv.slices)]
     return environment
@@ -193,16 +216,32 @@ def test_layer(name, seed):
 def test_thresholds(in_par, rq_lanes, seed):
     # Of all 8 channels, whether a word of parameters holds one of them or all. Layers in turn start at slice 0 again.
     params = replace(SMALL, in_par=in_par, rq_lanes=rq_lanes)
-    convs = [replace(CASES[name], params=params, mode=mode) for name, mode in (
-        ("one slice", GateMode.BASE), ("branch 2, G 4", GateMode.CHANNEL), ("sixteen slices", GateMode.GATED))]
+    convs = [
+        replace(CASES[name], params=params, mode=mode)
+        for name, mode in (
+            ("one slice", GateMode.BASE),
+            ("branch 2, G 4", GateMode.CHANNEL),
+            ("sixteen slices", GateMode.GATED),
+        )
+    ]
     run(convs, seed, 1.0)
 
 
 @pytest.mark.parametrize("weight_rate", [1.0, 0.5])
 def test_layers_in_turn(weight_rate, seed):
     # Without a reset the ring's count passes its end, at another place in each slice.
-    convs = [CASES[name] for name in ("branch 2, G 4", "one slice", "G 1", "branch 1, G 2", "base mode, G 4",
-                                      "branch 1, G 4", "branch 2, G 2")]
+    convs = [
+        CASES[name]
+        for name in (
+            "branch 2, G 4",
+            "one slice",
+            "G 1",
+            "branch 1, G 2",
+            "base mode, G 4",
+            "branch 1, G 4",
+            "branch 2, G 2",
+        )
+    ]
     environment = run(convs, seed, weight_rate)
     assert environment.loaded > COUNT_SPACE
     assert environment.overlaps > 3, "no slice began while the last one's decisions were under way"

@@ -19,7 +19,7 @@ def test_holds_every_slot(slots, seed):
     dut, rng = queue_of(slots), random.Random(seed)
 
     async def bench(ctx):
-        for _ in range(5): # the counts pass their ends at another place each time
+        for _ in range(5):  # the counts pass their ends at another place each time
             order = rng.sample(range(slots), slots)
             for slot in order:
                 ctx.set(dut.put, 1)
@@ -66,7 +66,7 @@ def test_order(slots, put, take, seed):
     dut, rng = queue_of(slots), random.Random(seed)
 
     async def bench(ctx):
-        held = [] # what is in the queue at the cycle's begin
+        held = []  # what is in the queue at the cycle's begin
         for cycle in range(400):
             slot = rng.choice([slot for slot in range(slots) if slot not in held] or [None])
             put_now, ready = slot is not None and rng.random() < put, rng.random() < take

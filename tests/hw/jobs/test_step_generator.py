@@ -20,8 +20,9 @@ CASES = {
     "3x3, stride 2": Conv(size=(5, 4), stride=2, groups=2, slices=2),
     "1x1": Conv(size=(2, 3), kernel=1, pad=0, groups=1, slices=2, mode=GateMode.BASE),
     "1x1, stride 2": Conv(size=(3, 3), kernel=1, pad=0, stride=2, groups=1, chunks=2, slices=2, mode=GateMode.BASE),
-    "4x4 with weight_hold": Conv(size=(4, 4), kernel=4, pad=0, hold=True, groups=1, chunks=3, slices=3, images=2,
-                                 mode=GateMode.BASE),
+    "4x4 with weight_hold": Conv(
+        size=(4, 4), kernel=4, pad=0, hold=True, groups=1, chunks=3, slices=3, images=2, mode=GateMode.BASE
+    ),
     "addresses modulo": Conv(size=(3, 3), images=2, bases=(240, 0, 0), image_gap=3),
 }
 
@@ -39,15 +40,33 @@ def job_of(conv, pixel, cond, slot, first_entry):
     outside = 0 if conv.hold else conv.kernel - tap_cols
     base = conv.path_chunks(pixel["slice"], False)
     job = {
-        "cond": int(cond), "slot": slot, "tap_addr": taps[0][2], "tap_rows": tap_rows - 1, "tap_cols": tap_cols - 1,
-        "chunk_first": chunks[0], "chunks": len(chunks) - 1,
-        "skip_at": (base[0] - 1) % params.bank_words, "skip_to": (base[-1] + 1) % params.bank_words,
-        "weight_addr": steps[0][1], "row_inc": (1 + outside * len(chunks)) % params.ring_entries,
-        "parity": slot % 2, "forced": 37 * slot % 256,
+        "cond": int(cond),
+        "slot": slot,
+        "tap_addr": taps[0][2],
+        "tap_rows": tap_rows - 1,
+        "tap_cols": tap_cols - 1,
+        "chunk_first": chunks[0],
+        "chunks": len(chunks) - 1,
+        "skip_at": (base[0] - 1) % params.bank_words,
+        "skip_to": (base[-1] + 1) % params.bank_words,
+        "weight_addr": steps[0][1],
+        "row_inc": (1 + outside * len(chunks)) % params.ring_entries,
+        "parity": slot % 2,
+        "forced": 37 * slot % 256,
     }
-    expected = [{"ifmap": ifmap, "weight": weight, "first": int(n == 0), "last": int(n == len(steps) - 1),
-                 "cond": int(cond), "slot": slot, "parity": slot % 2, "forced": 37 * slot % 256}
-                for n, (ifmap, weight) in enumerate(steps)]
+    expected = [
+        {
+            "ifmap": ifmap,
+            "weight": weight,
+            "first": int(n == 0),
+            "last": int(n == len(steps) - 1),
+            "cond": int(cond),
+            "slot": slot,
+            "parity": slot % 2,
+            "forced": 37 * slot % 256,
+        }
+        for n, (ifmap, weight) in enumerate(steps)
+    ]
     return job, expected
 
 
@@ -66,21 +85,39 @@ def run(conv, jobs, gap, seed):
             assert not ctx.get(dut.issue) and not ctx.get(dut.control.valid), f"a step without a job (seed {seed})"
 
     rng = random.Random(seed)
-    simulate(dut, layer, tail, background=[watch(
-        log, issue=dut.issue, issue_cond=dut.issue_cond, ifmap=dut.ifmap_addr, weight=dut.weight_addr,
-        control=dut.control, valid=dut.i.valid, ready=dut.i.ready)], what=f"(seed {seed})")
+    simulate(
+        dut,
+        layer,
+        tail,
+        background=[
+            watch(
+                log,
+                issue=dut.issue,
+                issue_cond=dut.issue_cond,
+                ifmap=dut.ifmap_addr,
+                weight=dut.weight_addr,
+                control=dut.control,
+                valid=dut.i.valid,
+                ready=dut.i.ready,
+            )
+        ],
+        what=f"(seed {seed})",
+    )
     return log
 
 
 def steps_of(log):
-    return [{"ifmap": row["ifmap"], "weight": row["weight"]} | {
-        name: as_dict(row["control"])[name] for name in ("first", "last", "cond", "slot", "parity", "forced")}
-        for row in log if row["control"].valid]
+    return [
+        {"ifmap": row["ifmap"], "weight": row["weight"]}
+        | {name: as_dict(row["control"])[name] for name in ("first", "last", "cond", "slot", "parity", "forced")}
+        for row in log
+        if row["control"].valid
+    ]
 
 
 def check(conv, gap, seed, shuffle=True):
     rng = random.Random(seed)
-    first_entry = rng.randrange(SMALL.ring_entries) # the ring carries on where the last layer ended
+    first_entry = rng.randrange(SMALL.ring_entries)  # the ring carries on where the last layer ended
     todo = [(pixel, cond) for pixel in conv.pixels() for cond in (False, True)]
     if shuffle:
         rng.shuffle(todo)
@@ -125,7 +162,15 @@ def test_order_of_one_pixel():
     job, _ = job_of(conv, corner, False, 2, 0)
     log = run(conv, [job], 0.0, 0)
     assert [(step["ifmap"], step["weight"]) for step in steps_of(log)] == [
-        (0, 8), (1, 9), (2, 10), (3, 11), (4, 14), (5, 15), (6, 16), (7, 17)]
+        (0, 8),
+        (1, 9),
+        (2, 10),
+        (3, 11),
+        (4, 14),
+        (5, 15),
+        (6, 16),
+        (7, 17),
+    ]
     assert [(step["first"], step["last"]) for step in steps_of(log)] == [(1, 0)] + [(0, 0)] * 6 + [(0, 1)]
     assert {step["slot"] for step in steps_of(log)} == {2}
 

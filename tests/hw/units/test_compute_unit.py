@@ -11,8 +11,9 @@ from tests.hw.helpers import SMALL, simulate, ticks, until
 
 
 def instruction(index, take=(), give=(), **layer):
-    return LayerInstruction(SMALL).const({
-        "index": index, "take": dict.fromkeys(take, 1), "give": dict.fromkeys(give, 1), "layer": layer})
+    return LayerInstruction(SMALL).const(
+        {"index": index, "take": dict.fromkeys(take, 1), "give": dict.fromkeys(give, 1), "layer": layer}
+    )
 
 
 def tokens(*names):
@@ -82,14 +83,18 @@ def test_why_no_pass_is_under_way():
         assert ctx.get(dut.outside) == IdleCause.START
         await ctx.tick()
         ctx.set(dut.i.valid, 0)
-        for missing, cause in ((("load",), IdleCause.INPUT), (("store",), IdleCause.OUTPUT),
-                               (("load", "store"), IdleCause.INPUT), ((), IdleCause.START)):
+        for missing, cause in (
+            (("load",), IdleCause.INPUT),
+            (("store",), IdleCause.OUTPUT),
+            (("load", "store"), IdleCause.INPUT),
+            ((), IdleCause.START),
+        ):
             ctx.set(dut.missing, tokens(*missing))
             assert ctx.get(dut.outside) == cause, missing
             assert not ctx.get(dut.start)
             await ctx.tick()
         ctx.set(dut.ready, 1)
-        ctx.set(dut.busy_core, 1) # the pass before has not quite ended
+        ctx.set(dut.busy_core, 1)  # the pass before has not quite ended
         for _ in range(5):
             assert not ctx.get(dut.start)
             await ctx.tick()

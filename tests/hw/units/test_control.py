@@ -25,7 +25,7 @@ def bench_of(body):
         hit = ctx.get(dut.write_hit)
         await ctx.tick()
         ctx.set(dut.write, 0)
-        await ctx.tick() # a write reaches the registers one cycle later
+        await ctx.tick()  # a write reaches the registers one cycle later
         return hit
 
     async def read(ctx, name):
@@ -72,8 +72,13 @@ def test_every_register_reads_what_it_should(seed):
         assert await read(ctx, "IDENTITY") == IDENTITY
         facts = await read(ctx, "CONFIGURATION")
         fields = {part.name: facts >> part.offset & (1 << part.width) - 1 for part in register("CONFIGURATION").fields}
-        assert fields == {"IN_PAR": SMALL.in_par, "RQ_LANES": SMALL.rq_lanes, "AXI_BYTES": SMALL.axi_bytes,
-                          "BANK_LOG2": 8, "RING_LOG2": 6}
+        assert fields == {
+            "IN_PAR": SMALL.in_par,
+            "RQ_LANES": SMALL.rq_lanes,
+            "AXI_BYTES": SMALL.axi_bytes,
+            "BANK_LOG2": 8,
+            "RING_LOG2": 6,
+        }
         assert await read(ctx, "CONTROL") == 0
         for entry in REGISTERS:
             assert await write(ctx, entry.name, 0) == (entry.access != "ro"), entry.name
@@ -100,7 +105,7 @@ def test_addresses_without_a_register_do_not_hit():
 def test_a_run_that_ends_well(enable):
     async def body(ctx, dut, write, read):
         await write(ctx, "INTERRUPT_ENABLE", enable)
-        ctx.set(dut.idle, 1) # of the run before: is not believed at once
+        ctx.set(dut.idle, 1)  # of the run before: is not believed at once
         ctx.set(dut.write_addr, register("CONTROL").address // 4)
         ctx.set(dut.write_data, START)
         ctx.set(dut.write, 1)
@@ -162,7 +167,7 @@ def test_an_error_stops_the_run_until_a_soft_reset(code):
         assert await read(ctx, "ERROR_CODE") == code.value
         assert await read(ctx, "ERROR_INDEX") == 1234
         assert await read(ctx, "INTERRUPT") == 2
-        await fail(ctx, dut, ErrorCode.RANGE, 1) # the first error stands
+        await fail(ctx, dut, ErrorCode.RANGE, 1)  # the first error stands
         assert await read(ctx, "ERROR_INDEX") == 1234
         ctx.set(dut.bus_idle, 1)
         assert await read(ctx, "STATUS") == ERROR
@@ -206,6 +211,7 @@ def test_a_soft_reset_waits_for_the_bus():
 @pytest.mark.parametrize("gap", range(2, 16))
 def test_a_soft_reset_during_another(gap):
     """Whenever it comes, the engine is cleared after it, and is at rest only then."""
+
     async def body(ctx, dut, write, read):
         await write(ctx, "CONTROL", RESET)
         await ticks(ctx, gap - 2)
@@ -233,9 +239,15 @@ def test_a_start_during_a_soft_reset_is_refused_and_seen():
     bench_of(body)
 
 
-@pytest.mark.parametrize("length, address, code", [
-    (0, 0x1000, ErrorCode.LENGTH), (0x10000, 0x1000, ErrorCode.LENGTH), (5, 0x1020, ErrorCode.ADDRESS),
-    (5, 0x1001, ErrorCode.ADDRESS)])
+@pytest.mark.parametrize(
+    "length, address, code",
+    [
+        (0, 0x1000, ErrorCode.LENGTH),
+        (0x10000, 0x1000, ErrorCode.LENGTH),
+        (5, 0x1020, ErrorCode.ADDRESS),
+        (5, 0x1001, ErrorCode.ADDRESS),
+    ],
+)
 def test_programs_that_are_none(length, address, code):
     async def body(ctx, dut, write, read):
         await write(ctx, "PROGRAM_LENGTH", length)
@@ -251,7 +263,7 @@ def test_programs_that_are_none(length, address, code):
 def test_watchdog_counts_from_the_last_completed_instruction():
     async def body(ctx, dut, write, read):
         await write(ctx, "WATCHDOG", 50)
-        await ticks(ctx, 100) # nothing runs
+        await ticks(ctx, 100)  # nothing runs
         await write(ctx, "CONTROL", START)
         ctx.set(dut.stuck_index, 77)
         for _ in range(5):

@@ -17,8 +17,13 @@ NAMES = {Unit.LOAD: "load", Unit.COMPUTE: "compute", Unit.STORE: "store"}
 
 
 def word(opcode, *, take=(), give=(), layer=None, params=SMALL, **transfer):
-    header = Header.const({"opcode": opcode if isinstance(opcode, int) else opcode.value,
-                           "take": dict.fromkeys(take, 1), "give": dict.fromkeys(give, 1)})
+    header = Header.const(
+        {
+            "opcode": opcode if isinstance(opcode, int) else opcode.value,
+            "take": dict.fromkeys(take, 1),
+            "give": dict.fromkeys(give, 1),
+        }
+    )
     value = header.as_value().value
     if layer is not None:
         return value | LayerRegisters(params).const(layer).as_value().value << BODY_OFFSET
@@ -46,9 +51,13 @@ def check(params, cases, window=(0, 0xFFFFFFFF)):
 
 
 def item_bytes(opcode, params):
-    return {Opcode.LOAD_MAP: params.in_par, Opcode.STORE_MAP: params.in_par,
-            Opcode.LOAD_PARAMETERS: 16 * params.rq_lanes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-            Opcode.STORE_LOGITS: 4 * params.rq_lanes}[opcode]
+    return {
+        Opcode.LOAD_MAP: params.in_par,
+        Opcode.STORE_MAP: params.in_par,
+        Opcode.LOAD_PARAMETERS: 16 * params.rq_lanes,
+        Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+    }[opcode]
 
 
 @pytest.mark.parametrize("params", PARAMS, ids=lambda p: f"{p.in_par}-{p.rq_lanes}-{p.axi_bits}")
@@ -72,8 +81,11 @@ def test_opcodes_and_bits_that_no_field_takes():
     cases += [(good | 1 << bit, ErrorCode.OPCODE, None, f"bit {bit}") for bit in spare]
     run = word(Opcode.COMPUTE, layer=layer())
     end = BODY_OFFSET + LayerRegisters(SMALL).size
-    cases += [(run, ErrorCode.NONE, None, "layer"), (run | 1 << end, ErrorCode.OPCODE, None, "after the layer"),
-              (run | 1 << 511, ErrorCode.OPCODE, None, "last bit")]
+    cases += [
+        (run, ErrorCode.NONE, None, "layer"),
+        (run | 1 << end, ErrorCode.OPCODE, None, "after the layer"),
+        (run | 1 << 511, ErrorCode.OPCODE, None, "last bit"),
+    ]
     check(SMALL, cases)
 
 
@@ -90,8 +102,15 @@ def test_tokens_of_the_own_unit_and_of_a_unit_without():
 
 
 def test_layers():
-    cases = [(word(Opcode.COMPUTE, layer=layer(mode=mode)),
-              ErrorCode.LAYER if mode is GateMode.FORCED else ErrorCode.NONE, None, str(mode)) for mode in GateMode]
+    cases = [
+        (
+            word(Opcode.COMPUTE, layer=layer(mode=mode)),
+            ErrorCode.LAYER if mode is GateMode.FORCED else ErrorCode.NONE,
+            None,
+            str(mode),
+        )
+        for mode in GateMode
+    ]
     cases += [
         (word(Opcode.COMPUTE, layer=layer(ofmap_bank=0)), ErrorCode.LAYER, None, "one bank"),
         (word(Opcode.COMPUTE, layer=layer(ofmap_bank=0, logits=1)), ErrorCode.NONE, None, "logits have no ofmap"),
@@ -99,11 +118,24 @@ def test_layers():
         (word(Opcode.COMPUTE, layer=layer(residual_bank=1, residual_enable=1)), ErrorCode.NONE, None, "in place"),
         (word(Opcode.COMPUTE, layer=layer(residual_bank=0)), ErrorCode.NONE, None, "no residual"),
     ]
-    cases += [(word(Opcode.COMPUTE, layer=layer(mode=mode, cond_entries=0)),
-               ErrorCode.NONE if mode is GateMode.BASE else ErrorCode.LAYER, None, f"{mode} without conditional path")
-              for mode in GateMode]
-    cases += [(word(Opcode.COMPUTE, layer=layer()) | mode << BODY_OFFSET | 7 << BODY_OFFSET, ErrorCode.LAYER, None,
-               "no such mode") for mode in (5, 6, 7)]
+    cases += [
+        (
+            word(Opcode.COMPUTE, layer=layer(mode=mode, cond_entries=0)),
+            ErrorCode.NONE if mode is GateMode.BASE else ErrorCode.LAYER,
+            None,
+            f"{mode} without conditional path",
+        )
+        for mode in GateMode
+    ]
+    cases += [
+        (
+            word(Opcode.COMPUTE, layer=layer()) | mode << BODY_OFFSET | 7 << BODY_OFFSET,
+            ErrorCode.LAYER,
+            None,
+            "no such mode",
+        )
+        for mode in (5, 6, 7)
+    ]
     check(SMALL, cases)
 
 
@@ -111,17 +143,33 @@ def test_layers():
 def test_edges_of_transfers(opcode):
     params = SMALL
     top, beat, size = 1 << ADDR_BITS, params.axi_bytes, item_bytes(opcode, params)
-    cases = [(word(opcode, address=address), ErrorCode.ADDRESS if address % beat else ErrorCode.NONE, None,
-              f"address {address}") for address in range(2 * beat)]
+    cases = [
+        (
+            word(opcode, address=address),
+            ErrorCode.ADDRESS if address % beat else ErrorCode.NONE,
+            None,
+            f"address {address}",
+        )
+        for address in range(2 * beat)
+    ]
     cases.append((word(opcode, count=0), ErrorCode.RANGE, None, "nothing"))
     # The last bytes of the address space.
     least = beat if size < beat else size
-    fits = opcode not in (Opcode.STORE_MAP, Opcode.STORE_LOGITS) # these are bounded by the window
-    cases.append((word(opcode, address=top - least, count=least // size), ErrorCode.NONE if fits else ErrorCode.RANGE,
-                  None, "top"))
+    fits = opcode not in (Opcode.STORE_MAP, Opcode.STORE_LOGITS)  # these are bounded by the window
+    cases.append(
+        (
+            word(opcode, address=top - least, count=least // size),
+            ErrorCode.NONE if fits else ErrorCode.RANGE,
+            None,
+            "top",
+        )
+    )
     cases.append((word(opcode, address=top - least, count=least // size + 1), ErrorCode.RANGE, None, "beyond the top"))
-    depth = {Opcode.LOAD_MAP: params.bank_words, Opcode.STORE_MAP: params.bank_words,
-             Opcode.LOAD_PARAMETERS: params.param_words}.get(opcode)
+    depth = {
+        Opcode.LOAD_MAP: params.bank_words,
+        Opcode.STORE_MAP: params.bank_words,
+        Opcode.LOAD_PARAMETERS: params.param_words,
+    }.get(opcode)
     if depth is None:
         cases.append((word(opcode, bank_addr=1), ErrorCode.RANGE, None, "no bank is meant"))
         cases.append((word(opcode, bank=1), ErrorCode.RANGE, None, "no bank is meant"))
@@ -137,9 +185,12 @@ def test_stores_stay_in_the_window(opcode):
     params = SMALL
     size = 8 * item_bytes(opcode, params)
     cases = []
-    for address, code in ((0x1000, ErrorCode.NONE), (0x2000 - size, ErrorCode.NONE),
-                          (0x1000 - params.axi_bytes, ErrorCode.RANGE),
-                          (0x2000 - size + params.axi_bytes, ErrorCode.RANGE)):
+    for address, code in (
+        (0x1000, ErrorCode.NONE),
+        (0x2000 - size, ErrorCode.NONE),
+        (0x1000 - params.axi_bytes, ErrorCode.RANGE),
+        (0x2000 - size + params.axi_bytes, ErrorCode.RANGE),
+    ):
         cases.append((word(opcode, address=address, count=8), code, None, hex(address)))
     cases.append((word(Opcode.LOAD_MAP, address=0, count=8), ErrorCode.NONE, None, "loads may read anywhere"))
     check(params, cases, window=(0x1000, 0x2000))
@@ -147,6 +198,11 @@ def test_stores_stay_in_the_window(opcode):
 
 def test_the_first_of_several_errors_is_told():
     wrong = word(0, take=["load"], address=1, count=0)
-    check(SMALL, [(wrong, ErrorCode.OPCODE, None, "all"),
-                  (word(Opcode.LOAD_MAP, take=["load"], address=1, count=0), ErrorCode.TOKENS, None, "without opcode"),
-                  (word(Opcode.LOAD_MAP, address=1, count=0), ErrorCode.ADDRESS, None, "without tokens")])
+    check(
+        SMALL,
+        [
+            (wrong, ErrorCode.OPCODE, None, "all"),
+            (word(Opcode.LOAD_MAP, take=["load"], address=1, count=0), ErrorCode.TOKENS, None, "without opcode"),
+            (word(Opcode.LOAD_MAP, address=1, count=0), ErrorCode.ADDRESS, None, "without tokens"),
+        ],
+    )

@@ -20,10 +20,19 @@ from hw.units.instruction_fetch import InstructionFetch
 from tests.hw.bus_model import reader
 from tests.hw.helpers import GAPS, SMALL, as_dict, monitor, simulate, ticks, until, watch
 
-PARAMS = {32: HwParams(in_par=4, rq_lanes=1, axi_bits=32, bank_words=256, max_slices=16), 64: SMALL,
-          128: HwParams(in_par=8, rq_lanes=2, axi_bits=128, bank_words=256, max_slices=16)}
-PORTS = {Opcode.LOAD_MAP: "load", Opcode.LOAD_PARAMETERS: "load", Opcode.LOAD_WEIGHTS: "weights",
-         Opcode.COMPUTE: "compute", Opcode.STORE_MAP: "store", Opcode.STORE_LOGITS: "store"}
+PARAMS = {
+    32: HwParams(in_par=4, rq_lanes=1, axi_bits=32, bank_words=256, max_slices=16),
+    64: SMALL,
+    128: HwParams(in_par=8, rq_lanes=2, axi_bits=128, bank_words=256, max_slices=16),
+}
+PORTS = {
+    Opcode.LOAD_MAP: "load",
+    Opcode.LOAD_PARAMETERS: "load",
+    Opcode.LOAD_WEIGHTS: "weights",
+    Opcode.COMPUTE: "compute",
+    Opcode.STORE_MAP: "store",
+    Opcode.STORE_LOGITS: "store",
+}
 NAMES = ("load", "store", "weights", "compute")
 #: Units whose tokens an instruction of a port may take and give.
 OTHERS = {"load": ("compute", "store"), "store": ("load", "compute"), "compute": ("load", "store"), "weights": ()}
@@ -42,27 +51,48 @@ class Case:
 def make(params, opcode, index, rng, *, layer=(), tokens=None, **fields):
     """Return an instruction that is allowed but for what `fields`, `tokens` or `layer` say; all else is random."""
     port = PORTS[opcode]
-    take, give = ({name: int(name in OTHERS[port] and rng.random() < 0.5) for name in ("load", "compute", "store")}
-                  for _ in range(2))
+    take, give = (
+        {name: int(name in OTHERS[port] and rng.random() < 0.5) for name in ("load", "compute", "store")}
+        for _ in range(2)
+    )
     take |= tokens or {}
     word = Header.const({"opcode": opcode.value, "take": take, "give": give}).as_value().value
     if opcode is Opcode.COMPUTE:
         layout = LayerRegisters(params)
         bits = rng.getrandbits(layout.size)
         bank = rng.randrange(4)
-        allowed = {"mode": GateMode.GATED.value, "ifmap_bank": bank, "ofmap_bank": bank ^ 1, "residual_bank": bank ^ 2,
-                   "cond_entries": rng.randint(1, 20)}
+        allowed = {
+            "mode": GateMode.GATED.value,
+            "ifmap_bank": bank,
+            "ofmap_bank": bank ^ 1,
+            "residual_bank": bank ^ 2,
+            "cond_entries": rng.randint(1, 20),
+        }
         for name, value in (allowed | dict(layer)).items():
             field = layout[name]
             bits = bits & ~((1 << field.width) - 1 << field.offset) | value << field.offset
         return Case(word | bits << BODY_OFFSET, port, {"take": take, "give": give, "layer": bits, "index": index})
     banked = opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP, Opcode.LOAD_PARAMETERS)
-    size = {Opcode.LOAD_PARAMETERS: 16 * params.rq_lanes, Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-            Opcode.STORE_LOGITS: 4 * params.rq_lanes}.get(opcode, params.in_par)
-    body = {"address": WINDOW[0] + params.axi_bytes * rng.randrange(1000), "count": rng.randint(1, 20),
-            "bank_addr": rng.randrange(10) if banked else 0, "bank": rng.randrange(4) if banked else 0, **fields}
-    expected = {"opcode": opcode.value, "take": take, "give": give, "transfer": body,
-                "beats": -(-body["count"] * size // params.axi_bytes), "index": index}
+    size = {
+        Opcode.LOAD_PARAMETERS: 16 * params.rq_lanes,
+        Opcode.LOAD_WEIGHTS: LANES * params.in_par,
+        Opcode.STORE_LOGITS: 4 * params.rq_lanes,
+    }.get(opcode, params.in_par)
+    body = {
+        "address": WINDOW[0] + params.axi_bytes * rng.randrange(1000),
+        "count": rng.randint(1, 20),
+        "bank_addr": rng.randrange(10) if banked else 0,
+        "bank": rng.randrange(4) if banked else 0,
+        **fields,
+    }
+    expected = {
+        "opcode": opcode.value,
+        "take": take,
+        "give": give,
+        "transfer": body,
+        "beats": -(-body["count"] * size // params.axi_bytes),
+        "index": index,
+    }
     return Case(word | Transfer.const(body).as_value().value << BODY_OFFSET, port, expected)
 
 
@@ -76,7 +106,7 @@ def image(cases, address, rng):
     memory = bytearray(rng.randbytes(1 << 14))
     for n, case in enumerate(cases):
         start = address + n * INSTRUCTION_BYTES
-        memory[start:start + INSTRUCTION_BYTES] = case.word.to_bytes(INSTRUCTION_BYTES, "little")
+        memory[start : start + INSTRUCTION_BYTES] = case.word.to_bytes(INSTRUCTION_BYTES, "little")
     return memory
 
 
@@ -85,8 +115,12 @@ def said(params, port, payload):
     if port != "compute":
         return as_dict(payload)
     assert payload.shape() == LayerInstruction(params)
-    return {"take": as_dict(payload.take), "give": as_dict(payload.give), "layer": payload.layer.as_value().value,
-            "index": int(payload.index)}
+    return {
+        "take": as_dict(payload.take),
+        "give": as_dict(payload.give),
+        "layer": payload.layer.as_value().value,
+        "index": int(payload.index),
+    }
 
 
 class Bench:
@@ -95,11 +129,11 @@ class Bench:
     def __init__(self, params, memory, *, latency=5, gap_in=0.0, gap_out=0.0, blocked=(), seed=0):
         self.params, self.seed, self.gap = params, seed, gap_out
         self.dut = dut = InstructionFetch(params)
-        self.taken = []                 # (port, what it said)
+        self.taken = []  # (port, what it said)
         self.bursts = []
-        self.errors = []                # (code, index)
-        self.log = []                   # of every cycle
-        self.blocked = set(blocked)     # ports that take nothing
+        self.errors = []  # (code, index)
+        self.log = []  # of every cycle
+        self.blocked = set(blocked)  # ports that take nothing
         ports = {name: getattr(dut, name) for name in NAMES}
         signals = {f"{name}_valid": port.valid for name, port in ports.items()}
         signals |= {f"{name}_ready": port.ready for name, port in ports.items()}
@@ -108,19 +142,31 @@ class Bench:
             *(monitor(port, seed) for port in (*ports.values(), dut.burst)),
             self._errors,
             *reader(dut.burst, dut.data, memory, params, latency=latency, gap=gap_in, seed=seed, log=self.bursts),
-            watch(self.log, start=dut.start, index=dut.index, dispatched=dut.dispatched, burst_valid=dut.burst.valid,
-                  burst_ready=dut.burst.ready, data_valid=dut.data.valid, data_ready=dut.data.ready, **signals)]
+            watch(
+                self.log,
+                start=dut.start,
+                index=dut.index,
+                dispatched=dut.dispatched,
+                burst_valid=dut.burst.valid,
+                burst_ready=dut.burst.ready,
+                data_valid=dut.data.valid,
+                data_ready=dut.data.ready,
+                **signals,
+            ),
+        ]
 
     def _unit(self, name, port):
         async def process(ctx):
             rng = random.Random(self.seed * 4 + NAMES.index(name))
             while True:
                 ctx.set(port.ready, name not in self.blocked and rng.random() >= self.gap)
-                _, _, valid, ready, payload, index = await ctx.tick().sample(port.valid, port.ready, port.payload,
-                                                                             self.dut.index)
+                _, _, valid, ready, payload, index = await ctx.tick().sample(
+                    port.valid, port.ready, port.payload, self.dut.index
+                )
                 if valid and ready:
                     assert payload.index == index, f"seed {self.seed}"
                     self.taken.append((name, said(self.params, name, payload)))
+
         return process
 
     async def _errors(self, ctx):
@@ -149,8 +195,11 @@ class Bench:
     def passed(self, name):
         """Return the cycles in which something passed at `name`, or at any of the units."""
         names = NAMES if name == "unit" else (name,)
-        return [cycle for cycle, entry in enumerate(self.log)
-                if any(entry[f"{n}_valid"] and entry[f"{n}_ready"] for n in names)]
+        return [
+            cycle
+            for cycle, entry in enumerate(self.log)
+            if any(entry[f"{n}_valid"] and entry[f"{n}_ready"] for n in names)
+        ]
 
     def check_cycles(self):
         """Assert that no two units are offered something at a time, and that no more is read ahead than one."""
@@ -200,7 +249,7 @@ def test_random_programs(bits, gap_in, gap_out, seed):
     memory = image(first, 0x1000 - 3 * INSTRUCTION_BYTES, rng)
     place = 0x2000
     for n, case in enumerate(second):
-        memory[place + 64 * n:place + 64 * (n + 1)] = case.word.to_bytes(64, "little")
+        memory[place + 64 * n : place + 64 * (n + 1)] = case.word.to_bytes(64, "little")
     bench = Bench(params, memory, gap_in=gap_in, gap_out=gap_out, seed=seed)
 
     async def process(ctx):
@@ -218,8 +267,9 @@ def test_random_programs(bits, gap_in, gap_out, seed):
     bench.run(process)
     bench.check_cycles()
     assert bench.taken == order(first) + order(second), f"seed {seed}"
-    assert bench.bursts == (places(params, 0x1000 - 3 * INSTRUCTION_BYTES, len(first))
-                            + places(params, place, len(second))), f"seed {seed}"
+    assert bench.bursts == (
+        places(params, 0x1000 - 3 * INSTRUCTION_BYTES, len(first)) + places(params, place, len(second))
+    ), f"seed {seed}"
     assert not bench.errors, f"seed {seed}"
 
 
@@ -276,7 +326,7 @@ def test_a_busy_unit_holds_up_all_that_follow_and_not_the_bus(name, seed):
         await until(ctx, bench.dut.dispatched)
 
     bench.run(process)
-    bench.check_cycles() # among others: all beats were taken as they came
+    bench.check_cycles()  # among others: all beats were taken as they came
     assert bench.taken == order(cases), f"seed {seed}"
 
 
@@ -302,7 +352,7 @@ def test_cycles_of_an_instruction(bits, latency, seed):
     assert latency <= memory <= latency + 2, "of the model of the memory"
     assert [b - a for a, b in zip(asked, asked[1:], strict=False)] == [memory + beats + 3] * 3, f"seed {seed}"
     # From its last beat: through the gearbox, into the register, through the check, on offer.
-    assert [h - c for c, h in zip(came[beats - 1::beats], handed, strict=True)] == [8] * 4, f"seed {seed}"
+    assert [h - c for c, h in zip(came[beats - 1 :: beats], handed, strict=True)] == [8] * 4, f"seed {seed}"
     assert [entry["index"] for entry in bench.log if entry["dispatched"]][-1] == 4
     last = handed[-1]
     assert not bench.log[last + 1]["dispatched"] and bench.log[last + 2]["dispatched"]

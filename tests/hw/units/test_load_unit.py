@@ -13,12 +13,17 @@ from tests.hw.bus_model import reader, transfer
 from tests.hw.helpers import GAPS, as_dict, monitor, simulate, ticks, until
 
 #: Bank words narrower than a beat, equal, wider; the same of parameter words.
-PARAMS = [HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256, max_slices=16)
-          for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))]
+PARAMS = [
+    HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256, max_slices=16)
+    for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))
+]
 
 #: Every combination of gaps on one of them, gaps on both sides of the others.
-CASES = [pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
-         for params in PARAMS for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])]
+CASES = [
+    pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
+    for params in PARAMS
+    for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])
+]
 
 
 def run(params, memory, instructions, *, gap_in, gap_out, seed):
@@ -56,12 +61,23 @@ def run(params, memory, instructions, *, gap_in, gap_out, seed):
                 _, _, valid, ready, payload = await ctx.tick().sample(port.valid, port.ready, port.payload)
                 if valid and ready:
                     into.append(as_dict(payload))
+
         return process
 
-    simulate(dut, queue, background=[
-        ends, collect(dut.load, words, gap_out), collect(dut.param, records, 0.0), monitor(dut.load, seed),
-        monitor(dut.param, seed),
-        *reader(dut.burst, dut.data, memory, params, gap=gap_in, seed=seed)], max_cycles=60_000, what=f"(seed {seed})")
+    simulate(
+        dut,
+        queue,
+        background=[
+            ends,
+            collect(dut.load, words, gap_out),
+            collect(dut.param, records, 0.0),
+            monitor(dut.load, seed),
+            monitor(dut.param, seed),
+            *reader(dut.burst, dut.data, memory, params, gap=gap_in, seed=seed),
+        ],
+        max_cycles=60_000,
+        what=f"(seed {seed})",
+    )
     return words, records, given
 
 
@@ -74,27 +90,62 @@ def test_words_and_parameters_come_where_they_belong(params, gap_in, gap_out, se
         address = params.axi_bytes * rng.randrange(2000)
         first, bank = rng.randrange(params.bank_words - count + 1), rng.randrange(4)
         give = ["compute"] if number % 2 else []
-        instructions.append(transfer(
-            params, Opcode.LOAD_MAP, item_bytes=params.in_par, address=address, count=count, bank_addr=first,
-            bank=bank, take=["store"], give=give, index=number))
+        instructions.append(
+            transfer(
+                params,
+                Opcode.LOAD_MAP,
+                item_bytes=params.in_par,
+                address=address,
+                count=count,
+                bank_addr=first,
+                bank=bank,
+                take=["store"],
+                give=give,
+                index=number,
+            )
+        )
         for n in range(count):
             start = address + n * params.in_par
-            words.append({"data": int.from_bytes(memory[start:start + params.in_par], "little"), "addr": first + n,
-                          "bank": bank})
+            words.append(
+                {
+                    "data": int.from_bytes(memory[start : start + params.in_par], "little"),
+                    "addr": first + n,
+                    "bank": bank,
+                }
+            )
         given.append((Tokens.const(dict.fromkeys(give, 1)), len(words), len(records)))
         if number % 2:
             continue
         size = params.param_record_bytes
         count = min(count, 20)
-        instructions.append(transfer(params, Opcode.LOAD_PARAMETERS, item_bytes=size, address=address, count=count,
-                                     bank_addr=first, give=["compute"], index=100 + number))
+        instructions.append(
+            transfer(
+                params,
+                Opcode.LOAD_PARAMETERS,
+                item_bytes=size,
+                address=address,
+                count=count,
+                bank_addr=first,
+                give=["compute"],
+                index=100 + number,
+            )
+        )
         for n in range(count):
-            record = data.Const(ParameterRecord(params), int.from_bytes(
-                memory[address + n * size:address + (n + 1) * size], "little"))
+            record = data.Const(
+                ParameterRecord(params), int.from_bytes(memory[address + n * size : address + (n + 1) * size], "little")
+            )
             channels = [record[k] for k in range(params.rq_lanes)]
-            records.append(as_dict(ParameterWord(params).const({
-                "scales": [{"multiplier": c.multiplier, "offset": c.offset} for c in channels],
-                "thresholds": [c.threshold for c in channels], "address": first + n})))
+            records.append(
+                as_dict(
+                    ParameterWord(params).const(
+                        {
+                            "scales": [{"multiplier": c.multiplier, "offset": c.offset} for c in channels],
+                            "thresholds": [c.threshold for c in channels],
+                            "address": first + n,
+                        }
+                    )
+                )
+            )
         given.append((Tokens.const({"compute": 1}), len(words), len(records)))
     found = run(params, memory, instructions, gap_in=gap_in, gap_out=gap_out, seed=seed)
     assert found == (words, records, given), f"seed {seed}"

@@ -11,12 +11,17 @@ from hw.units.store_unit import StoreUnit
 from tests.hw.bus_model import transfer, writer
 from tests.hw.helpers import GAPS, monitor, simulate, ticks, until
 
-PARAMS = [HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256)
-          for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))]
+PARAMS = [
+    HwParams(in_par=in_par, rq_lanes=rq_lanes, axi_bits=axi_bits, bank_words=256)
+    for in_par, rq_lanes, axi_bits in ((2, 1, 64), (2, 1, 128), (4, 1, 32), (8, 2, 64), (16, 4, 64))
+]
 
 #: Every combination of gaps on one of them, gaps on both sides of the others.
-CASES = [pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
-         for params in PARAMS for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])]
+CASES = [
+    pytest.param(params, *gaps, id=f"{params.in_par}-{params.rq_lanes}-{params.axi_bits}-{gaps[0]}-{gaps[1]}")
+    for params in PARAMS
+    for gaps in (GAPS if params is PARAMS[-1] else GAPS[-1:])
+]
 
 
 def banks(dut, words, params, gap, seed):
@@ -56,23 +61,36 @@ def test_maps_and_logits(params, gap_in, gap_out, seed):
     for number, count in enumerate((1, 2, 3, 7, 64, rng.randint(1, 100))):
         place += params.axi_bytes * rng.randrange(1, 40)
         first, bank = rng.randrange(params.bank_words - count + 1), rng.randrange(4)
-        instructions.append(transfer(params, Opcode.STORE_MAP, item_bytes=params.in_par, address=place, count=count,
-                                     bank_addr=first, bank=bank, take=["compute"], give=["load"], index=number))
+        instructions.append(
+            transfer(
+                params,
+                Opcode.STORE_MAP,
+                item_bytes=params.in_par,
+                address=place,
+                count=count,
+                bank_addr=first,
+                bank=bank,
+                take=["compute"],
+                give=["load"],
+                index=number,
+            )
+        )
         gives.append(Tokens.const({"load": 1}))
         for n in range(count):
-            expected[place:place + params.in_par] = words[bank][first + n].to_bytes(params.in_par, "little")
+            expected[place : place + params.in_par] = words[bank][first + n].to_bytes(params.in_par, "little")
             place += params.in_par
         place += -place % params.axi_bytes + params.axi_bytes * rng.randrange(1, 40)
         if number % 2:
             continue
         size = 4 * params.rq_lanes
-        instructions.append(transfer(params, Opcode.STORE_LOGITS, item_bytes=size, address=place, count=count,
-                                     index=100 + number))
+        instructions.append(
+            transfer(params, Opcode.STORE_LOGITS, item_bytes=size, address=place, count=count, index=100 + number)
+        )
         gives.append(Tokens.const({}))
         for _ in range(count):
-            record = [rng.randrange(-2**31, 2**31) for _ in range(params.rq_lanes)]
+            record = [rng.randrange(-(2**31), 2**31) for _ in range(params.rq_lanes)]
             logits.append(record)
-            expected[place:place + size] = b"".join(value.to_bytes(4, "little", signed=True) for value in record)
+            expected[place : place + size] = b"".join(value.to_bytes(4, "little", signed=True) for value in record)
             place += size
         place += -place % params.axi_bytes
     assert place < len(memory)
@@ -108,10 +126,20 @@ def test_maps_and_logits(params, gap_in, gap_out, seed):
             await until(ctx, dut.logit.ready)
             ctx.set(dut.logit.valid, 0)
 
-    simulate(dut, queue, background=[
-        ends, classifier, *banks(dut, words, params, gap_in, seed), monitor(dut.burst, seed), monitor(dut.data, seed),
-        monitor(dut.read, seed),
-        *writer(dut.burst, dut.data, dut.response, memory, params, gap=gap_out, seed=seed)], max_cycles=60_000,
-        what=f"(seed {seed})")
+    simulate(
+        dut,
+        queue,
+        background=[
+            ends,
+            classifier,
+            *banks(dut, words, params, gap_in, seed),
+            monitor(dut.burst, seed),
+            monitor(dut.data, seed),
+            monitor(dut.read, seed),
+            *writer(dut.burst, dut.data, dut.response, memory, params, gap=gap_out, seed=seed),
+        ],
+        max_cycles=60_000,
+        what=f"(seed {seed})",
+    )
     assert given == gives, f"seed {seed}"
     assert memory == expected, f"seed {seed}"

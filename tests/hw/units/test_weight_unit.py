@@ -10,8 +10,10 @@ from hw.units.weight_unit import WeightUnit
 from tests.hw.bus_model import reader, transfer
 from tests.hw.helpers import GAPS, monitor, simulate, ticks, until
 
-PARAMS = [HwParams(in_par=in_par, rq_lanes=1, axi_bits=axi_bits, ring_entries=64)
-          for in_par, axi_bits in ((2, 128), (4, 32), (16, 64))]
+PARAMS = [
+    HwParams(in_par=in_par, rq_lanes=1, axi_bits=axi_bits, ring_entries=64)
+    for in_par, axi_bits in ((2, 128), (4, 32), (16, 64))
+]
 
 
 @pytest.mark.parametrize("gap_in, gap_free", GAPS)
@@ -23,14 +25,19 @@ def test_entries_in_order_within_the_room(params, gap_in, gap_free, seed):
     dut = WeightUnit(params)
     counts = [1, 2, 64, 33, 130, rng.randint(1, 100)]
     addresses = [params.axi_bytes * rng.randrange(1000) for _ in counts]
-    expected = [int.from_bytes(memory[start + n * size:start + (n + 1) * size], "little")
-                for start, count in zip(addresses, counts, strict=True) for n in range(count)]
+    expected = [
+        int.from_bytes(memory[start + n * size : start + (n + 1) * size], "little")
+        for start, count in zip(addresses, counts, strict=True)
+        for n in range(count)
+    ]
     got, bursts, freed = [], [], [0]
 
     async def queue(ctx):
         for number, (address, count) in enumerate(zip(addresses, counts, strict=True)):
-            ctx.set(dut.i.payload, transfer(params, Opcode.LOAD_WEIGHTS, item_bytes=size, address=address, count=count,
-                                            index=number))
+            ctx.set(
+                dut.i.payload,
+                transfer(params, Opcode.LOAD_WEIGHTS, item_bytes=size, address=address, count=count, index=number),
+            )
             ctx.set(dut.i.valid, 1)
             await until(ctx, dut.i.ready)
             ctx.set(dut.i.valid, 0)
@@ -61,10 +68,18 @@ def test_entries_in_order_within_the_room(params, gap_in, gap_free, seed):
             asked = sum(length for _, length in bursts) * params.axi_bytes
             assert asked <= (params.ring_entries + freed[0]) * size, f"seed {seed}"
 
-    simulate(dut, queue, background=[
-        ring, room, monitor(dut.burst, seed),
-        *reader(dut.burst, dut.data, memory, params, gap=gap_in, seed=seed, log=bursts)], max_cycles=100_000,
-        what=f"(seed {seed})")
+    simulate(
+        dut,
+        queue,
+        background=[
+            ring,
+            room,
+            monitor(dut.burst, seed),
+            *reader(dut.burst, dut.data, memory, params, gap=gap_in, seed=seed, log=bursts),
+        ],
+        max_cycles=100_000,
+        what=f"(seed {seed})",
+    )
     assert got == expected, f"seed {seed}"
 
 

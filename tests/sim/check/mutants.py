@@ -18,8 +18,9 @@ def with_threshold(program: Program, change: Callable[[np.ndarray], np.ndarray])
     """Return the program with other thresholds; ``change`` maps one threshold a slice, int64, to another."""
     thresholds = np.asarray(program.parameters["thresholds"])
     threshold = change(thresholds.reshape(-1, LANES)[:, 0].copy())
-    return replace(program, parameters={**program.parameters,
-                                        "thresholds": np.repeat(threshold, LANES).reshape(thresholds.shape)})
+    return replace(
+        program, parameters={**program.parameters, "thresholds": np.repeat(threshold, LANES).reshape(thresholds.shape)}
+    )
 
 
 def _registers(program: Program, **changes: int) -> Program:
@@ -68,5 +69,14 @@ def residual_one_pixel_off(program: Program) -> Program:
 
 #: All mutants by name.
 MUTANTS: dict[str, Callable[[Program], Program]] = {
-    mutant.__name__: mutant for mutant in (threshold_plus_one, tie_fires, decision_forced, rounding_dropped,
-                                           padded_tap_not_skipped, weight_bit_flipped, residual_one_pixel_off)}
+    mutant.__name__: mutant
+    for mutant in (
+        threshold_plus_one,
+        tie_fires,
+        decision_forced,
+        rounding_dropped,
+        padded_tap_not_skipped,
+        weight_bit_flipped,
+        residual_one_pixel_off,
+    )
+}

@@ -13,7 +13,7 @@ from tests.sim.check.mutants import MUTANTS
 def trial_of(name, params):
     """Return a trial whose program is the mutant of a good one that has what the mutant changes."""
     case = random_case(21, in_ch=4 * params.in_par, out_ch=32, size=(4, 4), residual="unsigned")
-    if name == "threshold_plus_one": # so that there is a saliency of K + 1
+    if name == "threshold_plus_one":  # so that there is a saliency of K + 1
         case = dataclasses.replace(case, layer=dataclasses.replace(case.layer, K=case.layer.K - 1))
     program = compile_layer(case.layer, case.ifmap, case.residual, params, "gated")
     return Trial(name, case, program=MUTANTS[name](program))

@@ -26,18 +26,27 @@ def test_run_after_one_that_was_given_up(small, tmp_path):
     case = random_case(1, in_ch=8, out_ch=16, groups=2, size=(2, 2))
     program = compile_layer(case.layer, case.ifmap, None, small.params, "gated")
     starved = dataclasses.replace(program, weights=program.weights[:-1])
-    (output, _), (_, verdict) = execute(small.simulator, small.params, tmp_path / "runs", [
-        Trial("starved", case, program=starved, run={"cycle_limit": 5000}), Trial("good", case)])
+    (output, _), (_, verdict) = execute(
+        small.simulator,
+        small.params,
+        tmp_path / "runs",
+        [Trial("starved", case, program=starved, run={"cycle_limit": 5000}), Trial("good", case)],
+    )
     assert output.timeout and verdict.holds, verdict
 
 
 def core_that_talks_on(ports):
     """Return Verilog of a module with the core's ports: it is done at once and offers decisions for ever."""
-    lines = [f"{port['direction']} {'reg ' if port['name'] == 'done' else ''}[{port['width'] - 1}:0] {port['name']}"
-             for port in ports]
+    lines = [
+        f"{port['direction']} {'reg ' if port['name'] == 'done' else ''}[{port['width'] - 1}:0] {port['name']}"
+        for port in ports
+    ]
     ones = ("mask_o__valid", "load_i__ready", "param_i__ready", "weight_i__ready")
-    values = [f"assign {port['name']} = {int(port['name'] in ones)};" for port in ports
-              if port["direction"] == "output" and port["name"] != "done"]
+    values = [
+        f"assign {port['name']} = {int(port['name'] in ones)};"
+        for port in ports
+        if port["direction"] == "output" and port["name"] != "done"
+    ]
     text = "module talker(" + ",\n".join(lines) + ");\n" + "\n".join(values)
     return f"{text}\nalways @(posedge clk) done <= start;\nendmodule\n"
 
@@ -101,4 +110,4 @@ def test_stopped_scenario_leaves_no_simulator_behind(monkeypatch, tmp_path):
     while alive(simulator) and time.monotonic() < limit:
         time.sleep(0.02)
     assert running.ended and not alive(simulator)
-    running.stop() # nothing is left to stop
+    running.stop()  # nothing is left to stop

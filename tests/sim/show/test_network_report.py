@@ -20,41 +20,76 @@ from sim.show.network_report import network_report, print_network
 from sw_model.integer.steps import LayerCount
 
 PARAMS = HwParams()
-FACTS = {"command": "python -m sim.network", "config": "full", "images": 2, "image_names": ["left", "right"],
-         "batch": 2, "checkpoint_sha256": "0", "verilog_sha256": "0", "tools": {}, "wall_seconds": {}}
+FACTS = {
+    "command": "python -m sim.network",
+    "config": "full",
+    "images": 2,
+    "image_names": ["left", "right"],
+    "batch": 2,
+    "checkpoint_sha256": "0",
+    "verilog_sha256": "0",
+    "tools": {},
+    "wall_seconds": {},
+}
 IDLE = {cause: n for n, cause in enumerate(IdleCause)}
 TRAFFIC = {"weights_read": 4000, "parameters_read": 0, "maps_read": 800, "maps_written": 0, "logits_written": 0}
 
 
 def result(base, conditional, decisions, idle=IDLE, dense=2000):
-    count = LayerCount(name="", nominal_macs=200_000, dense=dense, base=base, conditional=conditional,
-                       skipped=dense - base - conditional, lane_steps=8 * conditional, decisions=decisions,
-                       fired=decisions // 2, conditional_work=8 * (dense - base))
-    return ModeResult(cycles=base + conditional + sum(idle.values()), base_steps=base, cond_steps=conditional,
-                      decided=decisions, fired=decisions // 2, idle=[idle[cause] for cause in IdleCause], count=count,
-                      verdict=Verdict(outputs_checked=100, decisions_checked=decisions, nonzero=50))
+    count = LayerCount(
+        name="",
+        nominal_macs=200_000,
+        dense=dense,
+        base=base,
+        conditional=conditional,
+        skipped=dense - base - conditional,
+        lane_steps=8 * conditional,
+        decisions=decisions,
+        fired=decisions // 2,
+        conditional_work=8 * (dense - base),
+    )
+    return ModeResult(
+        cycles=base + conditional + sum(idle.values()),
+        base_steps=base,
+        cond_steps=conditional,
+        decided=decisions,
+        fired=decisions // 2,
+        idle=[idle[cause] for cause in IdleCause],
+        count=count,
+        verdict=Verdict(outputs_checked=100, decisions_checked=decisions, nonzero=50),
+    )
 
 
 def run_of(mode, **layers):
     counters = {name: 100 + n for n, (name, _) in enumerate(COUNTERS)}
     report = {"AR_PAGE": 0, "read_bursts": 5, "write_bursts": 2, "most_reads": 8, "most_writes": 1, "unknown_reads": 0}
-    return NetworkResult(layers=layers, verdict=Verdict(), logits_checked=20, classes=[3, 1], counters=counters,
-                         report=report)
+    return NetworkResult(
+        layers=layers, verdict=Verdict(), logits_checked=20, classes=[3, 1], counters=counters, report=report
+    )
 
 
 def results():
-    return {"gated": run_of("gated", conv1=result(2000, 0, 0), conv2_1=result(500, 700, 64)),
-            "dense": run_of("dense", conv1=result(2000, 0, 0), conv2_1=result(500, 1500, 0))}
+    return {
+        "gated": run_of("gated", conv1=result(2000, 0, 0), conv2_1=result(500, 700, 64)),
+        "dense": run_of("dense", conv1=result(2000, 0, 0), conv2_1=result(500, 1500, 0)),
+    }
 
 
 def report_of(found, bandwidth=8):
     modes = list(found)
     return network_report(
-        found, {mode: {"conv1": TRAFFIC, "conv2_1": TRAFFIC} for mode in modes},
-        {mode: {"conv1": 2200, "conv2_1": 1400} for mode in modes}, PARAMS, ["conv2_1"],
-        {"bandwidth": bandwidth, "latency": 40}, FACTS,
-        [{"image": "left", "class": "cat", "reference": "cat", "label": "dog"},
-         {"image": "right", "class": "ship", "reference": "ship", "label": None}])
+        found,
+        {mode: {"conv1": TRAFFIC, "conv2_1": TRAFFIC} for mode in modes},
+        {mode: {"conv1": 2200, "conv2_1": 1400} for mode in modes},
+        PARAMS,
+        ["conv2_1"],
+        {"bandwidth": bandwidth, "latency": 40},
+        FACTS,
+        [
+            {"image": "left", "class": "cat", "reference": "cat", "label": "dog"},
+            {"image": "right", "class": "ship", "reference": "ship", "label": None},
+        ],
+    )
 
 
 def printed(report, verdict=None):
@@ -123,14 +158,22 @@ def test_bars_add_up_to_the_cycles():
     expected = [layer["runs"][mode]["cycles"] / 2 / 1000 for mode in ("dense", "gated") for layer in report["layers"]]
     assert np.allclose(outlines, expected)
     shares = [bar.get_height() for bar in lower.patches if bar.get_facecolor()[3] == 0]
-    assert np.allclose(shares, [100 * sum(layer["runs"][mode]["idle"].values()) / layer["runs"][mode]["cycles"]
-                                for mode in ("dense", "gated") for layer in report["layers"]])
+    assert np.allclose(
+        shares,
+        [
+            100 * sum(layer["runs"][mode]["idle"].values()) / layer["runs"][mode]["cycles"]
+            for mode in ("dense", "gated")
+            for layer in report["layers"]
+        ],
+    )
 
 
 def test_causes_differ_in_grey():
     upper, _ = network_chart(report_of(results())).axes
-    looks = {(round(float(np.dot(patch.get_facecolor()[:3], (0.3, 0.59, 0.11))), 1), patch.get_hatch())
-             for patch in upper.get_legend().get_patches()}
+    looks = {
+        (round(float(np.dot(patch.get_facecolor()[:3], (0.3, 0.59, 0.11))), 1), patch.get_hatch())
+        for patch in upper.get_legend().get_patches()
+    }
     assert len(looks) == 2 + len(IdleCause)
 
 
@@ -138,9 +181,15 @@ def test_no_text_overlaps():
     layers = {f"conv{n}_1": result(500, 700, 64) for n in range(21)}
     found = {mode: run_of(mode, **layers) for mode in ("gated", "dense")}
     report = network_report(
-        found, {mode: dict.fromkeys(layers, TRAFFIC) for mode in found},
-        {mode: dict.fromkeys(layers, 1) for mode in found}, PARAMS, ["conv0_1"], {"bandwidth": 8, "latency": 40}, FACTS,
-        [])
+        found,
+        {mode: dict.fromkeys(layers, TRAFFIC) for mode in found},
+        {mode: dict.fromkeys(layers, 1) for mode in found},
+        PARAMS,
+        ["conv0_1"],
+        {"bandwidth": 8, "latency": 40},
+        FACTS,
+        [],
+    )
     figure = network_chart(report)
     figure.draw_without_rendering()
     boxes = [figure._suptitle.get_window_extent(), figure.axes[0].get_legend().get_window_extent()]

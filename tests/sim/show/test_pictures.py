@@ -18,14 +18,38 @@ NAMES = ["left", "right"]
 
 def passes_of(case, mode="gated", batch=1):
     tap = case.golden(mode)
-    return [Pass(case.layer, mode, first, None, replace(tap, **{
-        name: getattr(tap, name)[first:first + batch] for name in ("ifmap", "psum_base", "psum", "decision", "ofmap")
-        if getattr(tap, name) is not None}), None) for first in range(0, len(tap.ifmap), batch)]
+    return [
+        Pass(
+            case.layer,
+            mode,
+            first,
+            None,
+            replace(
+                tap,
+                **{
+                    name: getattr(tap, name)[first : first + batch]
+                    for name in ("ifmap", "psum_base", "psum", "decision", "ofmap")
+                    if getattr(tap, name) is not None
+                },
+            ),
+            None,
+        )
+        for first in range(0, len(tap.ifmap), batch)
+    ]
 
 
 def report_of(layer, modes=("dense", "gated"), **changes):
-    runs = {mode: {"cycles": 1000, "steps": {"base": 250, "conditional": 700}, "idle": {"start": 20, "end": 30},
-                   "decisions_checked": 128, "mismatches": 0, **changes} for mode in modes}
+    runs = {
+        mode: {
+            "cycles": 1000,
+            "steps": {"base": 250, "conditional": 700},
+            "idle": {"start": 20, "end": 30},
+            "decisions_checked": 128,
+            "mismatches": 0,
+            **changes,
+        }
+        for mode in modes
+    }
     return {"layer": layer, "images": 2, "runs": runs}
 
 
@@ -39,8 +63,10 @@ def is_picture(path):
 def texts(figure):
     found = [figure.get_suptitle(), figure.get_supxlabel()]
     for axes in figure.axes:
-        found += [axes.get_title(), *(text.get_text() for legend in [axes.get_legend()] if legend is not None
-                                      for text in legend.get_texts())]
+        found += [
+            axes.get_title(),
+            *(text.get_text() for legend in [axes.get_legend()] if legend is not None for text in legend.get_texts()),
+        ]
     return found
 
 
@@ -57,7 +83,7 @@ def test_saliency_is_above_zero_where_a_slice_fires():
     tap = case.golden("gated")
     values = pictures.relative_saliency(case.layer, tap)
     fired = tap.decision.numpy().transpose(1, 0, 2, 3).reshape(-1)
-    assert np.array_equal(values > 0, fired) and (values == 0).any() # the ties
+    assert np.array_equal(values > 0, fired) and (values == 0).any()  # the ties
     assert np.allclose(values.reshape(tap.decision.shape[1], -1).std(axis=1), 1)
 
 
@@ -128,8 +154,9 @@ def test_ungated_layer_has_no_picture(tmp_path):
     reports = [report_of("case12")]
     passes = passes_of(random_case(12, groups=1))
     assert pictures.draw(passes, IMAGES[:1], NAMES[:1], "gated", reports, tmp_path, whole=False) == []
-    assert [path.name for path in pictures.draw(passes, IMAGES[:1], NAMES[:1], "gated", reports, tmp_path,
-                                                whole=True)] == ["cycles.png"]
+    assert [
+        path.name for path in pictures.draw(passes, IMAGES[:1], NAMES[:1], "gated", reports, tmp_path, whole=True)
+    ] == ["cycles.png"]
 
 
 def test_bars_add_up_to_the_cycles():
@@ -154,34 +181,54 @@ def test_no_text_overlaps():
     taps = [(case.layer, case.golden("gated")) for case in (random_case(n) for n in range(20, 36))]
     layer, tap = taps[0]
     reports = [report_of(f"conv{n}_1") for n in range(21)]
-    for figure in (pictures.mask_sheet(taps, IMAGES[0], "cat", "gated", "note"),
-                   pictures.mask_picture(layer, tap, IMAGES[:1], ["cat"], "gated", "note"),
-                   pictures.cycles_chart(reports, "gated")):
+    for figure in (
+        pictures.mask_sheet(taps, IMAGES[0], "cat", "gated", "note"),
+        pictures.mask_picture(layer, tap, IMAGES[:1], ["cat"], "gated", "note"),
+        pictures.cycles_chart(reports, "gated"),
+    ):
         figure.draw_without_rendering()
         titles = [axes.title for axes in figure.axes if axes.get_title()]
         titles += [legend for axes in figure.axes if (legend := axes.get_legend()) is not None]
         titles += [text for text in (figure._suptitle, figure._supxlabel) if text is not None]
         boxes = [title.get_window_extent() for title in titles]
         for n, box in enumerate(boxes):
-            assert not any(box.overlaps(other) for other in boxes[n + 1:]), titles[n]
+            assert not any(box.overlaps(other) for other in boxes[n + 1 :]), titles[n]
             assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, titles[n]
 
 
-@pytest.mark.parametrize("mode, changes, text", [
-    ("gated", {}, "the engine made the same, 128 compared"),
-    ("gated", {"mismatches": 3}, "the engine differs from the golden model in 3 places"),
-    ("base", {"decisions_checked": 0}, "nothing is decided in base mode")])
+@pytest.mark.parametrize(
+    "mode, changes, text",
+    [
+        ("gated", {}, "the engine made the same, 128 compared"),
+        ("gated", {"mismatches": 3}, "the engine differs from the golden model in 3 places"),
+        ("base", {"decisions_checked": 0}, "nothing is decided in base mode"),
+    ],
+)
 def test_note(tmp_path, monkeypatch, mode, changes, text):
     notes = []
     monkeypatch.setattr(pictures, "mask_picture", lambda *args: notes.append(args[-1]))
     monkeypatch.setattr(pictures, "save", lambda figure, path: path)
-    pictures.draw(passes_of(random_case(13), mode), IMAGES[:1], NAMES[:1], mode,
-                  [report_of("case13", ("dense", mode), **changes)], tmp_path, whole=False)
+    pictures.draw(
+        passes_of(random_case(13), mode),
+        IMAGES[:1],
+        NAMES[:1],
+        mode,
+        [report_of("case13", ("dense", mode), **changes)],
+        tmp_path,
+        whole=False,
+    )
     assert text in notes[0]
 
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="^picture .*mask.png cannot be written: File exists$"):
-        pictures.draw(passes_of(random_case(14)), IMAGES[:1], NAMES[:1], "gated", [report_of("case14")],
-                      tmp_path / "file", whole=False)
+        pictures.draw(
+            passes_of(random_case(14)),
+            IMAGES[:1],
+            NAMES[:1],
+            "gated",
+            [report_of("case14")],
+            tmp_path / "file",
+            whole=False,
+        )

@@ -67,9 +67,12 @@ def values(path, *names):
 def listed(folder):
     """Return the signals of both lists, without bit ranges, and the times at their markers."""
     gtkw, sucl = (folder / "waves/waves.gtkw").read_text(), (folder / "waves/waves.sucl").read_text()
-    return (re.findall(r"^\+\{.*\} (\S+?)(?:\[.*)?$", gtkw, re.MULTILINE),
-            re.findall(r"^variable_add (\S+)$", sucl, re.MULTILINE),
-            int(re.search(r"^\*\S+ (\d+)", gtkw, re.MULTILINE)[1]), int(re.search(r"^cursor_set (\d+)", sucl, re.M)[1]))
+    return (
+        re.findall(r"^\+\{.*\} (\S+?)(?:\[.*)?$", gtkw, re.MULTILINE),
+        re.findall(r"^variable_add (\S+)$", sucl, re.MULTILINE),
+        int(re.search(r"^\*\S+ (\d+)", gtkw, re.MULTILINE)[1]),
+        int(re.search(r"^cursor_set (\d+)", sucl, re.M)[1]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def test_start_of_the_gated_pass(good):
     cycles = values(folder / "waves/waves.vcd", "tb_core.cycle", "tb_core.dut.busy")
     times = sorted(cycles)
     # A cycle is two units of time; after the last one the testbench closes its files.
-    assert [cycles[time] for time in times[:2 * CYCLES:2]] == [(cycle, 1) for cycle in range(1, CYCLES + 1)]
+    assert [cycles[time] for time in times[: 2 * CYCLES : 2]] == [(cycle, 1) for cycle in range(1, CYCLES + 1)]
     assert times[-1] - times[0] <= 2 * (CYCLES + 4)
 
 
@@ -114,20 +117,26 @@ def test_lists_in_words(good):
     for title in ("Scheduler", "Decision", "Requantiser"):
         assert all(f"\n@{flags}\n-{title}\n" in gtkw for flags in ("800200", "1000200"))
         assert f"divider_add {title}\n" in sucl
-    assert ("@2022\n^2 .surfer/mappings/IdleCause.txt\n+{why no job was taken, when last none was} "
-            "tb_core.dut.scheduler.stall[2:0]\n") in gtkw
+    assert (
+        "@2022\n^2 .surfer/mappings/IdleCause.txt\n+{why no job was taken, when last none was} "
+        "tb_core.dut.scheduler.stall[2:0]\n"
+    ) in gtkw
     number = [line for line in sucl.splitlines() if re.match("(divider|variable)_add", line)].index(
-        "variable_add tb_core.dut.scheduler.stall")
+        "variable_add tb_core.dut.scheduler.stall"
+    )
     letters = "".join("abcdefghijklmnop"[digit] for digit in divmod(number, 16))
     assert f"\nitem_focus {letters}_tb.dut.scheduler.stall\nitem_set_format IdleCause\n" in sucl
     words = (folder / "waves/.surfer/mappings/IdleCause.txt").read_text()
     assert words.startswith("Bits = 3\n0 start\n1 weights\n") and str(folder) not in gtkw + sucl
 
 
-@pytest.mark.parametrize("name, signals", [
-    ("decision_forced", ["tb_core.dut.comparator.mask__valid", "tb_core.dut.comparator.mask__payload$fire"]),
-    ("rounding_dropped", ["tb_core.dut.output.write_en", "tb_core.dut.output.write$codes"]),
-])
+@pytest.mark.parametrize(
+    "name, signals",
+    [
+        ("decision_forced", ["tb_core.dut.comparator.mask__valid", "tb_core.dut.comparator.mask__payload$fire"]),
+        ("rounding_dropped", ["tb_core.dut.output.write_en", "tb_core.dut.output.write$codes"]),
+    ],
+)
 def test_first_mismatch(small, traced, tmp_path, name, signals):
     outcomes = outcomes_of(small, tmp_path, pass_of(small.params), pass_of(small.params, mutant=MUTANTS[name]))
     window, _ = record(outcomes, traced, tmp_path, CYCLES)
@@ -142,8 +151,9 @@ def test_first_mismatch(small, traced, tmp_path, name, signals):
 
 def test_pass_that_depends_on_the_one_before(small, traced, tmp_path):
     def without_loads(program):
-        return replace(program, load_bank=program.load_bank[:0], load_addr=program.load_addr[:0],
-                       load_words=program.load_words[:0])
+        return replace(
+            program, load_bank=program.load_bank[:0], load_addr=program.load_addr[:0], load_words=program.load_words[:0]
+        )
 
     other = pass_of(small.params, seed=6)
     outcomes = outcomes_of(small, tmp_path, other, pass_of(small.params, mutant=without_loads))
@@ -183,13 +193,20 @@ def test_short_pass(outcome):
     assert choose([outcome], 10**6).last == outcome.output.done_cycle - 1
 
 
-@pytest.mark.parametrize("break_it, text", [
-    (lambda patch, folder: patch.setattr(waves.shutil, "disk_usage", lambda _: SimpleNamespace(free=0)),
-     r"waves of 300 cycles need 23 MB in {folder}, where 0 MB are free"),
-    (lambda patch, folder: patch.setattr(waves, "_VCD", "/dev/full"),
-     r"waves {folder}/waves cannot be written: No space left on device"),
-    (lambda patch, folder: (folder / "waves").touch(), r"waves {folder}/waves cannot be written: Not a directory"),
-])
+@pytest.mark.parametrize(
+    "break_it, text",
+    [
+        (
+            lambda patch, folder: patch.setattr(waves.shutil, "disk_usage", lambda _: SimpleNamespace(free=0)),
+            r"waves of 300 cycles need 23 MB in {folder}, where 0 MB are free",
+        ),
+        (
+            lambda patch, folder: patch.setattr(waves, "_VCD", "/dev/full"),
+            r"waves {folder}/waves cannot be written: No space left on device",
+        ),
+        (lambda patch, folder: (folder / "waves").touch(), r"waves {folder}/waves cannot be written: Not a directory"),
+    ],
+)
 def test_waves_that_cannot_be_written(outcome, traced, tmp_path, monkeypatch, break_it, text):
     break_it(monkeypatch, tmp_path)
     before = sorted(tmp_path.iterdir())

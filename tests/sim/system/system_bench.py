@@ -62,13 +62,22 @@ class Host:
 
     def pause(self, seed, probability):
         """Make every channel of both buses wait at random."""
+
         def gaps(n):
             rng = random.Random(seed + n)
             return iter(lambda: rng.random() < probability, None)
 
-        channels = [interface for bus in (self.ram, self.lite) for interface in (
-            bus.write_if.aw_channel, bus.write_if.w_channel, bus.write_if.b_channel, bus.read_if.ar_channel,
-            bus.read_if.r_channel)]
+        channels = [
+            interface
+            for bus in (self.ram, self.lite)
+            for interface in (
+                bus.write_if.aw_channel,
+                bus.write_if.w_channel,
+                bus.write_if.b_channel,
+                bus.read_if.ar_channel,
+                bus.read_if.r_channel,
+            )
+        ]
         for n, channel in enumerate(channels):
             channel.set_pause_generator(gaps(n))
 
@@ -98,7 +107,7 @@ async def registers(dut):
             expected = value if entry.access == "rw" else before
             assert await host.read_register(entry.address) == expected, entry.name
             if entry.access == "rw":
-                for size in (1, 2, 3): # not all bytes of a register
+                for size in (1, 2, 3):  # not all bytes of a register
                     part = await host.lite.write(entry.address, b"\1\2\3"[:size])
                     assert part.resp == AxiResp.SLVERR, entry.name
                 assert await host.read_register(entry.address) == expected, entry.name
@@ -122,7 +131,7 @@ async def programs(dut):
             host.pause(2, 0.3)
         found, counters = await bridge(run_program)(driver, program)
         assert found == program.expected, paused
-        assert dut.interrupt.value == 0 # acknowledged
+        assert dut.interrupt.value == 0  # acknowledged
         cycles.append(counters["cycles"])
     assert cycles[2] > 1.05 * cycles[0] and cycles[3] > 1.05 * cycles[1]
 
@@ -139,7 +148,7 @@ async def reset_during_a_run(dut):
         await bridge(driver.start)()
         await ClockCycles(dut.clk, wait)
         dut.rst.value = 1
-        await ClockCycles(dut.clk, 4) # three until everything is cleared, one to see it
+        await ClockCycles(dut.clk, 4)  # three until everything is cleared, one to see it
         for valid in (dut.m_axi_arvalid, dut.m_axi_awvalid, dut.m_axi_wvalid, dut.interrupt):
             assert valid.value == 0
         await FallingEdge(dut.clk)

@@ -99,8 +99,9 @@ def bad_instructions(session, program, layer, params):
     bench = Bench(session)
 
     def variant(index, text):
-        return dataclasses.replace(program, instructions=[*program.instructions[:index], text,
-                                                          *program.instructions[index + 1:]])
+        return dataclasses.replace(
+            program, instructions=[*program.instructions[:index], text, *program.instructions[index + 1 :]]
+        )
 
     def flipped(index, bit):
         text = bytearray(program.instructions[index])
@@ -119,22 +120,55 @@ def bad_instructions(session, program, layer, params):
         ("bit after a layer", ErrorCode.OPCODE, compute, flipped(compute, 511)),
         ("own token", ErrorCode.TOKENS, 0, variant(0, instruction(Opcode.LOAD_MAP, give=["load"], count=1))),
         ("token of weights", ErrorCode.TOKENS, 2, variant(2, instruction(Opcode.LOAD_WEIGHTS, take=["load"], count=1))),
-        ("forced mode", ErrorCode.LAYER, compute, variant(compute, instruction(
-            Opcode.COMPUTE, take=["load"], layer={**layer, "mode": 4}, params=params))),
-        ("ofmap in the ifmap's bank", ErrorCode.LAYER, compute, variant(compute, instruction(
-            Opcode.COMPUTE, take=["load"], layer={**layer, "ofmap_bank": layer["ifmap_bank"]}, params=params))),
+        (
+            "forced mode",
+            ErrorCode.LAYER,
+            compute,
+            variant(compute, instruction(Opcode.COMPUTE, take=["load"], layer={**layer, "mode": 4}, params=params)),
+        ),
+        (
+            "ofmap in the ifmap's bank",
+            ErrorCode.LAYER,
+            compute,
+            variant(
+                compute,
+                instruction(
+                    Opcode.COMPUTE, take=["load"], layer={**layer, "ofmap_bank": layer["ifmap_bank"]}, params=params
+                ),
+            ),
+        ),
         ("odd address", ErrorCode.ADDRESS, 0, variant(0, instruction(Opcode.LOAD_MAP, address=IFMAP + 2, count=1))),
         ("nothing to load", ErrorCode.RANGE, 0, variant(0, instruction(Opcode.LOAD_MAP, address=IFMAP))),
-        ("load beyond a bank", ErrorCode.RANGE, 0, variant(0, instruction(
-            Opcode.LOAD_MAP, address=IFMAP, count=2, bank_addr=depth - 1))),
-        ("parameters beyond their memory", ErrorCode.RANGE, 1, variant(1, instruction(
-            Opcode.LOAD_PARAMETERS, address=PARAMETERS, count=1, bank_addr=params.param_words))),
-        ("load beyond the address space", ErrorCode.RANGE, 2, variant(2, instruction(
-            Opcode.LOAD_WEIGHTS, address=0xFFFF_FFF0, count=9))),
-        ("store below the window", ErrorCode.RANGE, last, variant(last, instruction(
-            Opcode.STORE_MAP, **{**store, "address": OFMAP - 4}))),
-        ("store across the window's end", ErrorCode.RANGE, last, variant(last, instruction(
-            Opcode.STORE_MAP, **{**store, "address": END - 4}))),
+        (
+            "load beyond a bank",
+            ErrorCode.RANGE,
+            0,
+            variant(0, instruction(Opcode.LOAD_MAP, address=IFMAP, count=2, bank_addr=depth - 1)),
+        ),
+        (
+            "parameters beyond their memory",
+            ErrorCode.RANGE,
+            1,
+            variant(1, instruction(Opcode.LOAD_PARAMETERS, address=PARAMETERS, count=1, bank_addr=params.param_words)),
+        ),
+        (
+            "load beyond the address space",
+            ErrorCode.RANGE,
+            2,
+            variant(2, instruction(Opcode.LOAD_WEIGHTS, address=0xFFFF_FFF0, count=9)),
+        ),
+        (
+            "store below the window",
+            ErrorCode.RANGE,
+            last,
+            variant(last, instruction(Opcode.STORE_MAP, **{**store, "address": OFMAP - 4})),
+        ),
+        (
+            "store across the window's end",
+            ErrorCode.RANGE,
+            last,
+            variant(last, instruction(Opcode.STORE_MAP, **{**store, "address": END - 4})),
+        ),
     ]
     for what, code, index, bad in cases:
         bench.fail(bad, code, index, what)
@@ -243,8 +277,11 @@ def refusals(session, program):
         assert driver.read("STATUS") == 0
         bench.check_memory(program, False, f"reset after {part} parts of 12")
         assert bench.run(program, f"after a reset after {part} parts of 12")["cycles"] == cycles
-    for access in (lambda: session.register_read(0x3FC), lambda: session.register_write(0x3FC, 0),
-                   lambda: session.register_write(0x0, 0)):
+    for access in (
+        lambda: session.register_read(0x3FC),
+        lambda: session.register_write(0x3FC, 0),
+        lambda: session.register_write(0x0, 0),
+    ):
         try:
             access()
             raise AssertionError("access to no register is accepted")

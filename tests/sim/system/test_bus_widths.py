@@ -26,11 +26,15 @@ def test_bus_width(name, bits, root, tmp_path):
     simulator = system.build(path, root / "build/verilator")
 
     groups = 2 if params.in_par > 8 else 4
-    programs = [one_layer(random_case(seed, groups=groups, **options), params, mode) for seed, mode, options in (
-        (1, "gated", dict(in_ch=32, out_ch=32, size=(4, 6), stride=2)),
-        (2, "gated", dict(in_ch=32, out_ch=32, size=(5, 5), residual="unsigned", images=2)),
-        (3, "base", dict(in_ch=32, out_ch=32, size=(3, 3), residual="signed")),
-        (5, "gated", dict(in_ch=48, size=(4, 4), classes=10, images=3)))]
+    programs = [
+        one_layer(random_case(seed, groups=groups, **options), params, mode)
+        for seed, mode, options in (
+            (1, "gated", dict(in_ch=32, out_ch=32, size=(4, 6), stride=2)),
+            (2, "gated", dict(in_ch=32, out_ch=32, size=(5, 5), residual="unsigned", images=2)),
+            (3, "base", dict(in_ch=32, out_ch=32, size=(3, 3), residual="signed")),
+            (5, "gated", dict(in_ch=48, size=(4, 4), classes=10, images=3)),
+        )
+    ]
     settings = [{}, {"bandwidth": 1}, {"bandwidth": 0}, {"stall": 100, "extra": 60, "lite_gap": 9, "seed": 1}]
     simulator.run(scenarios.bit_exact, (programs, settings), tmp_path / "exact")
     single = one_layer(random_case(13, in_ch=32, out_ch=32, groups=groups, size=(4, 4)), params)

@@ -25,14 +25,26 @@ def program(case, small_system):
 
 def test_bit_exact_whatever_the_bus_does(small_system, program, tmp_path):
     params = small_system.params
-    programs = [program, *(one_layer(random_case(seed, **options), params, mode) for seed, mode, options in (
-        (1, "gated", dict(in_ch=64, out_ch=32, size=(4, 6), stride=2)),
-        (2, "dense", dict(in_ch=16, out_ch=32, size=(3, 3), residual="signed")),
-        (3, "base", dict(in_ch=32, out_ch=32, size=(3, 3))),
-        (4, "gated", dict(in_ch=40, out_ch=16, size=(3, 5), groups=1, kernel=1)),
-        (5, "gated", dict(in_ch=48, size=(4, 4), classes=10, images=3))))]
-    settings = [{}, {"bandwidth": 1}, {"bandwidth": 0}, {"stall": 100, "extra": 60, "lite_gap": 9, "seed": 1},
-                *({name: 240} for name in ("stall_ar", "stall_r", "stall_aw", "stall_w", "stall_b"))]
+    programs = [
+        program,
+        *(
+            one_layer(random_case(seed, **options), params, mode)
+            for seed, mode, options in (
+                (1, "gated", dict(in_ch=64, out_ch=32, size=(4, 6), stride=2)),
+                (2, "dense", dict(in_ch=16, out_ch=32, size=(3, 3), residual="signed")),
+                (3, "base", dict(in_ch=32, out_ch=32, size=(3, 3))),
+                (4, "gated", dict(in_ch=40, out_ch=16, size=(3, 5), groups=1, kernel=1)),
+                (5, "gated", dict(in_ch=48, size=(4, 4), classes=10, images=3)),
+            )
+        ),
+    ]
+    settings = [
+        {},
+        {"bandwidth": 1},
+        {"bandwidth": 0},
+        {"stall": 100, "extra": 60, "lite_gap": 9, "seed": 1},
+        *({name: 240} for name in ("stall_ar", "stall_r", "stall_aw", "stall_w", "stall_b")),
+    ]
     found, report = small_system.simulator.run(scenarios.bit_exact, (programs, settings), tmp_path / "run")
     assert report["most_reads"] <= 8 and report["most_writes"] <= 8
     for counters, slow in zip(found[0], found[1], strict=True):
@@ -54,8 +66,13 @@ def test_errors_of_the_bus(small_system, tmp_path):
 
 def test_watchdog(small_system, tmp_path):
     good = one_layer(random_case(14, in_ch=32, out_ch=32, size=(4, 4)), small_system.params)
-    starved = dataclasses.replace(good, instructions=[
-        *good.instructions[:-1], instruction(Opcode.STORE_MAP, take=["load"], address=good.address, count=1)])
+    starved = dataclasses.replace(
+        good,
+        instructions=[
+            *good.instructions[:-1],
+            instruction(Opcode.STORE_MAP, take=["load"], address=good.address, count=1),
+        ],
+    )
     small_system.simulator.run(scenarios.watchdog, (good, starved), tmp_path / "run")
 
 

@@ -23,8 +23,21 @@ from sw_model.quantisation.random_network import random_network
 from tests.gen.network.networks import GRAPHS
 from tests.sim.inputs import Inputs
 
-LAYERS = ["conv1", "conv2_1", "conv2_2", "conv3_1", "down3", "conv3_2", "conv4_1", "down4", "conv4_2", "conv5_1",
-          "down5", "conv5_2", "fc"]
+LAYERS = [
+    "conv1",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "down3",
+    "conv3_2",
+    "conv4_1",
+    "down4",
+    "conv4_2",
+    "conv5_1",
+    "down5",
+    "conv5_2",
+    "fc",
+]
 
 
 def photographs(count, size):
@@ -85,7 +98,7 @@ def test_report(run, tmp_path):
         assert sum(layer["weights_read"] for layer in layers) == bus["weights_read"]
         assert report["bus"][mode]["violations"] == {} and report["bus"][mode]["unknown_reads"] == 0
         assert report["bus"][mode]["most_reads"] <= 8
-    for mode in ("dense", "gated"): # the cycle model
+    for mode in ("dense", "gated"):  # the cycle model
         assert abs(report["predicted_cycles"][mode] / report["runs"][mode]["cycles"] - 1) < 0.01
         for layer in report["layers"]:
             assert abs(layer["predicted_cycles"][mode] / layer["runs"][mode]["cycles"] - 1) < 0.02, layer["layer"]
@@ -107,16 +120,19 @@ def test_gated_run_alone_with_slow_memory(run):
     assert slow["runs"]["gated"]["idle"]["weights"] > 0 and " memory " in printed.out
 
 
-@pytest.mark.parametrize("options, text", [
-    (["--images", "0"], "number of default images must be 1 to 16, not 0"),
-    (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
-    (["--bandwidth", "0"], "bandwidth must be 1 to 1024, not 0"),
-    (["--latency", "0"], "latency must be 1 to 100000, not 0"),
-    (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-    (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
-    (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
-    (["--config", "full"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
-])
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+        (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
+        (["--bandwidth", "0"], "bandwidth must be 1 to 1024, not 0"),
+        (["--latency", "0"], "latency must be 1 to 100000, not 0"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+        (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
+        (["--config", "full"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
+    ],
+)
 def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
     monkeypatch.chdir(root)
     status = network.main(["--checkpoint", str(checkpoint), "--config", "small", "-o", str(tmp_path), *options])
@@ -141,8 +157,12 @@ def spoiled(monkeypatch, region_name, at):
         region = program.image[region_name]
         data = bytearray(region.content)
         data[at] ^= 64
-        return dataclasses.replace(found, regions=tuple(
-            (address, bytes(data) if address == region.address else content) for address, content in found.regions))
+        return dataclasses.replace(
+            found,
+            regions=tuple(
+                (address, bytes(data) if address == region.address else content) for address, content in found.regions
+            ),
+        )
 
     monkeypatch.setattr(plan_module, "loaded", wrong)
 
@@ -155,7 +175,7 @@ def test_mismatch_is_reported(run, monkeypatch, tmp_path):
     wrong = {layer["layer"]: layer["mismatches"] for layer in report["layers"]}
     assert wrong["conv4_1"] == 0 < wrong["conv4_2"]
     assert " mismatch: layer conv4_2, image 0, row " in printed.out and "mismatches, 20 of them shown" in printed.out
-    assert (tmp_path / "network/runs/gated/simulator.log").exists() # and the traces
+    assert (tmp_path / "network/runs/gated/simulator.log").exists()  # and the traces
 
 
 def test_engine_that_stops_is_reported(run, monkeypatch):
@@ -175,8 +195,20 @@ def without_engine(checkpoint, tmp_path, monkeypatch, root, capsys):
 
     def call(execute):
         monkeypatch.setattr(network, "execute", execute)
-        status = network.main(["--config", "small", "--images", "1", "--runs", "gated", "--checkpoint",
-                               str(files.checkpoint), "-o", str(tmp_path)])
+        status = network.main(
+            [
+                "--config",
+                "small",
+                "--images",
+                "1",
+                "--runs",
+                "gated",
+                "--checkpoint",
+                str(files.checkpoint),
+                "-o",
+                str(tmp_path),
+            ]
+        )
         path = tmp_path / "network/report.json"
         return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
 
@@ -189,9 +221,16 @@ def right_results(simulator, plans, settings, work, say):
     work.mkdir(parents=True)
     found = {}
     for mode, one in plans.items():
-        layers = {name: ModeResult(cycles=count.base + count.conditional, base_steps=count.base,
-                                   cond_steps=count.conditional, count=count, verdict=Verdict(outputs_checked=1))
-                  for name, count in one.counts.items()}
+        layers = {
+            name: ModeResult(
+                cycles=count.base + count.conditional,
+                base_steps=count.base,
+                cond_steps=count.conditional,
+                count=count,
+                verdict=Verdict(outputs_checked=1),
+            )
+            for name, count in one.counts.items()
+        }
         counters = dict.fromkeys((name for name, _ in COUNTERS), 1)
         report = dict.fromkeys(("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads"), 0)
         found[mode] = NetworkResult(layers, Verdict(), 10, [0], counters, report)
@@ -235,23 +274,28 @@ def check_in_turn(plans, runs):
     for one, run in zip(plans, runs, strict=True):
         found = np.fromfile(run.memory, dtype=np.uint8)
         before = initial_memory(one.program, one.job, len(found))
-        if memory is not None: # what the host did not write is as the last network left it
+        if memory is not None:  # what the host did not write is as the last network left it
             kept = np.zeros(len(found), dtype=np.uint8)
-            kept[:min(len(kept), len(memory))] = memory[:len(kept)]
+            kept[: min(len(kept), len(memory))] = memory[: len(kept)]
             for address, data in (*one.job.network.regions, (one.job.network.images[0], one.job.images)):
-                kept[address:address + len(data)] = before[address:address + len(data)]
+                kept[address : address + len(data)] = before[address : address + len(data)]
             before = kept
         result = compared(one, run, before)
         assert not findings(result), (one.program.mode, findings(result)[:5])
         assert result.total().outputs_checked > 0
-        memory = found if memory is None or len(found) >= len(memory) else np.concatenate([found, memory[len(found):]])
+        memory = found if memory is None or len(found) >= len(memory) else np.concatenate([found, memory[len(found) :]])
 
 
 def test_random_bus_and_a_second_network_without_reset(small_system, tmp_path):
     """Back-pressure on every channel and random latency; then other networks, with what the last one left in memory."""
     params = small_system.params
-    plans = [planned(params, 22, "gated"), planned(params, 23, "dense", branch=2), planned(params, 24, "base", count=1),
-             planned(params, 25, "gated", slice_size=1, count=1, size=12), planned(params, 22, "gated")]
+    plans = [
+        planned(params, 22, "gated"),
+        planned(params, 23, "dense", branch=2),
+        planned(params, 24, "base", count=1),
+        planned(params, 25, "gated", slice_size=1, count=1, size=12),
+        planned(params, 22, "gated"),
+    ]
     settings = {"bandwidth": 6, "latency": 30, "extra": 80, "stall": 70, "lite_gap": 5, "seed": 9}
     runs = small_system.simulator.run(run_networks, ([one.job for one in plans], settings), tmp_path / "run")
     check_in_turn(plans, runs)
@@ -302,7 +346,7 @@ def edit(run, suffix, change):
 def flip(line, digit, bit=1):
     """Change a hexadecimal digit, counted from the end."""
     at = len(line) - 1 - digit
-    return line[:at - 1] + f"{int(line[at - 1], 16) ^ bit:x}" + line[at:]
+    return line[: at - 1] + f"{int(line[at - 1], 16) ^ bit:x}" + line[at:]
 
 
 def test_wrong_code(copied):
@@ -315,11 +359,14 @@ def test_wrong_code(copied):
     assert f"{mismatch.cycle:010x}" == run.trace.with_suffix(".trace").read_text().splitlines()[700].split()[0]
 
 
-@pytest.mark.parametrize("change, text", [
-    (lambda lines: lines[:-1], "written once and nothing else"),
-    (lambda lines: [lines[0], *lines], "written once and nothing else"),
-    (lambda lines: ["0000000001" + lines[0][10:], *lines], "before the first pass, but 1 records did"),
-])
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (lambda lines: lines[:-1], "written once and nothing else"),
+        (lambda lines: [lines[0], *lines], "written once and nothing else"),
+        (lambda lines: ["0000000001" + lines[0][10:], *lines], "before the first pass, but 1 records did"),
+    ],
+)
 def test_wrong_writes(copied, change, text):
     _, run, judge = copied
     edit(run, ".trace", change)
@@ -377,8 +424,11 @@ def test_changed_memory(copied):
     one, run, judge = copied
     for address in (one.program.image["weights fc"].address, one.program.image.size + 4096):
         changed_memory(run, address)
-        assert any("memory outside of stored maps and logits must stay, but 1 bytes" in law
-                   and f"the first at {address:#x}" in law for law in judge().total().broken)
+        assert any(
+            "memory outside of stored maps and logits must stay, but 1 bytes" in law
+            and f"the first at {address:#x}" in law
+            for law in judge().total().broken
+        )
         changed_memory(run, address)
 
 
@@ -388,13 +438,17 @@ def test_wrong_counter(copied, name):
     assert judge(counters={**run.counters, name: run.counters[name] + 4}).total().broken
 
 
-@pytest.mark.parametrize("name, text", [
-    ("AR_PAGE", "the bus must keep its rules, but ar page was broken 1 times"),
-    ("W_UNSTABLE", "w unstable was broken"), ("LITE_EXTRA", "lite extra was broken"),
-    ("read_beats", "bytes read must be counted as the memory's"),
-    ("write_beats", "bytes written must be counted as the memory's"),
-    ("unknown_reads", "nothing must be read that was never written"),
-])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("AR_PAGE", "the bus must keep its rules, but ar page was broken 1 times"),
+        ("W_UNSTABLE", "w unstable was broken"),
+        ("LITE_EXTRA", "lite extra was broken"),
+        ("read_beats", "bytes read must be counted as the memory's"),
+        ("write_beats", "bytes written must be counted as the memory's"),
+        ("unknown_reads", "nothing must be read that was never written"),
+    ],
+)
 def test_wrong_report(copied, name, text):
     _, run, judge = copied
     assert any(text in law for law in judge(report={**run.report, name: run.report[name] + 1}).total().broken)

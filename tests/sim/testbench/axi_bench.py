@@ -10,8 +10,26 @@ from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiMaster, AxiResp
 
 FOLDER = Path(os.environ["CDGATE_WORK"]) if "CDGATE_WORK" in os.environ else Path()
-DRIVEN = ("awaddr", "awlen", "awsize", "awburst", "awid", "awvalid", "wdata", "wstrb", "wlast", "wvalid", "bready",
-          "araddr", "arlen", "arsize", "arburst", "arid", "arvalid", "rready")
+DRIVEN = (
+    "awaddr",
+    "awlen",
+    "awsize",
+    "awburst",
+    "awid",
+    "awvalid",
+    "wdata",
+    "wstrb",
+    "wlast",
+    "wvalid",
+    "bready",
+    "araddr",
+    "arlen",
+    "arsize",
+    "arburst",
+    "arid",
+    "arvalid",
+    "rready",
+)
 
 
 async def start(dut, **settings):
@@ -45,8 +63,15 @@ def master(dut):
 class Counted:
     """What a test adds to the checker's counts, of which only those of violations are kept."""
 
-    STATISTICS = ("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads", "read_beats",
-                  "write_beats")
+    STATISTICS = (
+        "read_bursts",
+        "write_bursts",
+        "most_reads",
+        "most_writes",
+        "unknown_reads",
+        "read_beats",
+        "write_beats",
+    )
 
     def __init__(self, dut):
         self.dut = dut
@@ -56,8 +81,11 @@ class Counted:
 
     async def violations(self):
         now = await report(self.dut)
-        return {name: now[name] - self.before[name] for name in now
-                if name not in self.STATISTICS and now[name] != self.before[name]}
+        return {
+            name: now[name] - self.before[name]
+            for name in now
+            if name not in self.STATISTICS and now[name] != self.before[name]
+        }
 
 
 @cocotb.test()
@@ -73,8 +101,10 @@ async def reads_and_writes_share(dut):
             await transfer
             done[name] = cocotb.utils.get_sim_time("step")
 
-        tasks = [cocotb.start_soon(timed("write", axi.write(0, bytes(size), awid=0))),
-                 cocotb.start_soon(timed("read", axi.read(0x2000, size, arid=0)))]
+        tasks = [
+            cocotb.start_soon(timed("write", axi.write(0, bytes(size), awid=0))),
+            cocotb.start_soon(timed("read", axi.read(0x2000, size, arid=0))),
+        ]
         begin = cocotb.utils.get_sim_time("step")
         for task in tasks:
             await task
@@ -95,13 +125,14 @@ async def contents_under_back_pressure(dut):
         address, size = 4 * rng.randrange(0xF00), rng.randrange(1, 600)
         if rng.random() < 0.5:
             data = rng.randbytes(size)
-            expected[address:address + size] = data
-            known[address:address + size] = bytes([255]) * size
+            expected[address : address + size] = data
+            known[address : address + size] = bytes([255]) * size
             await axi.write(address, data, awid=0)
         else:
             found = await axi.read(address, size, arid=0)
-            assert bytes(a & b for a, b in zip(found.data, known[address:], strict=False)) \
-                == bytes(a & b for a, b in zip(expected[address:address + size], known[address:], strict=False))
+            assert bytes(a & b for a, b in zip(found.data, known[address:], strict=False)) == bytes(
+                a & b for a, b in zip(expected[address : address + size], known[address:], strict=False)
+            )
     assert await counted.violations() == {}
     last = await report(dut)
     assert last["unknown_reads"] > 0 and last["read_bursts"] > first["read_bursts"]
@@ -201,8 +232,12 @@ async def errors_of_a_range(dut):
     await start(dut, read_error=2, write_error=3)
     dut.error_first.value, dut.error_last.value = 0x40, 0x43
     axi = master(dut)
-    for address, read, write in ((0x3C, AxiResp.OKAY, AxiResp.OKAY), (0x40, AxiResp.SLVERR, AxiResp.DECERR),
-                                 (0x44, AxiResp.OKAY, AxiResp.OKAY), (0x10000, AxiResp.DECERR, AxiResp.DECERR)):
+    for address, read, write in (
+        (0x3C, AxiResp.OKAY, AxiResp.OKAY),
+        (0x40, AxiResp.SLVERR, AxiResp.DECERR),
+        (0x44, AxiResp.OKAY, AxiResp.OKAY),
+        (0x10000, AxiResp.DECERR, AxiResp.DECERR),
+    ):
         assert (await axi.write(address, b"good", awid=0)).resp == write, hex(address)
         found = await axi.read(address, 4, arid=0)
         assert found.resp == read, hex(address)
@@ -255,9 +290,14 @@ async def each_violation_is_counted(dut):
     assert await counted.violations() == {}
 
     for channel in ("ar", "aw"):
-        for kind, address, beats, fields in (("PAGE", 0xFC4, 16, {}), ("LENGTH", 0, 65, {}), ("ALIGN", 2, 1, {}),
-                                             ("KIND", 0, 1, {"burst": 0}), ("KIND", 0, 1, {"size": 1}),
-                                             ("ID", 0, 1, {"id": 1})):
+        for kind, address, beats, fields in (
+            ("PAGE", 0xFC4, 16, {}),
+            ("LENGTH", 0, 65, {}),
+            ("ALIGN", 2, 1, {}),
+            ("KIND", 0, 1, {"burst": 0}),
+            ("KIND", 0, 1, {"size": 1}),
+            ("ID", 0, 1, {"id": 1}),
+        ):
             await fresh()
             await send_address(dut, channel, address, beats, **fields)
             if channel == "aw":
@@ -273,8 +313,17 @@ async def each_violation_is_counted(dut):
         assert await counted.violations() == {"W_LAST": count}
 
     # Nothing is ready in these cycles, and the payload changes or valid falls.
-    for channel, field in (("ar", "addr"), ("ar", "len"), ("ar", "valid"), ("aw", "addr"), ("aw", "valid"),
-                           ("w", "data"), ("w", "strb"), ("w", "last"), ("w", "valid")):
+    for channel, field in (
+        ("ar", "addr"),
+        ("ar", "len"),
+        ("ar", "valid"),
+        ("aw", "addr"),
+        ("aw", "valid"),
+        ("w", "data"),
+        ("w", "strb"),
+        ("w", "last"),
+        ("w", "valid"),
+    ):
         await fresh(stall=256)
         await ClockCycles(dut.clk, 2)
         getattr(dut, f"axi_{channel}valid").value = 1

@@ -6,8 +6,10 @@ from sim.run import build
 
 
 def test_memory_and_checker(root, tmp_path):
-    sources = [root / name for name in ("sim/testbench/axi_memory.sv", "sim/testbench/axi_checker.sv",
-                                        "tests/sim/testbench/axi_bench.sv")]
+    sources = [
+        root / name
+        for name in ("sim/testbench/axi_memory.sv", "sim/testbench/axi_checker.sv", "tests/sim/testbench/axi_bench.sv")
+    ]
     folder, _ = build.build_bench("axi_bench", "axi_bench", sources, "", root / "build/verilator")
     log = tmp_path / "log"
     build.execute(folder, "axi_bench", "tests.sim.testbench.axi_bench", tmp_path, {"CDGATE_WORK": str(tmp_path)}, log)
