@@ -1,45 +1,120 @@
-"""What the command lines of this project have in common: one line for bad input, and the status that they end with."""
+"""What all command lines of this project have in common: how they read options, how they end, how their tables look."""
 
 from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from cdgate.errors import UserError
+from cdgate.errors import CdgateError
 
-__all__ = ["Parser", "run"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
+__all__ = ["WIDTH", "Parser", "console", "run", "say", "table"]
 
-class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are a single line, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
+#: Columns of the narrowest terminal in which every table is readable.
+WIDTH = 80
 
 #: What the system says of a full disk; it does not name the file then.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def run(prog: str, body: Callable[[], int | None]) -> int:
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose errors are a single line, without the usage text; options cannot be abbreviated."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line and status 2."""
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Call `body` and return the exit status of the program.
 
-    A `UserError`, a file or folder that cannot be used and a full disk become one line and status 2.
+    A `CdgateError` becomes one line, and its own status; a file or folder that cannot be used and a full disk one line
+    and status 2; Ctrl-C the line `interrupted` and status 130. A reader of standard output that has had enough, as
+    ``head``, ends the program with status 141 and without a word, as it does others. Standard output may be closed.
+
+    Parameters
+    ----------
+    prog
+        Name of the program, with which every line begins.
+    body
+        What it does; returns its status, None for 0.
+    interrupted
+        What is said after Ctrl-C.
     """
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = Path(os.devnull).open("w")  # open as long as the program runs
     try:
-        return body() or 0
-    except UserError as error:
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        status = body() or 0
+        sys.stdout.flush()  # a full disk behind it is to be told now, not at the interpreter's end
+        return status
+    except CdgateError as error:
+        say(f"{prog}: {' '.join(str(error).split())}")
+        return error.status
+    except BrokenPipeError:
+        _drop_output()
+        return 141
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
+        _drop_output()
         file = "" if error.filename is None else f"{error.filename}: "
-        print(f"{prog}: {file}{error.strerror}", file=sys.stderr)
+        say(f"{prog}: {file}{error.strerror}")
         return 2
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
+        say(f"{prog}: {interrupted}")
         return 130
+
+
+def _drop_output() -> None:
+    """Let the interpreter flush standard output to nowhere at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Tell how far the work is, or what is wrong: on standard error, so that results can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def console() -> Console:
+    """Return where tables are printed: as wide as the terminal, but at least `WIDTH` columns; `WIDTH` in a file."""
+    from rich.console import Console
+
+    found = Console(highlight=False)
+    return Console(highlight=False, width=max(found.width, WIDTH) if sys.stdout.isatty() else WIDTH)
+
+
+def table(title: str, *headings: str, left: int = 1) -> Table:
+    """Return an empty table in the style of all.
+
+    Parameters
+    ----------
+    title
+        Above it.
+    headings
+        Of the columns.
+    left
+        Number of columns, from the first on, that are words; the others are numbers and end at the right.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
+    for number, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if number < left else "right", no_wrap=number >= left)
+    return made

@@ -235,7 +235,8 @@ def _of_file(path: Path) -> np.ndarray:
 
 def _of_network(args: Any, params: HwParams) -> NetworkProgram:
     # Imported here, as it takes long and a file needs it not.
-    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+    from cdgate.errors import CheckpointError
+    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 
     try:
         network = load(args.checkpoint or DEFAULT_CHECKPOINT)

@@ -65,11 +65,12 @@ def _parser() -> Parser:
 
 def _body(args: Any) -> None:
     # Imported here, as they build on this module or take long.
+    from cdgate.errors import CheckpointError, ImageError
     from gen.cost.cycle_model import predict
     from gen.cost.layer_rows import layer_rows, layer_table
     from gen.cost.steps import slice_steps
-    from sw_model.data.photographs import ImageError, default_images
-    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+    from sw_model.data.photographs import default_images
+    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 
     if not (0 < args.bandwidth < math.inf and args.latency > 0 and args.size > 0):
         raise UserError("bandwidth, latency and size must be more than 0, and finite")

@@ -17,17 +17,17 @@ import torch
 from rich.console import Console
 
 from cdgate.cli import Parser, run
-from cdgate.errors import UserError
+from cdgate.errors import CheckpointError, ImageError, UserError
 from cdgate.lock import locked
 from gen.config import DEFAULT, config
-from sim.check.layer import Outcome, execute, sum_up
+from sim.check.layer import Outcome, combine, execute, sum_up
 from sim.check.verdict import Verdict
 from sim.plan.layer import MODES, Pass, plan
 from sim.run import build, core
 from sim.run.verilog_cache import cached_verilog
 from sim.show import pictures, report, waves
-from sw_model.data.photographs import ImageError, default_images, load_image
-from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+from sw_model.data.photographs import default_images, load_image
+from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
 
 __all__ = ["main"]
@@ -215,7 +215,7 @@ def _simulate(
     facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
     reports = [report.layer_report(name, args.mode, results[name], facts) for name in layers]
     written = [report.write_report(one, args.output) for one in reports]
-    total = report.combine(list(results.values()))
+    total = combine(list(results.values()))
     if args.layer == "all":
         summed = report.layer_report("all", args.mode, total, facts)
         written.append(report.write_report({**summed, "layers": reports}, args.output))

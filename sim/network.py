@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from cdgate.cli import Parser, run
-from cdgate.errors import UserError
+from cdgate.errors import CheckpointError, DataError, ImageError, UserError
 from cdgate.lock import locked
 from gen.config import DEFAULT, config
 from gen.cost.traffic import traffic
@@ -28,10 +28,9 @@ from sim.run.verilog_cache import cached_verilog
 from sim.show import report
 from sim.show.network_pictures import draw_network
 from sim.show.network_report import network_report, print_network
-from sw_model.data.dataset import DataError
-from sw_model.data.photographs import ImageError, default_images
+from sw_model.data.photographs import default_images
 from sw_model.data.sources import load_data
-from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, CheckpointError, load
+from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork, Result
 
 __all__ = ["execute", "main"]

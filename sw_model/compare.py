@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from cdgate.errors import UsageError
 from sw_model.data.dataset import DataSet
 from sw_model.data.sources import DIGITS, load_data
 from sw_model.evaluation import flops
@@ -29,15 +30,7 @@ from sw_model.network.methods import METHODS
 from sw_model.network.resnet import STAGES, ResNet
 from sw_model.training.callbacks import read_log
 from sw_model.training.machine import PRECISIONS, hardware, on_gpu
-from sw_model.training.options import (
-    Parser,
-    UsageError,
-    check_machine,
-    command_line,
-    exit_status,
-    keep_options,
-    write_json,
-)
+from sw_model.training.options import Parser, check_machine, command_line, exit_status, keep_options, write_json
 from sw_model.training.phase import Phase, Settings, first_process, phase_facts, train_phase
 
 __all__ = ["FINE_TUNED", "ROWS", "main"]

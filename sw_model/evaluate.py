@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sw_model.data.dataset import DataError
+from cdgate.errors import DataError
 from sw_model.data.sources import DIGITS, load_data
 from sw_model.evaluation.gating_report import as_json, gating_table
 from sw_model.evaluation.workers import Task, check_classes, evaluate_all, held_out

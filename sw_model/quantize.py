@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from sw_model.data.dataset import DataError
+from cdgate.errors import DataError
 from sw_model.data.sources import DIGITS
 from sw_model.evaluation.gating_report import print_quantisation
 from sw_model.quantisation.post_training import quantize_checkpoint

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from cdgate.errors import UsageError
 from sw_model.data.dataset import DataSet
 from sw_model.data.sources import DIGITS, load_data
 from sw_model.evaluation.gating_report import print_quantisation
@@ -28,15 +29,7 @@ from sw_model.network.weights import load_model, training_facts
 from sw_model.quantisation.folding import obstacle
 from sw_model.quantisation.post_training import quantize_checkpoint
 from sw_model.training.machine import PRECISIONS, hardware
-from sw_model.training.options import (
-    Parser,
-    UsageError,
-    check_machine,
-    command_line,
-    exit_status,
-    keep_options,
-    write_json,
-)
+from sw_model.training.options import Parser, check_machine, command_line, exit_status, keep_options, write_json
 from sw_model.training.phase import PHASES, Phase, Settings, first_process, phase_facts, train_phase
 
 LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options

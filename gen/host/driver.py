@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cdgate.errors import RunError
 from gen.network.program import NetworkProgram
 from hw.interface.instructions import ErrorCode
 from hw.interface.registers import COUNTERS, IDENTITY, register
@@ -75,7 +76,7 @@ class LoadedNetwork:
     logits: tuple[int, int]
 
 
-class DriverError(RuntimeError):
+class DriverError(RunError):
     """What went wrong, in one line."""
 
 

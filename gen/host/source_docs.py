@@ -51,12 +51,12 @@ def field_docs(module: ModuleType, name: str) -> list[FieldDoc]:
         (field, comment) for each field, and (None, heading) for comments that stand above fields.
     """
     source = inspect.getsource(module)
-    start = re.search(rf"^(?:def {name}\(|{name} = ).*?StructLayout\(\{{\n", source, re.MULTILINE | re.DOTALL)
+    start = re.search(rf"^(?:def {name}\(|{name} = ).*?StructLayout\(\s*\{{\n", source, re.MULTILINE | re.DOTALL)
     assert start is not None, name
     found: list[FieldDoc] = []
     heading: list[str] = []
     for line in map(str.strip, source[start.end() :].splitlines()):
-        if line.startswith("})"):
+        if line.startswith("}"):
             break
         if line.startswith("# "):
             heading.append(line[2:])

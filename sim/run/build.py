@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import Verilator
 
+from cdgate.errors import RunError
 from cdgate.lock import locked
 from cdgate.tools import package_version, verilator_env, verilator_version
 from sim.run import tracing
@@ -43,7 +44,7 @@ _MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG
 _SWITCHES = {"WAVES": "0", "GUI": "0"}
 
 
-class SimulationError(RuntimeError):
+class SimulationError(RunError):
     """The simulator itself failed; the message names the log."""
 
 

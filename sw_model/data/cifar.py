@@ -21,7 +21,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from sw_model.data.dataset import DataError, DataSet
+from cdgate.errors import DataError
+from sw_model.data.dataset import DataSet
 
 __all__ = ["ARCHIVES", "CACHE", "EXACT_TEST", "JPEG_ARCHIVE", "JPEG_LABELS", "Archive", "load_archive", "load_jpegs"]
 

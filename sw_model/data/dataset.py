@@ -5,14 +5,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["CIFAR_MEAN", "CIFAR_STD", "DataError", "DataSet", "Images"]
+__all__ = ["CIFAR_MEAN", "CIFAR_STD", "DataSet", "Images"]
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # of the CIFAR-10 training images, RGB, in [0, 1]
 CIFAR_STD = (0.2470, 0.2435, 0.2616)
-
-
-class DataError(Exception):
-    """Images that cannot be had; the message is one line that says what is needed and where to get it."""
 
 
 class Images(Protocol):

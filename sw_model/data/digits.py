@@ -6,7 +6,8 @@ repository). Every pixel is doubled in both directions to 16x16, scaled to 0..25
 
 import torch
 
-from sw_model.data.dataset import DataError, DataSet
+from cdgate.errors import DataError
+from sw_model.data.dataset import DataSet
 
 __all__ = ["load_digits"]
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sw_model.data.dataset import DataError, DataSet
-from sw_model.data.photographs import ImageError, load_image
+from cdgate.errors import DataError, ImageError
+from sw_model.data.dataset import DataSet
+from sw_model.data.photographs import load_image
 
 __all__ = ["IMAGE_SIZE", "FileImages", "load_image_folder"]
 

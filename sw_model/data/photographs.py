@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["IMAGE_SIZE", "ImageError", "default_images", "load_image"]
+from cdgate.errors import ImageError
+
+__all__ = ["IMAGE_SIZE", "default_images", "load_image"]
 
 #: Height and width of the network's input, in pixels.
 IMAGE_SIZE = 32
@@ -37,10 +39,6 @@ PHOTOGRAPHS = (
     ("clock", "clock_motion.png"),
     ("page", "page.png"),
 )
-
-
-class ImageError(ValueError):
-    """An image that cannot be had; the message is one line that names the file and the reason."""
 
 
 def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:

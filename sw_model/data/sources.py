@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from cdgate.errors import DataError
 from sw_model.data.cifar import ARCHIVES, CACHE, JPEG_ARCHIVE, load_archive, load_jpegs
-from sw_model.data.dataset import DataError, DataSet, Images
+from sw_model.data.dataset import DataSet, Images
 from sw_model.data.digits import load_digits
 from sw_model.data.image_folder import load_image_folder
 

@@ -18,10 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from cdgate.errors import CheckpointError
 from sw_model.integer.layer import IMAGE, SCALAR_FIELDS, IntLayer
 from sw_model.integer.network import IntNetwork
 
-__all__ = ["DEFAULT_CHECKPOINT", "CheckpointError", "float_state", "load", "save"]
+__all__ = ["DEFAULT_CHECKPOINT", "float_state", "load", "save"]
 
 #: The trained network that the repository ships, relative to its root.
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent.parent / "checkpoints" / "resnet18_scdg_cifar10.safetensors"
@@ -33,10 +34,6 @@ _DTYPES = {"weight": torch.int8, "M": torch.int16, "B": torch.int64, "K": torch.
 _SCALAR_TYPES: dict[str, type] = dict.fromkeys(SCALAR_FIELDS, int)
 _SCALAR_TYPES.update(dict.fromkeys(("name", "kind", "input", "residual"), str))
 _SCALAR_TYPES.update(dict.fromkeys(("gated", "residual_signed"), bool))
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message is one line that names the file and what is wrong with it."""
 
 
 def save(path: str | Path, net: IntNetwork) -> None:

@@ -10,15 +10,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from sw_model.data.dataset import DataError
+from cdgate.errors import DataError, UsageError
 from sw_model.data.sources import DIGITS
 from sw_model.training.machine import PRECISIONS, on_gpu
 
-__all__ = ["Parser", "UsageError", "check_machine", "command_line", "exit_status", "keep_options", "write_json"]
-
-
-class UsageError(Exception):
-    """An option's value is not allowed; the message says what is."""
+__all__ = ["Parser", "check_machine", "command_line", "exit_status", "keep_options", "write_json"]
 
 
 class Parser(argparse.ArgumentParser):

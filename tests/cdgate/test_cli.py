@@ -19,7 +19,7 @@ def test_bad_option_is_one_line(capsys):
     with pytest.raises(SystemExit) as exit_status:
         Parser(prog="x").parse_args(["--nonsense"])
     assert exit_status.value.code == 2
-    assert capsys.readouterr().err == "x: unrecognized arguments: --nonsense\n"
+    assert capsys.readouterr().err == "x: unrecognized arguments: --nonsense; see --help\n"
 
 
 def test_user_error_is_one_line(capsys):
@@ -34,11 +34,43 @@ def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run("x", lambda: 1 // 0)
 
-    def broken_pipe():
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    def unknown():
+        raise OSError(errno.EINVAL, "Invalid argument")
 
-    with pytest.raises(BrokenPipeError):
-        run("x", broken_pipe)
+    with pytest.raises(OSError, match="Invalid argument"):
+        run("x", unknown)
+
+
+PRINTS = "import sys; from cdgate.cli import run; sys.exit(run('x', lambda: print('word\\n' * 100_000)))"
+
+
+@pytest.mark.parametrize(
+    "shell, status, said",
+    [
+        ("{} | head -n 1", 141, ""),
+        ("{} >&-", 0, ""),
+        ("{} > /dev/full", 2, "x: No space left on device\n"),
+    ],
+)
+def test_standard_output_that_ends(root, shell, status, said):
+    """A reader that has had enough, no output at all, and a full disk behind it."""
+    command = shell.format(f'{sys.executable} -c "{PRINTS}"')
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == status and done.stderr == said
+
+
+def test_one_word_on_standard_output_of_a_full_disk(root):
+    """What is small enough to wait in the buffer is told, too."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from cdgate.cli import run; sys.exit(run('x', lambda: print('word')))",
+    ]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr == "x: No space left on device\n"
 
 
 def test_folder_that_cannot_be_used_is_one_line(capsys, tmp_path):

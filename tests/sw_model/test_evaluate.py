@@ -12,6 +12,7 @@ from sw_model.data import sources as data_module
 from sw_model.data.dataset import DataSet
 from sw_model.data.photographs import default_images
 from sw_model.evaluation import accuracy as int_accuracy
+from sw_model.evaluation import gating_report
 from sw_model.evaluation import workers as parallel
 from sw_model.integer import checkpoint
 from sw_model.integer import steps as accounting
@@ -77,8 +78,8 @@ def test_zeros_takes_the_worst_photograph(net):
     images = np.stack([image for _, image in default_images(3)])
     tap = net.run(images).taps["conv3_1"]
     worst = max(float((ofmap == 0).double().mean()) for ofmap in tap.ofmap)
-    assert evaluate.zeros(net, 3)["conv3_1"] == worst
-    assert "fc" not in evaluate.zeros(net, 1)
+    assert gating_report.zeros(net, 3)["conv3_1"] == worst
+    assert "fc" not in gating_report.zeros(net, 1)
 
 
 def test_chunk_size(net):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sw_model.data.photographs import PHOTOGRAPHS, ImageError, default_images, load_image
+from cdgate.errors import ImageError
+from sw_model.data.photographs import PHOTOGRAPHS, default_images, load_image
 
 
 def test_all_default_images_are_there_and_differ():

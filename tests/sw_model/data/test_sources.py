@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from cdgate.errors import DataError
 from sw_model.data import cifar
-from sw_model.data.dataset import DataError
 from sw_model.data.draws import batch_indices, step_generator
 from sw_model.data.image_folder import load_image_folder
 from sw_model.data.sources import load_data

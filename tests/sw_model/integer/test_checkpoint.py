@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cdgate.errors import CheckpointError
 from sw_model.data.photographs import default_images
-from sw_model.integer.checkpoint import CheckpointError, float_state, load, save
+from sw_model.integer.checkpoint import float_state, load, save
 from sw_model.quantisation.random_network import random_network
 
 PHOTOS = np.stack([image for _, image in default_images(1)])

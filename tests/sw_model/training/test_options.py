@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from sw_model.data.dataset import DataError
+from cdgate.errors import DataError
 from sw_model.training import options
 
 
