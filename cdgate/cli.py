@@ -112,9 +112,8 @@ def table(title: str, *headings: str, left: int = 1) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
-    )
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.collapse_padding = True
     for number, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if number < left else "right", no_wrap=number >= left)
+        made.add_column(heading, justify="left" if number < left else "right", no_wrap=not 0 < number < left)
     return made

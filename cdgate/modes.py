@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["DECIDING", "NETWORK_MODES", "PURE_MODES", "GateMode"]
+__all__ = ["DECIDING", "GOLDEN_MODES", "NETWORK_MODES", "PURE_MODES", "GateMode"]
 
 
 class GateMode(StrEnum):
@@ -27,6 +27,9 @@ DECIDING = (GateMode.GATED, GateMode.CHANNEL, GateMode.FORCED)
 
 #: Modes in which a whole network can be compiled: all but the one that needs masks.
 NETWORK_MODES = (GateMode.GATED, GateMode.CHANNEL, GateMode.DENSE, GateMode.BASE)
+
+#: Modes of the golden model and of a compiled layer, whose own slice_size says whether slices or channels decide.
+GOLDEN_MODES = (GateMode.GATED, GateMode.DENSE, GateMode.BASE, GateMode.FORCED)
 
 #: Modes in which a network is evaluated: with its own decisions, without conditional paths, with all of them.
 PURE_MODES = (GateMode.GATED, GateMode.BASE, GateMode.DENSE)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ import numpy as np
 from cdgate.cli import Parser, run
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
-from gen.config import DEFAULT, config
+from cdgate.modes import NETWORK_MODES
 from gen.layer.packing import pack, unpack
-from gen.network.compiler import MODES, compile_network
+from gen.network.compiler import compile_network
 from gen.network.instruction import UNITS
 from gen.network.program import NetworkProgram
+from hw.configurations import DEFAULT, configuration
 from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Transfer
 from hw.interface.layouts import GateMode, LayerRegisters
 from hw.params import HwParams
@@ -216,8 +216,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
     parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
-    parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(MODES)} (default: gated)")
-    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(NETWORK_MODES)} (default: gated)")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--registers", action="store_true", help="show all registers of a pass")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON with all fields (default: none)")
     return parser
@@ -235,13 +235,9 @@ def _of_file(path: Path) -> np.ndarray:
 
 def _of_network(args: Any, params: HwParams) -> NetworkProgram:
     # Imported here, as it takes long and a file needs it not.
-    from cdgate.errors import CheckpointError
     from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 
-    try:
-        network = load(args.checkpoint or DEFAULT_CHECKPOINT)
-    except CheckpointError as error:
-        raise UserError(str(error)) from None
+    network = load(args.checkpoint or DEFAULT_CHECKPOINT)
     return compile_network(network, params, args.images, (args.size, args.size), args.mode)
 
 
@@ -251,7 +247,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def body() -> None:
-        params = config(args.config)
+        config = configuration(args.config)
+        params = config.params
         if args.file is not None and args.checkpoint is not None:
             raise UserError("either FILE or --checkpoint must be given, not both")
         if args.file is not None:
@@ -260,15 +257,11 @@ def main(argv: list[str] | None = None) -> int:
             program = _of_network(args, params)
             words, notes = program.packed(), purposes(program)
         if args.output is not None:
-            facts = {"schema": 1, "config": args.config, "instructions": list(_facts(decode(words, params), notes))}
+            facts = {"schema": 1, "config": config.name, "instructions": list(_facts(decode(words, params), notes))}
             write_if_changed(args.output, json.dumps(facts, indent=1) + "\n")
-        try:
-            for n, text in enumerate(disassemble(words, params, args.registers)):
-                first, *rest = text.split("\n")
-                print(f"{n:5}  {first}" if notes is None else f"{n:5}  {first}  ; {notes[n]}", *rest, sep="\n")
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for n, text in enumerate(disassemble(words, params, args.registers)):
+            first, *rest = text.split("\n")
+            print(f"{n:5}  {first}" if notes is None else f"{n:5}  {first}  ; {notes[n]}", *rest, sep="\n")
 
     return run(parser.prog, body)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cdgate.cli import Parser, run
 from cdgate.files import write_if_changed
-from gen.config import DEFAULT, config
 from gen.host.c_header import c_header
 from gen.host.interface_page import interface_page
+from hw.configurations import DEFAULT, configuration
 
 __all__ = ["HEADER", "PAGE", "main"]
 
@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def body() -> None:
-        params = config(args.config)
+        config = configuration(args.config)
         header = HEADER if args.output is None else args.output / HEADER.name
-        page = PAGE if args.config == DEFAULT and args.output is None else header.with_name(BESIDE)
-        write_if_changed(header, c_header(args.config, params))
-        write_if_changed(page, interface_page(args.config, params))
+        page = PAGE if config.name == DEFAULT and args.output is None else header.with_name(BESIDE)
+        write_if_changed(header, c_header(config.name, config.params))
+        write_if_changed(page, interface_page(config.name, config.params))
         print(header, page, sep="\n")
 
     return run(parser.prog, body)

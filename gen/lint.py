@@ -11,7 +11,7 @@ from cdgate.cli import Parser, run
 from cdgate.errors import UserError
 from cdgate.tools import verilator_env
 from gen import verilog
-from gen.config import CONFIGS
+from hw.configurations import CONFIGS, configuration
 
 __all__ = ["WAIVERS", "lint", "main"]
 
@@ -41,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def body() -> None:
-        for name, top in itertools.product(args.config or CONFIGS, verilog.TOPS):
-            path = verilog.write(name, top=top)
-            messages = lint(path, verilog.top_name(name, top))
+        configs = [configuration(name) for name in args.config or CONFIGS]
+        for config, top in itertools.product(configs, verilog.TOPS):
+            path = verilog.write(config, top=top)
+            messages = lint(path, verilog.top_name(config.name, top))
             print(*messages, f"{path}: {len(messages)} messages", sep="\n", flush=True)
             if messages:
                 raise UserError(f"{path} is not clean; the warnings that may be waived are in {WAIVERS.name}")

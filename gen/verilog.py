@@ -26,7 +26,7 @@ from cdgate.cli import Parser, run
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
 from cdgate.tools import package_version
-from gen.config import CONFIGS, DEFAULT, config
+from hw.configurations import CONFIGS, DEFAULT, Configuration, configuration
 from hw.core import Core
 from hw.params import HwParams
 from hw.system import System
@@ -192,13 +192,16 @@ def describe(component: wiring.Component, params: HwParams, name: str, text: str
     }
 
 
-def write(name: str, folder: Path = BUILD, top: str = "core") -> Path:
-    """Write Verilog and JSON file of configuration `name` where they have changed, and return the Verilog's path."""
-    params = config(name)
-    component = engine(params, top)
-    text = to_verilog(component, top_name(name, top))
-    path = folder / f"{stem(name, top)}.v"
-    description = describe(component, params, name, text, top)
+def write(source: str | Path | HwParams | Configuration, folder: Path = BUILD, top: str = "core") -> Path:
+    """Write Verilog and JSON file of a configuration where they have changed, and return the Verilog's path.
+
+    The configuration is what `hw.configurations.configuration` takes.
+    """
+    config = configuration(source)
+    component = engine(config.params, top)
+    text = to_verilog(component, top_name(config.name, top))
+    path = folder / f"{stem(config.name, top)}.v"
+    description = describe(component, config.params, config.name, text, top)
     write_if_changed(path, text)
     write_if_changed(path.with_suffix(".json"), json.dumps(description, indent=1) + "\n")
     return path
@@ -207,7 +210,7 @@ def write(name: str, folder: Path = BUILD, top: str = "core") -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Write the files of the configuration named on the command line."""
     parser = Parser(prog="gen.verilog", description="Write the Verilog of the engine, and its description.")
-    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--top", metavar="TOP", help=f"{' or '.join(TOPS)} (default: both)")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     parser.add_argument("--list", action="store_true", help="list the configurations and write nothing")
@@ -218,8 +221,9 @@ def main(argv: list[str] | None = None) -> int:
             for name, params in CONFIGS.items():
                 print(f"{name}: {params}")
             return
+        config = configuration(args.config)
         for top in TOPS if args.top is None else [args.top]:
-            path = write(args.config, args.output, top)
+            path = write(config, args.output, top)
             print(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} lines")
             print(path.with_suffix(".json"))
 

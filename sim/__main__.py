@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-import shutil
 import sys
-import time
 import tokenize
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
-from cdgate.cli import Parser, run
-from cdgate.errors import CheckpointError, ImageError, UserError
-from cdgate.lock import locked
-from gen.config import DEFAULT, config
-from sim.check.layer import Outcome, combine, execute, sum_up
+from cdgate.cli import Parser, console, run, say
+from cdgate.errors import CdgateError, UserError
+from cdgate.modes import GateMode
+from hw.configurations import DEFAULT
+from sim.check.layer import combine, sum_up
 from sim.check.verdict import Verdict
-from sim.plan.layer import MODES, Pass, plan
-from sim.run import build, core
-from sim.run.verilog_cache import cached_verilog
+from sim.engine import BUILD, Engine
 from sim.show import pictures, report, waves
+from sim.show.results import SimulatedLayer
+from sim.show.tables import in_words, print_layers
 from sw_model.data.photographs import default_images, load_image
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
@@ -33,7 +30,10 @@ from sw_model.integer.network import IntNetwork
 __all__ = ["main"]
 
 #: Where reports and the files of the runs are written.
-BUILD = Path("build/sim")
+OUTPUT = BUILD / "sim"
+
+#: What is asked for to have all layers.
+ALL = "all"
 
 #: What numpy raises for a file that holds no array, or a broken one.
 _NO_ARRAY = (
@@ -63,9 +63,9 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--mode",
-        default="gated",
+        default=GateMode.GATED,
         metavar="MODE",
-        help=f"run besides the dense one: {', '.join(MODES)} (default: gated)",
+        help=f"run besides the dense one: {', '.join(GateMode)} (default: gated)",
     )
     parser.add_argument(
         "--mask",
@@ -77,7 +77,7 @@ def _parser() -> Parser:
     parser.add_argument("--image", type=Path, metavar="PATH", help="image file instead of the photographs")
     parser.add_argument("--images", type=int, metavar="N", help="number of photographs (default: the batch)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
-    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -97,7 +97,7 @@ def _parser() -> Parser:
         metavar="N",
         help=f"cycles to record, around the first mismatch (default: {waves.CYCLES})",
     )
-    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT, metavar="DIR", help=f"folder (default: {OUTPUT})")
     return parser
 
 
@@ -110,23 +110,13 @@ def _images(args: Any) -> tuple[list[str], np.ndarray]:
         raise UserError(f"number of images must be 1 with an image file, not {args.images}")
     else:
         named = [(str(args.image), load_image(args.image))]
-    if args.batch > len(named):
-        raise UserError(f"batch must be at most the number of images, {len(named)}, not {args.batch}")
     return [name for name, _ in named], np.stack([pixels for _, pixels in named])
-
-
-def _names(network: IntNetwork, wanted: str) -> list[str]:
-    if wanted == "all":
-        return network.names
-    if wanted not in network.names:
-        raise UserError(f"layer must be one of {', '.join(network.names)} or all, not {wanted!r}")
-    return [wanted]
 
 
 def _mask(args: Any) -> torch.Tensor | None:
     if args.mask is None:
         return None
-    if args.mode != "forced" or args.layer == "all":
+    if args.mode != GateMode.FORCED or args.layer == ALL:
         raise UserError("a mask needs mode forced and one layer")
     try:
         with args.mask.open("rb") as file:
@@ -139,112 +129,79 @@ def _mask(args: Any) -> torch.Tensor | None:
     return torch.from_numpy(values)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _names(network: IntNetwork, wanted: str) -> list[str]:
+    if wanted == ALL:
+        return network.names
+    if wanted not in network.names:
+        raise UserError(f"layer must be one of {', '.join(network.names)} or all, not {wanted!r}")
+    return [wanted]
 
 
-def _waves(outcomes: list[Outcome], verilog: Path, folder: Path, cycles: int) -> list[str]:
+def _waves(found: Sequence[SimulatedLayer], engine: Engine, folder: Path, cycles: int) -> list[str]:
     """Record waves and return what to tell about them."""
-    simulator = core.build(
-        verilog,
-        announce=lambda: _say(f"building the simulator of {verilog} that writes waves, once for each text"),
-        waves=True,
-    )
-    window, paths = waves.record(outcomes, simulator, folder, cycles)
-    one = outcomes[window.number].planned
+    outcomes = [outcome for layer in found for outcome in layer.outcomes]
+    window, paths = waves.record(outcomes, engine.simulators.waves(), folder, cycles)
+    planned = outcomes[window.number].planned
     what = (
-        f"recorded: cycles {window.first} to {window.last} of layer {one.layer.name}, {one.mode}, "
-        f"image {one.first_image}: {window.reason}"
+        f"recorded: cycles {window.first} to {window.last} of layer {planned.layer.name}, {planned.mode}, "
+        f"image {planned.first_image}: {window.reason}"
     )
     return [what, *(f"waves: {path}" for path in paths)]
 
 
+def _sum(found: Sequence[SimulatedLayer], mode: str, output: Path) -> Mapping[str, Any]:
+    """Return the report of all layers together, written with the table of them."""
+    results = sum_up([outcome for layer in found for outcome in layer.outcomes])
+    facts = dict(found[0].report)
+    summed = report.layer_report(ALL, mode, combine(list(results.values())), facts)
+    reports = [layer.report for layer in found]
+    report.write_report({**summed, "layers": reports}, output)
+    report.write_table([*reports, summed], output / ALL)
+    return summed
+
+
 def _body(args: Any, command: str) -> int:
-    if args.mode not in MODES:
-        raise UserError(f"mode must be one of {', '.join(MODES)}, not {args.mode!r}")
     if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
         raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")
-    params = config(args.config)
-    try:
-        names, images = _images(args)
-        network = load(args.checkpoint)
-        # Now, as the file may be replaced while the simulation runs; so with the Verilog below.
-        checkpoint_sha256 = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()
-    except (CheckpointError, ImageError) as error:
-        raise UserError(str(error)) from None
+    engine = Engine(args.config)
+    names, images = _images(args)
+    network = load(args.checkpoint)
     layers = _names(network, args.layer)
-    passes = plan(network, layers, images, args.mode, params, args.batch, _mask(args))
-
-    start = time.monotonic()
-    path = cached_verilog(args.config, announce=lambda: _say(f"generating the Verilog of {args.config}"))
-    generated = time.monotonic()
-    simulator = core.build(path, announce=lambda: _say(f"building the simulator of {path}, once for each text"))
-    facts = {
-        "command": command,
-        "config": args.config,
-        "images": len(images),
-        "image_names": names,
-        "batch": args.batch,
-        "checkpoint_sha256": checkpoint_sha256,
-        "verilog_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "tools": report.tool_versions(),
-        "wall_seconds": {"generate": round(generated - start, 3), "build": round(time.monotonic() - generated, 3)},
-    }
-    folder = args.output / args.layer
-    with locked(folder / ".lock", announce=lambda: _say(f"waiting for another run that writes to {folder}")):
-        return _simulate(args, passes, layers, images, simulator, path, facts)
-
-
-def _simulate(
-    args: Any,
-    passes: list[Pass],
-    layers: list[str],
-    images: np.ndarray,
-    simulator: core.Simulator,
-    verilog: Path,
-    facts: dict[str, Any],
-) -> int:
-    """Run what was planned, write and print what came, and return the exit status."""
-    folder = args.output / args.layer
-    for name in {args.layer, *layers}:  # a run that fails must not leave an older one's report
-        (args.output / name / "report.json").unlink(missing_ok=True)
-    start = time.monotonic()
-    work = folder / "runs"
-    outcomes = execute(passes, simulator, work)
-    results = sum_up(outcomes)
-    facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
-    reports = [report.layer_report(name, args.mode, results[name], facts) for name in layers]
-    written = [report.write_report(one, args.output) for one in reports]
-    total = combine(list(results.values()))
-    if args.layer == "all":
-        summed = report.layer_report("all", args.mode, total, facts)
-        written.append(report.write_report({**summed, "layers": reports}, args.output))
-        reports.append(summed)
-        report.write_table(reports, args.output / "all")
+    found = engine.run_layers(
+        network,
+        layers,
+        images,
+        args.mode,
+        batch=args.batch,
+        masks=_mask(args),
+        output=args.output,
+        group=args.layer,
+        names=names,
+        command=command,
+    )
+    folder, shown = args.output / args.layer, console()
+    reports = [layer.report for layer in found]
+    total = _sum(found, args.mode, args.output) if args.layer == ALL else reports[0]
     verdict = Verdict()
-    for result in total.values():
-        verdict.add(result.verdict)
-    if verdict.holds:  # otherwise its files tell what happened
-        shutil.rmtree(work)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    report.print_report(reports, verdict, args.mode, console)
-    lines = [f"report: {written[-1]}"]
+    for layer in found:
+        verdict.add(layer.verdict)
+    print_layers([*reports, total] if args.layer == ALL else reports, verdict, args.mode, shown)
+    lines = [f"report: {folder / 'report.json'}"]
     failures: list[str] = []  # told after the result
+    passes = [outcome.planned for layer in found for outcome in layer.outcomes]
     try:
-        drawn = pictures.draw(
-            passes, images, facts["image_names"], args.mode, reports[: len(layers)], folder, args.layer == "all"
-        )
+        drawn = pictures.draw(passes, images, names, args.mode, reports, folder, args.layer == ALL)
         lines += [f"picture: {picture}" for picture in drawn]
     except UserError as error:
         failures.append(str(error))
     try:
-        lines += _waves(outcomes, verilog, folder, args.waves_cycles) if args.waves else []
-    except (UserError, build.SimulationError) as error:
+        lines += _waves(found, engine, folder, args.waves_cycles) if args.waves else []
+    except CdgateError as error:
         failures.append(str(error))
-    for line in (*lines, f"bit_exact: {str(not verdict.mismatches).lower()}"):
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in (*lines, in_words(total), f"bit_exact: {str(not verdict.mismatches).lower()}"):
+        shown.print(line, soft_wrap=True)
     for failure in failures:
-        _say(f"sim: {failure}")
+        say(f"sim: {failure}")
     return 1 if not verdict.holds else 2 if failures else 0
 
 
@@ -253,15 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "sim", *(sys.argv[1:] if argv is None else argv)])
-
-    def body() -> int:
-        try:
-            return _body(args, command)
-        except build.SimulationError as error:
-            _say(f"{parser.prog}: {error}")
-            return 1
-
-    return run(parser.prog, body)
+    return run(parser.prog, lambda: _body(args, command))
 
 
 if __name__ == "__main__":

@@ -20,18 +20,17 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from cdgate.cli import Parser, run
+from cdgate.cli import Parser, console, run, say, table
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
 from cdgate.tools import package_version, verilator_version
 from gen import verilog
-from gen.config import CONFIGS, config
 from gen.layer.compiler import compile_layer
+from hw.configurations import CONFIGS, configuration
 from hw.params import HwParams
 from sim.plan.cases import random_case
-from sim.run import build, core
+from sim.run import core
 from sim.run.files import Run
 from sim.run.verilog_cache import cached_verilog
 from sw_model.data.photographs import default_images
@@ -45,9 +44,8 @@ __all__ = ["BUILD", "benchmark", "generation_seconds", "golden_speed", "main", "
 #: Where the report is written.
 BUILD = Path("build/bench.json")
 
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+#: Time that a configuration takes, with its share of the models: for the first line.
+MINUTES = 1
 
 
 def generation_seconds(params: HwParams) -> float:
@@ -109,7 +107,7 @@ def golden_speed(network: IntNetwork, images: int) -> dict[str, float]:
 
 
 def benchmark(
-    names: list[str], cycles: int, width: float, images: int, seconds: float, say: Callable[[str], None] = _say
+    names: list[str], cycles: int, width: float, images: int, seconds: float, say: Callable[[str], None] = say
 ) -> dict[str, Any]:
     """Measure configurations and the golden model; return the report.
 
@@ -128,7 +126,7 @@ def benchmark(
     """
     rows = {}
     for name in names:
-        params = config(name)
+        params = configuration(name).params
         say(f"{name}: generating the Verilog")
         generation = generation_seconds(params)
         path = cached_verilog(name)
@@ -160,41 +158,39 @@ def benchmark(
     }
 
 
-def show(report: dict[str, Any], console: Console) -> None:
+def show(report: dict[str, Any], shown: Console) -> None:
     """Print a report for people."""
     machine = report["machine"]
-    table = Table(title=f"speed on {machine['cores']} cores, load {machine['load']:.1f}", title_justify="left")
-    for heading in ("configuration", "Verilog lines", "generation s", "simulated cycles", "cycles/s"):
-        table.add_column(heading, justify="left" if heading == "configuration" else "right", no_wrap=True)
+    speed = table(
+        f"Speed on {machine['cores']} cores, load {machine['load']:.1f}",
+        *("configuration", "Verilog\nlines", "generation\ns", "simulated\ncycles", "cycles/s"),
+    )
     for name, row in report["configs"].items():
-        table.add_row(
+        speed.add_row(
             name,
             f"{row['verilog_lines']:,}",
             f"{row['generate_seconds']:.1f}",
             f"{row['cycles']:,}",
             f"{row['cycles_per_second']:,.0f}",
         )
-    console.print(table)
+    shown.print(speed)
     golden = report["golden_model"]
-    console.print(
-        f"golden model, gated, width {golden['width']:g}: {golden['images_per_second']:.2f} images/s on one thread",
-        highlight=False,
+    shown.print(
+        f"golden model, gated, width {golden['width']:g}: {golden['images_per_second']:.2f} images/s on one thread"
     )
     training = report["training"]
     title = f"training on one thread, width {training['width']:g}, {training['size']}x{training['size']} images"
-    table = Table(title=title, title_justify="left")
-    for heading in ("method", "images/s", "cost, dense = 1", "in convolutions", "other work"):
-        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    methods = table(title, "method", "images/s", "cost,\ndense = 1", "in\nconvolutions", "other\nwork")
     for method, row in training["methods"].items():
         share = row["convolution_share"]
-        table.add_row(
+        methods.add_row(
             METHODS[method].title,
             f"{row['images_per_second']:.1f}",
             f"{row['cost']:.2f}",
             f"{100 * share:.0f} %",
             f"{100 - 100 * share:.0f} %",
         )
-    console.print(table)
+    shown.print(methods)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -224,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         for name in args.config:
-            config(name)
+            configuration(name)
         for name, high in (("cycles", 10**9), ("images", 16)):
             if not 1 <= getattr(args, name) <= high:
                 raise UserError(f"{name} must be 1 to {high}, not {getattr(args, name)}")
@@ -232,13 +228,11 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"width must be one of 0.25, 0.5, 1, not {args.width:g}")
         if not args.train_seconds > 0:
             raise UserError(f"train-seconds must be positive, not {args.train_seconds:g}")
-        try:
-            report = benchmark(args.config or list(CONFIGS), args.cycles, args.width, args.images, args.train_seconds)
-        except build.SimulationError as error:
-            _say(f"{parser.prog}: {error}")
-            return 1
+        configs = args.config or list(CONFIGS)
+        say(f"about {MINUTES * len(configs):g} minutes, twice as long beside other work")
+        report = benchmark(configs, args.cycles, args.width, args.images, args.train_seconds)
         write_if_changed(args.output, json.dumps(report, indent=1) + "\n")
-        show(report, Console(width=None if sys.stdout.isatty() else 160))
+        show(report, console())
         print(args.output)
         return 0
 

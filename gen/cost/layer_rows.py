@@ -1,21 +1,21 @@
-"""What a program does for each layer: tiles, bytes, steps and predicted cycles; as a table and for JSON."""
+"""What a program does for each layer: tiles, bytes, steps and predicted cycles; as tables and for JSON."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
+from cdgate.cli import console, table
 from gen.cost.cycle_model import Prediction
 from gen.cost.steps import SliceSteps
 from gen.network.instruction import transfer_bytes
 from gen.network.program import NetworkProgram
 from hw.interface.instructions import Opcode
 
-__all__ = ["LayerRow", "layer_rows", "layer_table"]
+__all__ = ["LayerRow", "LayerRows", "layer_rows"]
 
 #: The sums by what is moved, as the engine's counters are called.
 _COUNTERS: dict[Any, str] = {
@@ -108,51 +108,58 @@ def layer_rows(program: NetworkProgram, steps: Sequence[SliceSteps], prediction:
     return rows
 
 
-def layer_table(rows: Sequence[LayerRow], title: str, frames: int = 1) -> Table:
-    """Return a table of them, with their sums, and these by frame if there are several."""
-    table = Table(title=title, title_justify="left")
-    heads = (
-        "layer",
-        "batch",
-        "images x rows",
-        "passes",
-        "ring entries",
-        "steps",
-        "cycles",
-        "weights",
-        "parameters",
-        "maps read",
-        "maps written",
-    )
-    for head in heads:
-        table.add_column(head, justify="left" if head == "layer" else "right", no_wrap=True)
+class LayerRows(list[LayerRow]):
+    """The rows of a program, which print as two tables: what is computed, and what is moved.
 
-    def cells(row: Any, share: int = 1) -> list[str]:
-        return [
-            f"{value / share:,.0f}"
-            for value in (
-                row["base_steps"] + row["conditional_steps"],
-                row["predicted_cycles"],
-                row["weights_read"],
-                row["parameters_read"],
-                row["maps_read"],
-                row["maps_written"],
-            )
-        ]
+    Parameters
+    ----------
+    rows
+        In execution order.
+    title
+        What was compiled.
+    images
+        Number of images: with several the sums are given by image, too.
+    """
 
-    listed = [dataclasses.asdict(row) for row in rows]
-    for row in listed:
-        table.add_row(
-            row["layer"],
-            str(row["batch"] or "rows"),
-            f"{row['images']} x {row['rows']}",
-            f"{row['passes']:,}",
-            f"{row['ring_entries']:,}",
-            *cells(row),
+    def __init__(self, rows: Iterable[LayerRow], title: str, images: int) -> None:
+        super().__init__(rows)
+        self.title, self.images = title, images
+
+    def __str__(self) -> str:
+        shown = console()
+        with shown.capture() as capture:
+            shown.print(self.title, soft_wrap=True)
+            for part in self.tables():
+                shown.print(part)
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+    __repr__ = __str__
+
+    def tables(self) -> list[Table]:
+        """Return both tables, each readable in 80 columns."""
+        computed = table(
+            "What is computed",
+            *("layer", "batch", "images\na pass", "rows\na pass", "passes", "ring\nentries", "steps", "cycles"),
         )
-    table.add_section()
-    sums = {name: sum(row[name] for row in listed) for name in listed[0] if name != "layer"}
-    table.add_row("all", "", "", f"{sums['passes']:,}", "", *cells(sums))
-    if frames > 1:
-        table.add_row("a frame", "", "", "", "", *cells(sums, frames))
-    return table
+        moved = table(
+            "Bytes on the bus", "layer", "weights", "parameters", "maps read", "maps written", "logits written"
+        )
+        for row in self:
+            batch = str(row.batch or "rows")
+            numbers = (row.passes, row.ring_entries, row.base_steps + row.conditional_steps, row.predicted_cycles)
+            computed.add_row(row.layer, batch, str(row.images), str(row.rows), *map("{:,}".format, numbers))
+            moved.add_row(row.layer, *map("{:,}".format, self._moved(row)))
+        computed.add_section()
+        moved.add_section()
+        for name, share in (("all", 1), ("an image", self.images))[: 1 + (self.images > 1)]:
+            steps = sum(row.base_steps + row.conditional_steps for row in self)
+            cycles = sum(row.predicted_cycles for row in self)
+            passes = f"{sum(row.passes for row in self):,}" if share == 1 else ""
+            computed.add_row(name, "", "", "", passes, "", f"{steps / share:,.0f}", f"{cycles / share:,.0f}")
+            sums = [sum(column) / share for column in zip(*map(self._moved, self), strict=True)]
+            moved.add_row(name, *map("{:,.0f}".format, sums))
+        return [computed, moved]
+
+    @staticmethod
+    def _moved(row: LayerRow) -> tuple[int, ...]:
+        return row.weights_read, row.parameters_read, row.maps_read, row.maps_written, row.logits_written

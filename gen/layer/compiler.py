@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cdgate import modes
 from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, measure
 from gen.layer.pass_program import Program
@@ -28,12 +29,7 @@ __all__ = [
 ]
 
 #: Modes in which a layer can be compiled, and what they mean to the engine. Layers without a gate are always `BASE`.
-MODES: dict[str, Any] = {
-    "gated": GateMode.GATED,
-    "dense": GateMode.DENSE,
-    "base": GateMode.BASE,
-    "forced": GateMode.FORCED,
-}
+MODES: dict[str, Any] = {mode: getattr(GateMode, mode.name) for mode in modes.GOLDEN_MODES}
 
 #: Where the maps lie if nothing else is wanted.
 IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
@@ -44,7 +40,7 @@ def compile_layer(
     ifmap: Any,
     residual: Any,
     params: HwParams,
-    mode: str = "gated",
+    mode: str = modes.GateMode.GATED,
     *,
     ifmap_at: Placement = IFMAP,
     residual_at: Placement = RESIDUAL,
@@ -83,7 +79,12 @@ def compile_layer(
         raise CompileError(f"layer {layer.name}: mode must be one of {', '.join(MODES)}, not {mode}")
     if (layer.residual is None) != (residual is None):
         raise CompileError(f"layer {layer.name}: residual must be given exactly where the layer has one")
-    if mode != "forced" and masks is not None or mode == "forced" and layer.gated and masks is None:
+    if (
+        (mode != modes.GateMode.FORCED and masks is not None)
+        or mode == modes.GateMode.FORCED
+        and layer.gated
+        and masks is None
+    ):
         raise CompileError(f"layer {layer.name}: masks must be given exactly in mode forced")
     codes = np.asarray(ifmap)
     images, _, in_rows, in_cols = codes.shape

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cdgate.errors import CompileError
+from cdgate.modes import NETWORK_MODES, GateMode
 from gen.network.dataflow import walk
 from gen.network.instruction import pack_instructions
 from gen.network.program import NetworkProgram
@@ -14,14 +15,11 @@ from gen.network.segments import IMAGE, LayerShape, cut, shapes, stored_maps
 from hw.interface.instructions import INDEX_BITS
 from hw.params import HwParams
 
-__all__ = ["MODES", "compile_network"]
-
-#: Modes in which a network can be compiled.
-MODES = ("gated", "channel", "dense", "base")
+__all__ = ["compile_network"]
 
 
 def compile_network(
-    network: Any, params: HwParams, images: int, in_size: tuple[int, int], mode: str = "gated"
+    network: Any, params: HwParams, images: int, in_size: tuple[int, int], mode: str = GateMode.GATED
 ) -> NetworkProgram:
     """Compile a whole network for a number of images.
 
@@ -45,17 +43,17 @@ def compile_network(
         If a layer breaks the shape rule or does not fit the engine, if maps are not read as the engine can read them,
         or the program becomes too long.
     """
-    if mode not in MODES:
-        raise CompileError(f"network: mode must be one of {', '.join(MODES)}, not {mode}")
+    if mode not in NETWORK_MODES:
+        raise CompileError(f"network: mode must be one of {', '.join(NETWORK_MODES)}, not {mode}")
     if images < 1:
         raise CompileError(f"network: images must be at least 1, not {images}")
     for layer in network.layers:
-        if mode == "channel" and layer.gated and layer.slice_size != 1:
+        if mode == GateMode.CHANNEL and layer.gated and layer.slice_size != 1:
             raise CompileError(f"layer {layer.name}: slice_size must be 1 in mode channel, not {layer.slice_size}")
     found = shapes(network, params, in_size)
     _check_maps(found)
     segments = cut(found, params, images)
-    passes = walk(segments, params, images, "gated" if mode == "channel" else mode)
+    passes = walk(segments, params, images, GateMode.GATED if mode == GateMode.CHANNEL else mode)
     program = order(passes.instructions)
     tie(program)
     if len(program) >= 1 << INDEX_BITS:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdgate.errors import CompileError
+from cdgate.modes import GateMode
 from gen.layer.compiler import channel_parameters, gate_mode, layer_registers, weight_entries
 from gen.layer.geometry import Geometry
 from gen.layer.packing import pack
@@ -68,7 +69,7 @@ class Passes:
         params = self.params
         for name, shape in self.shapes.items():
             layer, geometry = shape.layer, shape.geometry
-            conditional = self.mode != "base" and layer.gated
+            conditional = self.mode != GateMode.BASE and layer.gated
             self.image.add(f"weights {name}", weight_entries(layer, geometry, params, conditional).tobytes())
             values = channel_parameters(layer, geometry)
             records = pack(ChannelParameters, {**values, "reserved": 0}, len(values["offset"]))

@@ -1,20 +1,17 @@
-"""Runs layers of a network on the engine, each in two modes, and compares them with the golden model."""
+"""What came of layers: the outcome of every pass, and their sums by layer and mode."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hw.interface.layouts import IdleCause
-from sim.check.outputs import compare
 from sim.check.verdict import Verdict
 from sim.plan.layer import Pass
-from sim.run.core import Progress, Simulator
 from sim.run.files import RunOutput
 from sw_model.integer.steps import LayerCount, total
 
-__all__ = ["combine", "ModeResult", "Outcome", "execute", "simulate", "sum_up"]
+__all__ = ["ModeResult", "Outcome", "combine", "sum_up"]
 
 
 @dataclass
@@ -52,33 +49,6 @@ class Outcome:
     verdict: Verdict
 
 
-def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Outcome]:
-    """Run passes and compare each.
-
-    Parameters
-    ----------
-    passes
-        What `plan` returned.
-    simulator
-        Of the engine they were compiled for.
-    work
-        Folder for the files of the runs.
-
-    Raises
-    ------
-    sim.run.build.SimulationError
-        If the simulator fails.
-    """
-    progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
-    outputs = simulator.run([one.run for one in passes], work, progress)
-    return [
-        Outcome(
-            one, output, compare(one.run.program, output, one.tap, one.count, one.mode, first_image=one.first_image)
-        )
-        for one, output in zip(passes, outputs, strict=True)
-    ]
-
-
 def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
     """Return the `ModeResult` of each layer and mode, summed over the passes."""
     results: dict[str, dict[str, ModeResult]] = {}
@@ -94,11 +64,6 @@ def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
         result.count = one.count if result.count is None else total([result.count, one.count], one.layer.name)
         result.verdict.add(outcome.verdict)
     return results
-
-
-def simulate(passes: Sequence[Pass], simulator: Simulator, work: Path) -> dict[str, dict[str, ModeResult]]:
-    """Run passes with `execute`, and return their results by layer and mode."""
-    return sum_up(execute(passes, simulator, work))
 
 
 def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult]:

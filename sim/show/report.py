@@ -1,4 +1,4 @@
-"""Reports of simulated layers: the JSON files that other tools read, and the table for people."""
+"""Reports of simulated layers: the JSON files that other tools read, and the table for documents."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from cdgate.files import write_if_changed
 from cdgate.tools import package_version, verilator_version
 from hw.interface.layouts import IdleCause
 from sim.check.layer import ModeResult
 from sim.check.verdict import KEPT, Verdict
 
-__all__ = ["layer_report", "print_report", "tool_versions", "write_report", "write_table"]
+__all__ = ["layer_report", "tool_versions", "write_report", "write_table"]
 
 #: Version of the files' layout.
 SCHEMA = 1
@@ -156,66 +153,3 @@ def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     path = folder / "table.md"
     write_if_changed(path, "\n".join(lines) + "\n")
     return path
-
-
-def print_report(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: str, console: Console) -> None:
-    """Print a table with a row for each report, then the mismatches and the broken laws.
-
-    Parameters
-    ----------
-    reports
-        What `layer_report` returned; a sum over the others last.
-    verdict
-        Of all runs together.
-    mode
-        The mode asked for.
-    console
-        Where to print.
-    """
-    title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
-    table = Table(title=title, title_justify="left")
-    for heading in (
-        "layer",
-        "dense cycles",
-        f"{mode} cycles",
-        "theory",
-        "realised",
-        "ratio",
-        "dense eff.",
-        f"{mode} eff.",
-        "sparsity,\noutput",
-        "outputs",
-        "decisions",
-        "mismatches",
-    ):
-        table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
-    for report in reports:
-        speedup, efficiency = report["speedup"], report["efficiency"]
-        table.add_row(
-            report["layer"],
-            f"{report['cycles']['dense']:,}",
-            f"{report['cycles']['gated']:,}",
-            f"{speedup['theoretical']:.3f}",
-            f"{speedup['realised']:.3f}",
-            f"{speedup['ratio']:.4f}",
-            f"{efficiency['dense']:.4f}",
-            f"{efficiency['gated']:.4f}",
-            f"{report['sparsity']['output']:.3f}",
-            f"{report['outputs_checked']:,}",
-            f"{report['decisions_checked']:,}",
-            f"{report['mismatches']:,}",
-        )
-    console.print(table)
-    if mode == "channel":
-        last = reports[-1]
-        console.print(
-            f"{1 - last['sparsity']['output']:.1%} of the channels fire, but {last['slices_fired']:.1%} of "
-            "the slices have one that does: only a slice of 8 that stays silent saves cycles.",
-            highlight=False,
-        )
-    for mismatch in verdict.first:
-        console.print(str(mismatch), highlight=False, soft_wrap=True)
-    if verdict.mismatches:
-        console.print(f"{verdict.mismatches} mismatches, {len(verdict.first)} of them shown", highlight=False)
-    for text in verdict.broken:
-        console.print(f"broken law: {text}", highlight=False, soft_wrap=True)

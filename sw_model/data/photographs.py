@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cdgate.errors import ImageError
 
-__all__ = ["IMAGE_SIZE", "default_images", "load_image"]
+__all__ = ["IMAGE_SIZE", "default_images", "load_image", "photographs"]
 
 #: Height and width of the network's input, in pixels.
 IMAGE_SIZE = 32
@@ -103,3 +103,8 @@ def default_images(count: int, size: int = IMAGE_SIZE) -> list[tuple[str, np.nda
         raise ImageError("default images must come from the package scikit-image, which is not installed")
     folder = Path(spec.origin).parent / "data"
     return [(name, load_image(folder / file, size)) for name, file in PHOTOGRAPHS[:count]]
+
+
+def photographs(count: int, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Return the first photographs, (count, size, size, 3) uint8; see `default_images`."""
+    return np.stack([pixels for _, pixels in default_images(count, size)])

@@ -9,17 +9,21 @@ BatchNorm's parameters, both branches' running statistics and tau under the name
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
 from cdgate.errors import CheckpointError
-from sw_model.integer.layer import IMAGE, SCALAR_FIELDS, IntLayer
+from cdgate.files import write_file
+from sw_model.integer.layer import IMAGE, SCALAR_FIELDS, IntLayer, check_name
 from sw_model.integer.network import IntNetwork
 
 __all__ = ["DEFAULT_CHECKPOINT", "float_state", "load", "save"]
@@ -57,10 +61,7 @@ def save(path: str | Path, net: IntNetwork) -> None:
         tensors[f"train.{name}"] = value.detach().to(torch.float32).contiguous()
     scalars = [{name: getattr(layer, name) for name in SCALAR_FIELDS} for layer in net.layers]
     text = json.dumps({"schema": SCHEMA, "layers": scalars, "meta": net.meta}, sort_keys=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(serialize(tensors, metadata={_KEY: text}))
-    partial.replace(path)
+    write_file(path, serialize(tensors, metadata={_KEY: text}))
 
 
 def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:
@@ -86,14 +87,16 @@ def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} must be an existing file")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        # Read whole, not mapped: the file may be replaced or cut while the network is in use.
+        content = path.read_bytes()
+        tensors = deserialize(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__", {})
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"checkpoint {path} must be a whole safetensors file: {reason}") from None
     try:
-        return _assemble(tensors, metadata)
+        return replace(_assemble(tensors, metadata), digest=hashlib.sha256(content).hexdigest())
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         reason = f"missing entry {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise CheckpointError(f"checkpoint {path} must hold a valid network: {reason}") from None
@@ -108,6 +111,8 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> IntNetwor
         raise ValueError(f"metadata {_KEY} is not JSON: {error}") from None
     if not isinstance(text, dict) or text.get("schema") != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}, not {text.get('schema') if isinstance(text, dict) else text}")
+    if not isinstance(text["layers"], list):
+        raise ValueError("layers must be a list")
     layers = tuple(_layer(scalars, tensors) for scalars in text["layers"])
     training = {name.removeprefix("train."): value for name, value in tensors.items() if name.startswith("train.")}
     for name, value in training.items():
@@ -120,6 +125,7 @@ def _layer(scalars: Any, tensors: dict[str, Tensor]) -> IntLayer:
     if not isinstance(scalars, dict) or set(scalars) != set(SCALAR_FIELDS):
         raise ValueError(f"every layer must have exactly the entries {', '.join(SCALAR_FIELDS)}")
     name = scalars["name"]
+    check_name(name)
     for key, value in scalars.items():
         if key == "pad_code" or (key == "residual" and value is None):
             continue

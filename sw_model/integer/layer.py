@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 
 import torch
@@ -9,10 +10,18 @@ from torch import Tensor
 
 from sw_model.integer import ops as int_ops
 
-__all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "validate_layer"]
+__all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "check_name", "validate_layer"]
 
 #: Name of the network's input where a layer's `input` is meant.
 IMAGE = "image"
+
+#: Names that no layer can have: reports lie in folders that are called as the layers, beside those of all together.
+RESERVED = frozenset({IMAGE, "all", "network", ".", ".."})
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+#: Greatest stride and padding: beyond it no map has a second pixel.
+MOST = 4096
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,6 +131,21 @@ class IntLayer:
         return (size + 2 * self.pad - self.kernel) // self.stride + 1
 
 
+def check_name(name: object) -> None:
+    """Refuse what no layer can be called: a name becomes a folder of reports.
+
+    Raises
+    ------
+    ValueError
+        If it is no such name.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
+        raise ValueError(
+            "name of a layer must be 1 to 64 letters, digits and _ . -, and none of "
+            f"{', '.join(sorted(RESERVED))}, not {ascii(name)[:80]}"
+        )
+
+
 def validate_layer(layer: IntLayer) -> None:
     """Check types, shapes, ranges and the overflow bounds of one layer.
 
@@ -135,6 +159,7 @@ def validate_layer(layer: IntLayer) -> None:
     ValueError
         What is wrong, with the layer's name first.
     """
+    check_name(layer.name)
     require = _Require(layer.name)
     conv = layer.kind == "conv"
     require(layer.kind in ("conv", "fc"), f"kind must be conv or fc, not {layer.kind}")
@@ -143,8 +168,8 @@ def validate_layer(layer: IntLayer) -> None:
     require(len(shape) == dims and layer.weight.numel() > 0, f"weight must have {dims} dimensions, not shape {shape}")
     require(int(layer.weight.min()) >= -127, "weight codes must be in [-127, 127], not -128")
     require(not conv or shape[2] == shape[3], "kernel must be square")
-    require(layer.stride >= 1, f"stride must be at least 1, not {layer.stride}")
-    require(layer.pad >= 0, f"pad must not be negative, not {layer.pad}")
+    require(1 <= layer.stride <= MOST, f"stride must be 1 to {MOST}, not {layer.stride}")
+    require(0 <= layer.pad <= MOST, f"pad must be 0 to {MOST}, not {layer.pad}")
     codes_fit = len(layer.pad_code) == layer.in_ch and all(0 <= code <= 255 for code in layer.pad_code)
     require(codes_fit, "pad_code must hold one code of 0 to 255 per input channel")
     for name, tensor, dtype in (("M", layer.M, torch.int16), ("B", layer.B, torch.int64)):

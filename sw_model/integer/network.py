@@ -13,13 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cdgate.modes import GOLDEN_MODES, GateMode
 from sw_model.integer import ops as int_ops
 from sw_model.integer.layer import IMAGE, IntLayer
 
-__all__ = ["IMAGE", "MODES", "IntLayer", "IntNetwork", "Result", "Tap"]
-
-#: gated: decisions by threshold; dense: always fire; base: never fire; forced: masks are given.
-MODES = ("gated", "dense", "base", "forced")
+__all__ = ["IMAGE", "IntLayer", "IntNetwork", "Result", "Tap"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +73,8 @@ class IntNetwork:
         What JSON can hold: width, groups, gate_mode, classes, mean, std, scales, training facts.
     training
         Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
+    digest
+        SHA-256 of the file that it was read from, in hexadecimal digits; empty if it was read from none.
 
     Raises
     ------
@@ -85,11 +85,12 @@ class IntNetwork:
     layers: tuple[IntLayer, ...]
     meta: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Tensor] = field(default_factory=dict)
+    digest: str = ""
 
     def __post_init__(self) -> None:
         seen: dict[str, IntLayer] = {}
         for layer in self.layers:
-            if layer.name in seen or layer.name == IMAGE:
+            if layer.name in seen:
                 raise ValueError(f"layer {layer.name}: name must be unique")
             source = seen.get(layer.input)
             if source is None and layer.input != IMAGE:
@@ -107,6 +108,13 @@ class IntNetwork:
             seen[layer.name] = layer
         if not self.layers or self.layers[-1].kind != "fc":
             raise ValueError("last layer must be the classifier")
+        if not isinstance(self.meta, dict):
+            raise ValueError(f"meta must be a dictionary, not {type(self.meta).__name__}")
+        classes, count = self.meta.get("classes"), self.layers[-1].out_ch
+        if classes is not None:
+            named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+            if not named or len(classes) != count:
+                raise ValueError(f"meta: classes must be a list of {count} names")
 
     @property
     def names(self) -> list[str]:
@@ -129,7 +137,7 @@ class IntNetwork:
     def run(
         self,
         images: Any,
-        mode: str = "gated",
+        mode: str = GateMode.GATED,
         masks: Mapping[str, Tensor] | None = None,
         only: Iterable[str] | None = None,
     ) -> Result:
@@ -140,7 +148,7 @@ class IntNetwork:
         images
             (N, H, W, 3), uint8 RGB, a tensor or an array.
         mode
-            One of `MODES`; ungated layers are dense in all of them.
+            One of `cdgate.modes.GOLDEN_MODES`; ungated layers are dense in all of them.
         masks
             For mode "forced": decision of every gated layer, (N, slices, H', W') bool, by name.
         only
@@ -165,7 +173,7 @@ class IntNetwork:
         return Result(logits, taps)
 
     def walk(
-        self, images: Any, mode: str = "gated", masks: Mapping[str, Tensor] | None = None
+        self, images: Any, mode: str = GateMode.GATED, masks: Mapping[str, Tensor] | None = None
     ) -> Iterator[tuple[IntLayer, Tap]]:
         """Run the network and yield every layer with its tap, holding no map longer than it is read; see `run`."""
         images = torch.as_tensor(images)
@@ -188,7 +196,7 @@ class IntNetwork:
         layer: IntLayer,
         ifmap: Tensor,
         residual: Tensor | None = None,
-        mode: str = "gated",
+        mode: str = GateMode.GATED,
         masks: Mapping[str, Tensor] | Tensor | None = None,
     ) -> Tap:
         """Run one layer on a given ifmap.
@@ -202,7 +210,7 @@ class IntNetwork:
         residual
             (N, O, H', W') codes where the layer has one.
         mode
-            One of `MODES`.
+            One of `cdgate.modes.GOLDEN_MODES`.
         masks
             For mode "forced": the decisions, or a mapping from layer name to them.
 
@@ -216,8 +224,8 @@ class IntNetwork:
         ValueError
             Wrong mode, masks or residual.
         """
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode}")
+        if mode not in GOLDEN_MODES:
+            raise ValueError(f"mode must be one of {', '.join(GOLDEN_MODES)}, not {mode}")
         if (layer.residual is None) != (residual is None):
             raise ValueError(f"layer {layer.name}: residual must be given exactly where the layer has one")
         ifmap = ifmap.to(torch.int64)
@@ -230,12 +238,12 @@ class IntNetwork:
             base = psum = int_ops.conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)
         else:
             geometry = (layer.stride, layer.pad, layer.groups, layer.branch)
-            if mode == "base":
+            if mode == GateMode.BASE:
                 base = psum = int_ops.base_psum(ifmap, layer.weight, *geometry)
             else:
                 base, psum = int_ops.gated_psums(ifmap, layer.weight, *geometry)
             decision = _decide(layer, base, mode, masks)
-            if mode != "base" and not bool(decision.all()):
+            if mode != GateMode.BASE and not bool(decision.all()):
                 psum = torch.where(decision.repeat_interleave(layer.slice_size, 1), psum, base)
         if residual is not None:
             residual = residual.to(torch.int64)
@@ -251,11 +259,11 @@ class IntNetwork:
 def _decide(layer: IntLayer, base: Tensor, mode: str, masks: Mapping[str, Tensor] | Tensor | None) -> Tensor:
     n, _, height, width = base.shape
     shape = (n, layer.out_ch // layer.slice_size, height, width)
-    if mode == "dense":
+    if mode == GateMode.DENSE:
         return torch.ones(shape, dtype=torch.bool)
-    if mode == "base":
+    if mode == GateMode.BASE:
         return torch.zeros(shape, dtype=torch.bool)
-    if mode == "forced":
+    if mode == GateMode.FORCED:
         mask = masks if isinstance(masks, Tensor) or masks is None else masks.get(layer.name)
         if mask is None or mask.dtype != torch.bool or tuple(mask.shape) != shape:
             raise ValueError(f"layer {layer.name}: mask must be bool of shape {shape} in mode forced")

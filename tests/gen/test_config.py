@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from cdgate.errors import UserError
-from gen import config as module
-from gen.config import CONFIGS, DEFAULT, config, describe, main
+from cdgate.cli import WIDTH
+from gen.config import describe, main
 from gen.fpga.estimate import Memory, memories
+from hw import configurations
+from hw.configurations import CONFIGS, DEFAULT, configuration
 from hw.params import HwParams
 
 
@@ -20,41 +21,36 @@ def test_sizes():
         "tiny": (16, 1),
     }
     assert sorted(params.in_par for params in CONFIGS.values()) == [2, 4, 8, 16]
-    assert config(DEFAULT) is CONFIGS["full"]
+    assert configuration().params is configuration(DEFAULT).params is CONFIGS["full"]
 
 
 def test_every_map_of_resnet18_fits_a_bank_of_full():
-    assert config("full").bank_words * config("full").in_par == 64 * 32 * 32
+    assert CONFIGS["full"].bank_words * CONFIGS["full"].in_par == 64 * 32 * 32
 
 
 def test_immutable():
     with pytest.raises(TypeError):
         CONFIGS["full"] = HwParams()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config("full").in_par = 8
-
-
-def test_unknown_name_lists_the_names():
-    with pytest.raises(UserError, match=r"^configuration must be one of full, half, small, tiny, not 'huge'$"):
-        config("huge")
+        CONFIGS["full"].in_par = 8
 
 
 def test_every_configuration_has_a_purpose():
-    lines = module.__doc__.splitlines()
+    lines = configurations.__doc__.splitlines()
     for name in CONFIGS:
         assert lines[lines.index(name) + 1].startswith("    8 x ")
 
 
 @pytest.mark.parametrize("name, dsps, brams", [("full", 140, 172), ("small", 35, 54)])
 def test_estimates_are_what_synthesis_counts(name, dsps, brams):
-    found = describe(name)
+    found = describe(configuration(name))
     assert (found["dsps"], found["brams"]) == (dsps, brams)
 
 
 def test_parts_of_the_estimate():
-    assert describe("full")["brams_of"] == {"banks": 128, "ring": 32, "scales": 8, "thresholds": 4}
+    assert describe(configuration("full"))["brams_of"] == {"banks": 128, "ring": 32, "scales": 8, "thresholds": 4}
     for name in CONFIGS:
-        found = describe(name)
+        found = describe(configuration(name))
         assert sum(found["brams_of"].values()) == found["brams"]
         assert found["memory_bits"] <= 18 * 1024 * found["brams"]
 
@@ -80,7 +76,7 @@ def test_block_rams(depth, parts, width, brams):
 
 
 def test_devices_that_are_named():
-    half, tiny = describe("half"), describe("tiny")
+    half, tiny = (describe(configuration(name)) for name in ("half", "tiny"))
     assert half["dsps"] <= 72 and half["brams"] <= 108  # ECP5-45F
     assert tiny["memory_bits"] <= 2**20
     assert sum(part.bits for part in memories(CONFIGS["tiny"])) == tiny["memory_bits"]
@@ -94,8 +90,20 @@ def test_list(capsys, tmp_path):
     assert [entry["name"] for entry in written["configs"]] == list(CONFIGS) and written["schema"] == 1
     for entry in written["configs"]:
         [line] = [line for line in printed.splitlines() if f" {entry['name']} " in line]
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        assert {str(entry["in_par"]), str(entry["macs"]), str(entry["dsps"]), str(entry["brams"])} <= set(cells)
+        cells = set(line.split())
+        assert {str(entry["in_par"]), str(entry["macs"]), str(entry["dsps"]), str(entry["brams"])} <= cells
+    assert "…" not in printed and max(map(len, printed.splitlines())) <= WIDTH
+
+
+def test_own_configuration(capsys, tmp_path):
+    (tmp_path / "own.toml").write_text("in_par = 8\nrq_lanes = 2\nbank_words = 2048\nring_entries = 1024\n")
+    assert main(["--config", str(tmp_path / "own.toml"), "-o", str(tmp_path / "configs.json")]) == 0
+    [entry] = json.loads((tmp_path / "configs.json").read_text())["configs"]
+    assert entry["name"] == "own" and entry["macs"] == 64 and entry["bank_words"] == 2048
+    assert main(["--config", str(tmp_path / "none.toml"), "-o", str(tmp_path / "new.json")]) == 2
+    assert (
+        capsys.readouterr().err.startswith("gen.config: configuration file ") and not (tmp_path / "new.json").exists()
+    )
 
 
 def test_list_that_cannot_be_written(capsys, tmp_path):

@@ -122,7 +122,10 @@ def test_command_line(program, network, tmp_path, capsys):
         (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
         (["--checkpoint", "x", "x"], "either FILE or --checkpoint must be given, not both"),
         (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
-        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (
+            ["--config", "huge"],
+            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
+        ),
     ],
 )
 def test_bad_input(options, text, capsys):

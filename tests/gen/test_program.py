@@ -1,23 +1,24 @@
 """The command that compiles a network: its table, its memory and what it says about both."""
 
-import dataclasses
 import errno
 import json
 
 import numpy as np
 import pytest
-from rich.console import Console
 
+from cdgate.cli import WIDTH
 from cdgate.files import write_if_changed
 from gen import disasm
 from gen import program as module
-from gen.config import config
+from gen.cost import compilation
+from gen.cost.compilation import compile_for
 from gen.cost.cycle_model import predict
-from gen.cost.layer_rows import layer_rows, layer_table
+from gen.cost.layer_rows import layer_rows
 from gen.cost.steps import slice_steps
 from gen.network.compiler import compile_network
+from hw.configurations import CONFIGS, configuration
 from hw.interface.instructions import INSTRUCTION_BYTES, Opcode
-from sw_model.data.photographs import default_images
+from sw_model.data.photographs import default_images, photographs
 from sw_model.integer.checkpoint import save
 from tests.gen.network.networks import lively
 
@@ -43,7 +44,7 @@ def written(network, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def program(network):
-    return compile_network(network, config(CONFIG), IMAGES, (32, 32))
+    return compile_network(network, CONFIGS[CONFIG], IMAGES, (32, 32))
 
 
 def test_memory(written, program):
@@ -98,35 +99,25 @@ def test_rows_add_up(program):
     assert rows[-1].logits_written == moved[Opcode.STORE_LOGITS] * 4 * program.params.rq_lanes
 
 
-def test_table(program):
-    steps = slice_steps(program, None)
-    rows = layer_rows(program, steps, predict(program, steps))
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(layer_table(rows, "a title", IMAGES))
-    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in capture.get().splitlines()]
-    cells = {line[0]: line for line in lines}
+def test_tables(network):
+    """Every figure of the rows is there, and every line is readable in 80 columns."""
+    images = photographs(IMAGES)
+    rows = compile_for(configuration(CONFIG), network, images, "dense").layers()
+    text = str(rows)
+    lines = text.splitlines()[1:]  # behind the title
+    assert all(len(line) <= WIDTH for line in lines) and "…" not in text and repr(rows) == text
     for row in rows:
-        found = cells[row.layer]
-        assert found[1] == (str(row.batch) if row.batch else "rows")
-        assert found[2:5] == [f"{row.images} x {row.rows}", f"{row.passes:,}", f"{row.ring_entries:,}"]
-    for name, share in (("all", 1), ("a frame", IMAGES)):
-        sums = {
-            field.name: sum(getattr(row, field.name) for row in rows) / share
-            for field in dataclasses.fields(rows[0])
-            if field.name != "layer"
-        }
-        assert cells[name][5:] == [
-            f"{value:,.0f}"
-            for value in (
-                sums["base_steps"] + sums["conditional_steps"],
-                sums["predicted_cycles"],
-                sums["weights_read"],
-                sums["parameters_read"],
-                sums["maps_read"],
-                sums["maps_written"],
-            )
-        ]
+        found = [line.replace(",", "").split() for line in lines]
+        computed, moved = [cells for cells in found if cells[:1] == [row.layer]]
+        numbers = (row.images, row.rows, row.passes, row.ring_entries)
+        work = (row.base_steps + row.conditional_steps, row.predicted_cycles)
+        assert computed[1:] == [str(row.batch or "rows"), *map(str, (*numbers, *work))]
+        fields = ("weights_read", "parameters_read", "maps_read", "maps_written", "logits_written")
+        assert moved[1:] == [str(getattr(row, field)) for field in fields]
+    sums = [line.replace(",", "").split() for line in lines if line.strip().startswith(("all", "an image"))]
+    cycles = sum(row.predicted_cycles for row in rows)
+    assert int(sums[0][-1]) == cycles and int(sums[1][-1]) == round(cycles / IMAGES)
+    assert int(sums[2][1]) == sum(row.weights_read for row in rows)
 
 
 def test_trained_network(tmp_path, capsys):
@@ -146,10 +137,15 @@ def test_trained_network(tmp_path, capsys):
         (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
         (["--images", "0"], "number of default images must be 1 to 16, not 0"),
         (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
-        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
-        (["--latency", "0"], "bandwidth, latency and size must be more than 0, and finite"),
-        (["--bandwidth", "nan"], "bandwidth, latency and size must be more than 0, and finite"),
-        (["--bandwidth", "inf"], "bandwidth, latency and size must be more than 0, and finite"),
+        (
+            ["--config", "huge"],
+            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
+        ),
+        (["--latency", "0"], "bandwidth and latency must be more than 0, and finite, not 8 and 0"),
+        (["--bandwidth", "nan"], "bandwidth and latency must be more than 0, and finite, not nan and 40"),
+        (["--bandwidth", "inf"], "bandwidth and latency must be more than 0, and finite, not inf and 40"),
+        (["--size", "0"], "size must be 1 to 256, not 0"),
+        (["--size", "100000"], "size must be 1 to 256, not 100000"),
     ],
 )
 def test_bad_input(options, text, tmp_path, capsys):
@@ -184,7 +180,7 @@ def test_files_are_replaced_whole_and_facts_come_last(network, tmp_path, monkeyp
 
     options = ["--checkpoint", str(tmp_path / "x.safetensors"), "--config", CONFIG, "--images", "1", "-o", str(folder)]
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_if_changed", disk_that_fills)
+        patch.setattr(compilation, "write_if_changed", disk_that_fills)
         assert module.main(options) == 2
     assert capsys.readouterr().err == "gen.program: No space left on device\n"
     assert written == ["program.bin", "memory.bin"] and (folder / "network.json").read_text() == "old"

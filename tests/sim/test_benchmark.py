@@ -37,7 +37,7 @@ def test_golden_model():
 @pytest.mark.parametrize(
     "options, text",
     [
-        (["huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["huge"], "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'"),
         (["--cycles", "0"], "cycles must be 1 to 1000000000, not 0"),
         (["--images", "17"], "images must be 1 to 16, not 17"),
         (["--train-seconds", "0"], "train-seconds must be positive, not 0"),

@@ -13,10 +13,11 @@ from PIL import Image
 import sim.__main__
 import sim.plan.layer
 from gen.layer.compiler import compile_layer
+from sim import engine
 from sim.__main__ import main
 from sim.check.layer import Outcome
 from sim.check.verdict import Verdict
-from sim.run import build, core
+from sim.run import build, core, simulators
 from sw_model.integer.checkpoint import save
 from sw_model.quantisation.random_network import random_network
 from tests.sim.check.mutants import MUTANTS
@@ -173,14 +174,16 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
 def test_waves(run, tmp_path):
     status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
     assert status == 0 and (tmp_path / "conv5_2/waves/waves.vcd").stat().st_size > 10_000
-    said = printed.out.splitlines()[-5:]
+    said = printed.out.splitlines()[-6:]
     assert said[0] == (
         "recorded: cycles 1 to 50 of layer conv5_2, gated, image 0: the start of a pass in which nothing differs"
     )
     assert said[1:] == [
         *(f"waves: {tmp_path}/conv5_2/waves/waves.{suffix}" for suffix in ("vcd", "gtkw", "sucl")),
+        said[-2],
         "bit_exact: true",
     ]
+    assert said[-2].startswith("conv5_2: ") and said[-2].endswith(" decisions compared, all equal")
 
 
 def test_waves_of_a_mismatch(run, monkeypatch):
@@ -207,7 +210,10 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
         (["--mask", "mask.npy"], "a mask needs mode forced and one layer"),
         (["--mode", "forced", "--mask", "nowhere.npy"], "mask must be a readable .npy file, not nowhere.npy"),
         (["--mode", "forced", "--mask", "pyproject.toml"], "mask must be a readable .npy file, not pyproject.toml"),
-        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (
+            ["--config", "huge"],
+            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
+        ),
         (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
         (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
         (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
@@ -222,7 +228,7 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
         (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
         (
             ["--layer", "conv5_2", "--images", "1", "--batch", "9"],
-            "batch must be at most the number of images, 1, not 9",
+            "batch must be 1 to the number of images, 1, not 9",
         ),
         (["--layer", "fc", "--mode", "forced", "--mask", "{mask}"], "layer fc: a mask needs a gated layer"),
     ],
@@ -276,11 +282,11 @@ def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
     """Call the program with a function in place of the simulation; return as `run`."""
     monkeypatch.chdir(root)
     files = Inputs(tmp_path, checkpoint)
-    monkeypatch.setattr(sim.__main__, "cached_verilog", lambda *args, **options: files.verilog)
+    monkeypatch.setattr(simulators, "cached_verilog", lambda *args, **options: files.verilog)
     monkeypatch.setattr(core, "build", lambda *args, **options: None)
 
     def call(layer, execute):
-        monkeypatch.setattr(sim.__main__, "execute", execute)
+        monkeypatch.setattr(engine, "execute", execute)
         status = main(
             ["--layer", layer, "--config", "small", "--checkpoint", str(files.checkpoint), "-o", str(tmp_path)]
         )

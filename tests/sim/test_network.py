@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sim.check.layer import simulate
+from sim.check.execution import execute
+from sim.check.layer import sum_up
 from sim.check.outputs import compare
 from sim.plan.layer import plan
 from sw_model.data.photographs import default_images
@@ -31,7 +32,7 @@ def photographs(count):
 def four_images(full, network, tmp_path_factory):
     """All layers on four photographs, one in a pass, dense and gated."""
     passes = plan(network, LAYERS, photographs(4), "gated", full.params)
-    return simulate(passes, full.simulator, tmp_path_factory.mktemp("network") / "runs")
+    return sum_up(execute(passes, full.simulator, tmp_path_factory.mktemp("network") / "runs"))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def always_firing(full, network, tmp_path_factory):
         for layer in network.layers
     ]
     passes = plan(IntNetwork(tuple(layers), network.meta), GATED, photographs(1), "gated", full.params)
-    return simulate(passes, full.simulator, tmp_path_factory.mktemp("firing") / "runs")
+    return sum_up(execute(passes, full.simulator, tmp_path_factory.mktemp("firing") / "runs"))
 
 
 def held(results):
@@ -90,7 +91,8 @@ def test_thresholds_at_minus_infinity_cost_nothing(always_firing, name):
 
 @pytest.mark.parametrize("name", ["conv2_2", "conv3_2", "conv4_2", "conv5_2"])
 def test_base_only(full, network, tmp_path, name):
-    results = simulate(plan(network, [name], photographs(1), "base", full.params), full.simulator, tmp_path / "runs")
+    passes = plan(network, [name], photographs(1), "base", full.params)
+    results = sum_up(execute(passes, full.simulator, tmp_path / "runs"))
     held(results)
     assert results[name]["base"].cond_steps == 0
 
@@ -98,7 +100,7 @@ def test_base_only(full, network, tmp_path, name):
 def test_four_images_in_one_pass(full, network, tmp_path):
     passes = plan(network, ["conv5_2"], photographs(4), "gated", full.params, batch=4)
     assert len(passes) == 2
-    held(simulate(passes, full.simulator, tmp_path / "runs"))
+    held(sum_up(execute(passes, full.simulator, tmp_path / "runs")))
 
 
 @pytest.mark.parametrize("name", ["conv2_2", "conv3_2", "conv4_2", "conv5_2"])
@@ -134,4 +136,4 @@ def test_channels_and_masks(full, network, tmp_path, name):
 @pytest.mark.slow
 def test_all_layers_on_more_images(full, network, tmp_path):
     passes = plan(network, LAYERS, photographs(16)[4:], "gated", full.params)
-    held(simulate(passes, full.simulator, tmp_path / "runs"))
+    held(sum_up(execute(passes, full.simulator, tmp_path / "runs")))

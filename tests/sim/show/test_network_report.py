@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from cdgate.cli import WIDTH
 from cdgate.errors import UserError
 from hw.interface.layouts import IdleCause
 from hw.interface.registers import COUNTERS
@@ -16,7 +17,8 @@ from sim.check.layer import ModeResult
 from sim.check.network import NetworkResult
 from sim.check.verdict import Mismatch, Verdict
 from sim.show.network_pictures import draw_network, network_chart
-from sim.show.network_report import network_report, print_network
+from sim.show.network_report import network_report
+from sim.show.tables import in_words, print_network
 from sw_model.integer.steps import LayerCount
 
 PARAMS = HwParams()
@@ -64,7 +66,7 @@ def run_of(mode, **layers):
     counters = {name: 100 + n for n, (name, _) in enumerate(COUNTERS)}
     report = {"AR_PAGE": 0, "read_bursts": 5, "write_bursts": 2, "most_reads": 8, "most_writes": 1, "unknown_reads": 0}
     return NetworkResult(
-        layers=layers, verdict=Verdict(), logits_checked=20, classes=[3, 1], counters=counters, report=report
+        layers=layers, verdict=Verdict(), logits=np.eye(10, dtype=np.int64)[[3, 1]], counters=counters, report=report
     )
 
 
@@ -93,9 +95,14 @@ def report_of(found, bandwidth=8):
 
 
 def printed(report, verdict=None):
-    console = Console(file=io.StringIO(), width=240)
+    console = Console(file=io.StringIO(), width=WIDTH, highlight=False)
     print_network(report, verdict or Verdict(), console)
     return console.file.getvalue()
+
+
+def rows(text, name):
+    """Return the rows of a layer, one in each table."""
+    return [line for line in text.splitlines() if line.split()[:1] == [name]]
 
 
 def test_sums():
@@ -117,8 +124,9 @@ def test_wall():
     share = {bandwidth: report_of(results(), bandwidth)["layers"][1]["memory"]["gated"] for bandwidth in (1, 4, 8)}
     assert {bandwidth: one["bandwidth_cycles"] for bandwidth, one in share.items()} == {1: 4800, 4: 1200, 8: 600}
     assert {bandwidth: one["bandwidth_bound"] for bandwidth, one in share.items()} == {1: True, 4: True, 8: False}
-    assert " memory " in printed(report_of(results(), 2)) and " memory (gated) " in printed(report_of(results(), 4))
-    assert "memory " not in printed(report_of(results(), 8)).split("idle, most for")[1]
+    assert " memory  " in rows(printed(report_of(results(), 2)), "conv2_1")[1]
+    assert " memory (gated) " in rows(printed(report_of(results(), 4)), "conv2_1")[1]
+    assert " steps " in rows(printed(report_of(results(), 8)), "conv2_1")[1]
 
 
 def test_wait_that_is_not_for_the_layers_own_bytes():
@@ -137,11 +145,32 @@ def test_table():
     assert "broken law: something" in text
 
 
+def test_every_row_is_readable_in_80_columns():
+    """With the greatest figures that the shipped network has; nothing is cut."""
+    report = report_of(results())
+    for part in (report, *report["layers"]):
+        part["cycles"] = {"dense": 30_220_651, "gated": 15_666_178}
+        part["speedup"] = {"theoretical": 3.999, "realised": 3.999, "ratio": 1.0013}
+        part["mismatches"], part["outputs_checked"], part["decisions_checked"] = 9_999_999, 19_660_800, 1_491_520
+        part["runs"]["gated"]["idle"] |= {"decision": 7_000_000}
+    lines = printed(report).splitlines()
+    assert "…" not in "".join(lines)
+    names = (["layer"], ["conv1"], ["conv2_1"], ["network"])
+    assert all(len(line) <= WIDTH for line in lines if line.split()[:1] in names)
+
+
+def test_in_words():
+    told = in_words(report_of(results()))
+    assert told.startswith("network: 1.248x as fast gated as dense, 1.250x in theory; ") and told.endswith(
+        ", all equal"
+    )
+
+
 def test_gated_run_alone():
     report = report_of({"gated": results()["gated"]})
     assert set(report["cycles"]) == set(report["runs"]) == {"gated"} and set(report["speedup"]) == {"theoretical"}
     text = printed(report)
-    assert "realised" not in text and "gated cycles" in text
+    assert "realised" not in text and "dense" not in rows(text, "layer")[0]
     assert "dense" not in network_chart(report).get_suptitle()
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from cdgate.errors import UserError
 from gen.layer.compiler import compile_layer
-from sim.check.layer import Outcome, execute
+from sim.check.execution import execute
+from sim.check.layer import Outcome
 from sim.check.verdict import Mismatch, Verdict
 from sim.plan.cases import random_case
 from sim.plan.layer import Pass
@@ -125,7 +126,7 @@ def test_lists_in_words(good):
         "variable_add tb_core.dut.scheduler.stall"
     )
     letters = "".join("abcdefghijklmnop"[digit] for digit in divmod(number, 16))
-    assert f"\nitem_focus {letters}_tb.dut.scheduler.stall\nitem_set_format IdleCause\n" in sucl
+    assert f"\nitem_focus {letters}_tb_core.dut.scheduler.stall\nitem_set_format IdleCause\n" in sucl
     words = (folder / "waves/.surfer/mappings/IdleCause.txt").read_text()
     assert words.startswith("Bits = 3\n0 start\n1 weights\n") and str(folder) not in gtkw + sucl
 

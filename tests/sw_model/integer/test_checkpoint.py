@@ -1,5 +1,6 @@
 """Checkpoint file: nothing is lost, and nothing damaged is accepted."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -123,7 +124,9 @@ def test_wrong_tensors(damaged, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stride": 0}, "layer conv2_1: stride must be at least 1, not 0"),
+        ({"stride": 0}, "layer conv2_1: stride must be 1 to 4096, not 0"),
+        ({"stride": 10**30}, "layer conv2_1: stride must be 1 to 4096, not 10+"),
+        ({"pad": 10**30}, "layer conv2_1: pad must be 0 to 4096, not 10+"),
         ({"stride": True}, "layer conv2_1: stride must be of type int, not True"),
         ({"S": 1.5}, "layer conv2_1: S must be of type int, not 1.5"),
         ({"gated": 1}, "layer conv2_1: gated must be of type bool, not 1"),
@@ -135,6 +138,45 @@ def test_wrong_tensors(damaged, change, message):
 )
 def test_wrong_scalars(damaged, change, message):
     refuse(damaged(scalars={1: change}), message)
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "/tmp/up", "a/b", "", ".", "..", "all", "network", "image", "x" * 65, "a\nb", "ä"]
+)
+def test_names_that_leave_their_folder(damaged, name):
+    """A layer's name is a folder of reports."""
+    refuse(
+        damaged(scalars={1: {"name": name}}),
+        "name of a layer must be 1 to 64 letters, digits and _ . -, and none of",
+    )
+
+
+def test_wrong_facts(net, whole, tmp_path):
+    header = json.loads(whole.read_bytes()[8 : 8 + int.from_bytes(whole.read_bytes()[:8], "little")])
+    facts = json.loads(header["__metadata__"]["cdgate"])
+    for change, message in (
+        ({"meta": []}, "meta must be a dictionary, not list"),
+        ({"meta": {"classes": ["a"]}}, "meta: classes must be a list of 10 names"),
+        ({"meta": {"classes": [1] * 10}}, "meta: classes must be a list of 10 names"),
+        ({"meta": {"classes": "0123456789"}}, "meta: classes must be a list of 10 names"),
+        ({"layers": {}}, "layers must be a list"),
+    ):
+        path = tmp_path / "wrong.safetensors"
+        save_file(load_file(whole), str(path), metadata={"cdgate": json.dumps(facts | change)})
+        refuse(path, message)
+
+
+def test_file_that_is_cut_while_its_network_is_in_use(net, tmp_path):
+    """What was read is not mapped."""
+    path = tmp_path / "net.safetensors"
+    save(path, net)
+    again = load(path)
+    path.write_bytes(b"")
+    assert torch.equal(again.run(PHOTOS).logits, net.run(PHOTOS).logits)
+
+
+def test_digest_is_that_of_the_file(net, whole):
+    assert load(whole).digest == hashlib.sha256(whole.read_bytes()).hexdigest() and net.digest == ""
 
 
 def test_float_state_needs_a_trained_network(net):

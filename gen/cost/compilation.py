@@ -1,0 +1,184 @@
+"""A network compiled for an engine, with what it is expected to take: tiles, bytes, steps, cycles; and its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cdgate.errors import UserError
+from cdgate.files import write_if_changed
+from cdgate.modes import DECIDING, GateMode
+from gen.cost.cycle_model import Prediction, predict
+from gen.cost.layer_rows import LayerRows, layer_rows
+from gen.cost.steps import SliceSteps, slice_steps
+from gen.network.compiler import compile_network
+from gen.network.program import NetworkProgram
+from hw.configurations import Configuration
+
+__all__ = ["Compilation", "compile_for"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compilation:
+    """A compiled network and its prediction.
+
+    Attributes
+    ----------
+    config
+        The engine.
+    program
+        What it runs.
+    images
+        (N, H, W, 3) uint8: what it runs on.
+    steps
+        Of every pass, by slice, from the golden model's decisions.
+    prediction
+        Cycles, by the cycle model.
+    bandwidth
+        Bytes a cycle that the memory reads and writes together.
+    latency
+        Cycles from an address to the first data or response.
+    """
+
+    config: Configuration
+    program: NetworkProgram
+    images: np.ndarray
+    steps: Sequence[SliceSteps]
+    prediction: Prediction
+    bandwidth: float
+    latency: int
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    @property
+    def cycles(self) -> int:
+        """Predicted cycles of all."""
+        return self.prediction.cycles
+
+    @property
+    def title(self) -> str:
+        """What was compiled, in a line."""
+        program = self.program
+        return (
+            f"{self.config.name}, {program.mode}, {program.images} image(s), memory of {self.bandwidth:g} bytes a "
+            f"cycle, latency {self.latency} cycles: {len(program.instructions)} instructions, {self.cycles:,} cycles"
+        )
+
+    def layers(self) -> LayerRows:
+        """Return a record for each layer; the list prints as a table."""
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> LayerRows:
+        return LayerRows(layer_rows(self.program, self.steps, self.prediction), self.title, self.program.images)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``network.json`` says."""
+        program = self.program
+        return {
+            "schema": 1,
+            "config": self.config.name,
+            "mode": program.mode,
+            "images": program.images,
+            "in_size": program.in_size,
+            "program": {"address": program.image["program"].address, "instructions": len(program.instructions)},
+            "store_window": program.store_window,
+            "memory_bytes": program.memory_bytes,
+            "regions": [{"name": part.name, "address": part.address, "size": part.size} for part in program.image],
+            "memory": {"bytes_per_cycle_limit": self.bandwidth, "latency_cycles": self.latency},
+            "predicted_cycles": self.cycles,
+            "layers": [dataclasses.asdict(row) for row in self.layers()],
+            "passes": [
+                {
+                    "layer": info.layer,
+                    "instruction": program.pass_index(number),
+                    "first_image": info.first_image,
+                    "images": info.images,
+                    "rows": info.rows,
+                }
+                for number, info in enumerate(program.passes)
+            ],
+        }
+
+    def memory(self) -> bytes:
+        """Return the memory before a run, from address 0 on: program, weights, parameters, images; else zeros."""
+        memory = bytearray(self.program.image.size)
+        for region in self.program.image:
+            content = self.program.pack_images(self.images) if region.name == "input" else region.content
+            if content is not None:
+                assert len(content) == region.size, region.name  # else everything behind it would move
+                memory[region.address : region.stop] = content
+        return bytes(memory)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``program.bin``, ``memory.bin`` and, last, ``network.json``, which tells about them; return the paths.
+
+        Raises
+        ------
+        UserError
+            If one cannot be written.
+        """
+        contents: dict[str, str | bytes] = {
+            "program.bin": self.program.packed().tobytes(),
+            "memory.bin": self.memory(),
+            "network.json": json.dumps(self.facts(), indent=1) + "\n",
+        }
+        for name, content in contents.items():
+            write_if_changed(folder / name, content)
+        return [folder / name for name in contents]
+
+
+def compile_for(
+    config: Configuration,
+    network: Any,
+    images: np.ndarray,
+    mode: str = GateMode.GATED,
+    bandwidth: float = 8,
+    latency: int = 40,
+) -> Compilation:
+    """Compile a network and predict its cycles on some images.
+
+    Parameters
+    ----------
+    config
+        The engine.
+    network
+        An `sw_model.integer.network.IntNetwork`.
+    images
+        (N, H, W, 3) uint8.
+    mode
+        One of `cdgate.modes.NETWORK_MODES`.
+    bandwidth, latency
+        Of the memory.
+
+    Raises
+    ------
+    cdgate.errors.UserError
+        If bandwidth or latency are not more than 0 and finite, or the network cannot be compiled.
+    """
+    if not (0 < bandwidth < float("inf") and latency > 0):
+        raise UserError(f"bandwidth and latency must be more than 0, and finite, not {bandwidth} and {latency}")
+    program = compile_network(network, config.params, len(images), (images.shape[1], images.shape[2]), mode)
+    decisions = None
+    if mode in DECIDING:
+        taps = network.run(images, GateMode.GATED).taps
+        decisions = {name: tap.decision.numpy() for name, tap in taps.items() if tap.decision is not None}
+    steps = slice_steps(program, decisions)
+    prediction = predict(program, steps, bandwidth, latency)
+    return Compilation(
+        config=config,
+        program=program,
+        images=images,
+        steps=steps,
+        prediction=prediction,
+        bandwidth=bandwidth,
+        latency=latency,
+    )

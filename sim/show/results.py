@@ -1,0 +1,138 @@
+"""What came of a simulation, for Python: typed results with the report's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from cdgate.errors import UserError
+from sim.check.layer import Outcome
+from sim.check.verdict import Verdict
+from sim.show.tables import in_words
+
+__all__ = ["SimulatedLayer", "SimulatedNetwork", "Speedup"]
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How much faster the gated run is than the dense one.
+
+    Attributes
+    ----------
+    theoretical
+        Steps of the dense layer over those that the reference's own masks leave.
+    realised
+        Dense cycles over gated cycles, as counted; None without a dense run.
+    ratio
+        Realised over theoretical; None without a dense run.
+    """
+
+    theoretical: float
+    realised: float | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedLayer:
+    """What came of a layer: dense, and in one other mode.
+
+    Attributes
+    ----------
+    report
+        What ``report.json`` says.
+    verdict
+        What the comparison found; a mismatch is a result, not an exception.
+    outcomes
+        Every pass: what was planned, what came, what differed.
+    """
+
+    report: Mapping[str, Any]
+    verdict: Verdict
+    outcomes: Sequence[Outcome]
+
+    def __repr__(self) -> str:
+        return f"<{in_words(self.report)}>"
+
+    @property
+    def layer(self) -> str:
+        """Its name."""
+        return str(self.report["layer"])
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether every output and every decision is the golden model's."""
+        return bool(self.report["bit_exact"])
+
+    @property
+    def cycles(self) -> Mapping[str, int]:
+        """Cycles of the runs: "dense", and "gated" for the other mode, whichever it is."""
+        return dict(self.report["cycles"])
+
+    @property
+    def speedup(self) -> Speedup:
+        """Speed-up over the dense run."""
+        return Speedup(**self.report["speedup"])
+
+    def mask(self, image: int) -> np.ndarray:
+        """Return the decisions of an image, bool (slices or channels, rows, columns): what fires.
+
+        Raises
+        ------
+        UserError
+            If nothing is decided in this layer and mode, or there is no such image.
+        """
+        mode = self.report["gate_mode"]
+        parts = [one.planned.tap.decision for one in self.outcomes if one.planned.mode == mode]
+        found = [part for part in parts if part is not None]
+        if not found:
+            raise UserError(f"layer {self.layer}: nothing is decided in mode {mode}")
+        decisions = torch.cat(found).numpy()
+        if not 0 <= image < len(decisions):
+            raise UserError(f"image must be 0 to {len(decisions) - 1}, not {image}")
+        return decisions[image]
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedNetwork:
+    """What came of a whole network: gated, and maybe dense beside it.
+
+    Attributes
+    ----------
+    report
+        What ``report.json`` says.
+    verdict
+        What the comparison found; a mismatch is a result, not an exception.
+    logits
+        Of the gated run, (N, classes) int64, as the engine wrote them to memory.
+    """
+
+    report: Mapping[str, Any]
+    verdict: Verdict
+    logits: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<{in_words(self.report)}>"
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether every output, decision and logit is the golden model's."""
+        return bool(self.report["bit_exact"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Class of each image, by the engine's logits."""
+        return [prediction["class"] for prediction in self.report["predictions"]]
+
+    @property
+    def cycles(self) -> Mapping[str, int]:
+        """Cycles of the runs, by mode."""
+        return dict(self.report["cycles"])
+
+    @property
+    def speedup(self) -> Speedup:
+        """Speed-up over the dense run."""
+        return Speedup(**self.report["speedup"])
