@@ -112,8 +112,8 @@ def table(title: str, *headings: str, left: int = 1) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    made.collapse_padding = True
+    # The box itself has a space between columns.
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="left" if number < left else "right", no_wrap=not 0 < number < left)
     return made
