@@ -8,8 +8,16 @@ SHELL := bash
 .NOTPARALLEL:
 
 PY := .venv/bin/python
-# Removes what an outer environment could add to the packages of .venv.
-unexport PYTHONPATH PYTHONHOME
+# Removes what an outer environment could add to the packages of .venv, hide of this folder, or strip of the checks.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE
+
+# All variables that can be set; another one is a slip of the pen.
+VARIABLES := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT BANDWIDTH LATENCY RUNS DATA FIRST \
+	PROGRAM TARGET TOP SEEDS SEED FREQ OUT ARGS PYTHON PY SHELL
+UNKNOWN := $(filter-out $(VARIABLES),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
+ifneq ($(UNKNOWN),)
+$(error $(firstword $(UNKNOWN)) is no variable of this Makefile, which has $(filter-out PY SHELL,$(VARIABLES)))
+endif
 
 # The first Python on the path that is new enough; PYTHON= names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -17,18 +25,24 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 TARGET ?= ecp5-85f
 
+# The value of a variable as one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(value $(1)))'
 # --name value, only where the variable NAME is given.
-option = $(if $($(1)),--$(2) '$($(1))')
+option = $(if $(value $(1)),--$(2) $(call quoted,$(1)))
+# The same of a file in the folder OUT.
+file_option = $(if $(value OUT),--output $(call quoted,OUT)/$(1))
 SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
 	$(call option,BATCH,batch) $(if $(filter-out 0,$(WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
-	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) $(call option,OUT,output)
 NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
-	$(call option,DATA,data) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
+	$(call option,DATA,data) $(call option,FIRST,first) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) \
+	$(call option,OUT,output)
 PROGRAM_OPTIONS = $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) \
-	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint)
-DISASM_OPTIONS = $(if $(PROGRAM),'$(PROGRAM)') $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
+	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) $(call option,OUT,output)
+DISASM_OPTIONS = $(if $(value PROGRAM),$(call quoted,PROGRAM)) $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
 	$(call option,CHECKPOINT,checkpoint)
-SYNTH_OPTIONS = $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed) $(call option,FREQ,freq)
+SYNTH_OPTIONS = $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed) $(call option,FREQ,freq) \
+	$(call option,OUT,output)
 
 .PHONY: help
 help: ## this list
@@ -47,7 +61,8 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, network, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, program, disasm, interface, verilog, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4) or tiny (8 x 2); the shipped network runs on full and half
+#: CONFIG=full       sim, network, program, disasm, interface, verilog, configs, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
+#: OUT=folder        sim, network, program, interface, verilog, configs, synth, bench: where results are written instead of under build/
 	$(PY) -m sim $(SIM_OPTIONS)
 
 .PHONY: network
@@ -56,6 +71,7 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 #: LATENCY=40        network, program: cycles from an address to the first data or response
 #: RUNS=both         network: both, that is gated and dense, or gated
 #: DATA=path         network: digits, or a folder of CIFAR-10, CIFAR-100 or images, whose test images are taken instead of photographs
+#: FIRST=0           network: number of the first image that is taken
 	$(PY) -m sim.network $(NETWORK_OPTIONS)
 
 .PHONY: program
@@ -69,15 +85,15 @@ disasm: .venv/base ## print the program of the whole network, or of a file of in
 
 .PHONY: interface
 interface: .venv/base ## write build/interface/cdgate.h, the C header of registers and instructions, and docs/interface.md
-	$(PY) -m gen.interface $(call option,CONFIG,config)
+	$(PY) -m gen.interface $(call option,CONFIG,config) $(call option,OUT,output)
 
 .PHONY: verilog
 verilog: .venv/base ## write build/verilog/CONFIG.v of the core, CONFIG_system.v of the whole engine, and a .json of each
-	$(PY) -m gen.verilog $(call option,CONFIG,config)
+	$(PY) -m gen.verilog $(call option,CONFIG,config) $(call option,OUT,output)
 
 .PHONY: configs
 configs: .venv/base ## list the configurations with their multipliers and memories
-	$(PY) -m gen.config
+	$(PY) -m gen.config $(call option,CONFIG,config) $(call file_option,configs.json)
 
 .PHONY: synth
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
@@ -86,11 +102,11 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: SEEDS=1           synth: number of runs of place and route
 #: SEED=2            synth: seed of the first
 #: FREQ=80           synth: clock in MHz that place and route aims at
-	$(PY) -m gen.synth --target '$(TARGET)' $(SYNTH_OPTIONS)
+	$(PY) -m gen.synth $(call option,TARGET,target) $(SYNTH_OPTIONS)
 
 .PHONY: bench
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing
-	$(PY) -m sim.benchmark
+	$(PY) -m sim.benchmark $(call file_option,benchmark.json)
 
 .PHONY: train
 train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said

@@ -1,8 +1,8 @@
 """Print the pinned requirements of `pyproject.toml`, one a line, for pip.
 
-``python3 -m gen.requirements base test`` prints the dependencies of the package and those of the group ``test``. It
-needs nothing but Python itself, as it runs before anything is installed, and spares the pip of a fresh virtual
-environment (23.2 with Python 3.11), which does not know dependency groups, an update of itself.
+``python3 -m gen.requirements base test`` prints the dependencies of the package and those of the extra or the
+group ``test``. It needs nothing but Python itself, as it runs before anything is installed, and spares the pip of a
+fresh virtual environment (23.2 with Python 3.11), which does not know dependency groups, an update of itself.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 def requirements(groups: list[str]) -> list[str]:
     """Return the pins of `groups`; ``base`` is the package's own dependencies."""
-    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
-    known = {"base": project["project"]["dependencies"], **project["dependency-groups"]}
+    content = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
+    project = content["project"]
+    known = {"base": project["dependencies"], **project["optional-dependencies"], **content["dependency-groups"]}
     for group in groups:
         if group not in known:
             raise UserError(f"group must be one of {', '.join(known)}, not {group!r}")

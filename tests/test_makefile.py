@@ -1,9 +1,11 @@
 """The Makefile: what it lists, what it passes on, and what it says when something is missing."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -11,38 +13,11 @@ import pytest
 @pytest.fixture
 def make(root):
     def call(*args, **env):
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name
-            not in (
-                "MAKEFLAGS",
-                "MAKELEVEL",
-                "MAKEOVERRIDES",
-                "MFLAGS",
-                "LAYER",
-                "MODE",
-                "IMAGE",
-                "IMAGES",
-                "BATCH",
-                "WAVES",
-                "WAVES_CYCLES",
-                "BANDWIDTH",
-                "LATENCY",
-                "RUNS",
-                "DATA",
-                "CONFIG",
-                "CHECKPOINT",
-                "PROGRAM",
-                "TARGET",
-                "TOP",
-                "SEEDS",
-                "SEED",
-                "FREQ",
-                "ARGS",
-                "PYTHON",
-            )
-        }
+        variables = re.findall(
+            r"\w+", re.search(r"^VARIABLES := (.*(?:\\\n.*)*)", (root / "Makefile").read_text(), re.M)[1]
+        )
+        outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", *variables}
+        kept = {name: value for name, value in os.environ.items() if name not in outer}
         return subprocess.run(
             [shutil.which("make"), "--no-print-directory", *args],
             cwd=root,
@@ -103,7 +78,7 @@ def test_sim_passes_what_is_given(make):
             "CHECKPOINT=x.safetensors",
         )
     )[-1]
-    assert re.sub(" +", " ", line) == (
+    assert re.sub(" +", " ", line).strip() == (
         ".venv/bin/python -m sim --layer 'conv2_2' --mode 'dense' --image 'a b.png' --images '3' --batch '2' "
         "--config 'small' --checkpoint 'x.safetensors'"
     )
@@ -197,5 +172,43 @@ def test_bad_configuration_fails(make):
     done = make("-o", ".venv/base", "verilog", "CONFIG=huge")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
-        "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'"
+        "gen.verilog: configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'"
     )
+
+
+@pytest.mark.parametrize("value", ["o'brien.png", "x'; echo INJECTED; '", "a $(HOME) $$b `c`.png", '"', "-n", "ä b"])
+def test_any_value_is_one_word(make, tmp_path, value):
+    """What the shell and make itself could take for something else reaches the program as it is."""
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[1:])\n")
+    python.chmod(0o755)
+    done = make("-o", ".venv/base", "-o", "tools", "sim", f"IMAGE={value}", f"OUT={value}", f"PY={python}")
+    assert done.returncode == 0 and ast.literal_eval(done.stdout.splitlines()[-1]) == [
+        "-m", "sim", "--image", value, "--output", value,
+    ]  # fmt: skip
+    assert "INJECTED" not in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["layer", "LAYERS", "Config"])
+def test_misspelt_variable_is_one_line(make, name):
+    done = make("-n", "sim", f"{name}=conv5_2")
+    assert done.returncode == 2 and done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert f"{name} is no variable of this Makefile, which has LAYER MODE" in line
+
+
+@pytest.mark.parametrize(
+    "target, option",
+    [
+        ("sim", "--output 'o'"),
+        ("network", "--output 'o'"),
+        ("program", "--output 'o'"),
+        ("interface", "--output 'o'"),
+        ("verilog", "--output 'o'"),
+        ("synth", "--output 'o'"),
+        ("configs", "--output 'o'/configs.json"),
+        ("bench", "--output 'o'/benchmark.json"),
+    ],
+)
+def test_folder_of_results(make, target, option):
+    assert commands(make("-n", "-o", ".venv/base", "-o", ".venv/synth", target, "OUT=o"))[-1].strip().endswith(option)

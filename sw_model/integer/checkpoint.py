@@ -28,8 +28,11 @@ from sw_model.integer.network import IntNetwork
 
 __all__ = ["DEFAULT_CHECKPOINT", "float_state", "load", "save"]
 
-#: The trained network that the repository ships, relative to its root.
-DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent.parent / "checkpoints" / "resnet18_scdg_cifar10.safetensors"
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_SHIPPED = "checkpoints/resnet18_scdg_cifar10.safetensors"
+
+#: The trained network that is shipped: beside the packages in the repository, in one of them where they are installed.
+DEFAULT_CHECKPOINT = _ROOT / _SHIPPED if (_ROOT / _SHIPPED).is_file() else _ROOT / "cdgate" / _SHIPPED
 
 #: Version of the layout described above.
 SCHEMA = 1

@@ -125,7 +125,7 @@ def test_requirements_need_no_package(root):
 
 def test_requirements_unknown_group(capsys):
     assert requirements.main(["nonsense"]) == 2
-    assert "must be one of base, train, test, lint, synth, not 'nonsense'" in capsys.readouterr().err
+    assert "must be one of base, train, synth, test, lint, not 'nonsense'" in capsys.readouterr().err
 
 
 def test_missing_tool(monkeypatch, tmp_path):
