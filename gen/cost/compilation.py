@@ -18,6 +18,7 @@ from cdgate.modes import DECIDING, GateMode
 from gen.cost.cycle_model import Prediction, predict
 from gen.cost.layer_rows import LayerRows, layer_rows
 from gen.cost.steps import SliceSteps, slice_steps
+from gen.layer.protocol import Network
 from gen.network.compiler import compile_network
 from gen.network.program import NetworkProgram
 from hw.configurations import Configuration
@@ -138,7 +139,7 @@ class Compilation:
 
 def compile_for(
     config: Configuration,
-    network: Any,
+    network: Network,
     images: np.ndarray,
     mode: str = GateMode.GATED,
     bandwidth: float = 8,

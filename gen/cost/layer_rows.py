@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 
 from cdgate.cli import console, table
 from gen.cost.cycle_model import Prediction
 from gen.cost.steps import SliceSteps
-from gen.network.instruction import transfer_bytes
+from gen.network.instruction import COUNTER_OF, transfer_bytes
 from gen.network.program import NetworkProgram
 from hw.interface.instructions import Opcode
 
 __all__ = ["LayerRow", "LayerRows", "layer_rows"]
-
-#: The sums by what is moved, as the engine's counters are called.
-_COUNTERS: dict[Any, str] = {
-    Opcode.LOAD_WEIGHTS: "weights_read",
-    Opcode.LOAD_PARAMETERS: "parameters_read",
-    Opcode.LOAD_MAP: "maps_read",
-    Opcode.STORE_MAP: "maps_written",
-    Opcode.STORE_LOGITS: "logits_written",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +74,11 @@ def layer_rows(program: NetworkProgram, steps: Sequence[SliceSteps], prediction:
         for shape in segment.layers:
             name = shape.name
             mine = [(one, part) for one, part in zip(program.passes, steps, strict=True) if one.layer == name]
-            moved = dict.fromkeys(_COUNTERS.values(), 0)
+            moved = dict.fromkeys(COUNTER_OF.values(), 0)
             entries = 0
             for one in program.instructions:
                 if one.layer == name and one.opcode is not Opcode.COMPUTE:
-                    moved[_COUNTERS[one.opcode]] += transfer_bytes(one, program.params)
+                    moved[COUNTER_OF[one.opcode]] += transfer_bytes(one, program.params)
                     if one.opcode is Opcode.LOAD_WEIGHTS:
                         entries += one.fields["count"]
             rows.append(

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from gen.network.instruction import transfer_bytes
+from gen.network.instruction import COUNTER_OF, transfer_bytes
 from gen.network.program import NetworkProgram
-from hw.interface.instructions import INSTRUCTION_BYTES, Opcode
+from hw.interface.instructions import INSTRUCTION_BYTES
 
 __all__ = ["traffic"]
-
-#: Counter of `hw.interface.registers.COUNTERS` that an opcode's bytes are counted by.
-_COUNTERS = {
-    Opcode.LOAD_MAP: "maps_read",
-    Opcode.LOAD_PARAMETERS: "parameters_read",
-    Opcode.LOAD_WEIGHTS: "weights_read",
-    Opcode.STORE_MAP: "maps_written",
-    Opcode.STORE_LOGITS: "logits_written",
-}
 
 
 def traffic(program: NetworkProgram) -> dict[str, dict[str, int]]:
@@ -26,10 +17,10 @@ def traffic(program: NetworkProgram) -> dict[str, dict[str, int]]:
     dict
         By layer, and for all together (with the instructions, under ``""``): bytes by the names of the counters.
     """
-    found = {layer.name: dict.fromkeys(_COUNTERS.values(), 0) for layer in program.network.layers}
-    for one in program.instructions:
-        if one.opcode in _COUNTERS:
-            found[one.layer][_COUNTERS[one.opcode]] += transfer_bytes(one, program.params)
-    found[""] = {name: sum(layer[name] for layer in found.values()) for name in _COUNTERS.values()}
+    found = {layer.name: dict.fromkeys(COUNTER_OF.values(), 0) for layer in program.network.layers}
+    for instruction in program.instructions:
+        if instruction.opcode in COUNTER_OF:
+            found[instruction.layer][COUNTER_OF[instruction.opcode]] += transfer_bytes(instruction, program.params)
+    found[""] = {name: sum(layer[name] for layer in found.values()) for name in COUNTER_OF.values()}
     found[""]["instructions_read"] = INSTRUCTION_BYTES * len(program.instructions)
     return found

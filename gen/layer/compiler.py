@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from cdgate import modes
+from cdgate.base_path import base_input_group
 from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, measure
 from gen.layer.pass_program import Program
 from gen.layer.patches import patch_map, patch_weight
 from gen.layer.places import MapPlace, Placement
+from gen.layer.protocol import Layer
 from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 
@@ -36,7 +38,7 @@ IFMAP, RESIDUAL, OFMAP = Placement(bank=0), Placement(bank=1), Placement(bank=2)
 
 
 def compile_layer(
-    layer: Any,
+    layer: Layer,
     ifmap: Any,
     residual: Any,
     params: HwParams,
@@ -132,14 +134,14 @@ def compile_layer(
     )
 
 
-def gate_mode(layer: Any, mode: str) -> Any:
+def gate_mode(layer: Layer, mode: str) -> Any:
     """Return a layer's `hw.interface.layouts.GateMode` in one of `MODES`, of which gated is by slice or by channel."""
     gate = MODES[mode] if layer.gated else GateMode.BASE
     return GateMode.CHANNEL if gate is GateMode.GATED and layer.slice_size == 1 else gate
 
 
 def place_map(
-    layer: Any, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry, params: HwParams
+    layer: Layer, what: str, wanted: Placement, rows: int, cols: int, words: int, geometry: Geometry, params: HwParams
 ) -> MapPlace:
     """Place a map of ``rows`` x ``cols`` pixels of ``words`` each, as many images as the pass has.
 
@@ -167,14 +169,14 @@ def place_map(
     return place
 
 
-def _check_apart(layer: Any, source: MapPlace, other: MapPlace, what: str) -> None:
+def _check_apart(layer: Layer, source: MapPlace, other: MapPlace, what: str) -> None:
     if source.bank == other.bank:
         raise CompileError(
             f"layer {layer.name}: {what} must be in another bank than the ifmap's, not in bank {other.bank}"
         )
 
 
-def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional: bool) -> np.ndarray:
+def weight_entries(layer: Layer, geometry: Geometry, params: HwParams, conditional: bool) -> np.ndarray:
     """Order a layer's weights for the ring.
 
     For each slice its base entries, by tap row, tap column and ascending chunk, then (if wanted) its conditional
@@ -208,13 +210,12 @@ def weight_entries(layer: Any, geometry: Geometry, params: HwParams, conditional
     return np.ascontiguousarray(np.concatenate(parts)).view(np.uint8)
 
 
-def _base_chunk(layer: Any, geometry: Geometry, group: int) -> int:
-    """Return the first base chunk of an output group: of input group i in branch 1, of G - 1 - i in branch 2."""
-    groups = geometry.chunks // geometry.group_chunks
-    return geometry.group_chunks * (group if layer.branch == 1 else groups - 1 - group)
+def _base_chunk(layer: Layer, geometry: Geometry, group: int) -> int:
+    """Return the first base chunk of an output group."""
+    return geometry.group_chunks * base_input_group(group, geometry.chunks // geometry.group_chunks, layer.branch)
 
 
-def _mask_records(layer: Any, geometry: Geometry, masks: Any) -> dict[str, np.ndarray]:
+def _mask_records(layer: Layer, geometry: Geometry, masks: Any) -> dict[str, np.ndarray]:
     """Put forced decisions into job order: slice, image, row, column; one bit for each channel of the slice."""
     first = geometry.out_first_row
     decisions = np.asarray(masks)[:, :, first : first + geometry.out_rows]
@@ -226,7 +227,7 @@ def _mask_records(layer: Any, geometry: Geometry, masks: Any) -> dict[str, np.nd
     return {"fire": np.packbits(bits.reshape(-1, LANES), axis=1, bitorder="little")[:, 0], **fields}
 
 
-def channel_parameters(layer: Any, geometry: Geometry) -> dict[str, np.ndarray]:
+def channel_parameters(layer: Layer, geometry: Geometry) -> dict[str, np.ndarray]:
     """Return multiplier, offset (with the rounding term) and threshold of every channel, padding included: int64."""
     channels = geometry.slices * LANES
     multiplier, offset = np.zeros(channels, dtype=np.int64), np.zeros(channels, dtype=np.int64)
@@ -240,7 +241,7 @@ def channel_parameters(layer: Any, geometry: Geometry) -> dict[str, np.ndarray]:
     return {"multiplier": multiplier, "offset": offset, "threshold": threshold}
 
 
-def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
+def _parameters(layer: Layer, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
     count = geometry.slices * params.rq_phases
     words = {
         name: values.reshape(count, params.rq_lanes) for name, values in channel_parameters(layer, geometry).items()
@@ -253,7 +254,7 @@ def _parameters(layer: Any, geometry: Geometry, params: HwParams) -> tuple[dict[
 
 
 def layer_registers(
-    layer: Any,
+    layer: Layer,
     geometry: Geometry,
     params: HwParams,
     gate: Any,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from cdgate.errors import CompileError
+from gen.layer.protocol import Layer
 from hw.interface.axi import MAX_BURST
 from hw.params import LANES, HwParams
 
-__all__ = ["Geometry", "check_ring", "measure"]
+__all__ = ["Geometry", "check_ring", "measure", "pixel_words"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _ceil(value: int, unit: int) -> int:
     return -(-value // unit)
 
 
-def _map_words(channels: int, params: HwParams) -> int:
+def pixel_words(channels: int, params: HwParams) -> int:
     """Return the words of a pixel of a map that the engine wrote: all channels of its slices."""
     return _ceil(_ceil(channels, LANES) * LANES, params.in_par)
 
@@ -111,7 +111,7 @@ def _requirer(name: str) -> Callable[[bool, str], None]:
     return require
 
 
-def uses_patches(layer: Any) -> bool:
+def uses_patches(layer: Layer) -> bool:
     """Tell whether a layer becomes a 1x1 convolution over patches: the one that reads the image.
 
     Its 3 channels would fill 3 of ``in_par`` multipliers; and as the engine skips padded taps, codes of padding other
@@ -121,7 +121,7 @@ def uses_patches(layer: Any) -> bool:
 
 
 def measure(
-    layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None = None
+    layer: Layer, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None = None
 ) -> Geometry:
     """Measure a layer and check it against the engine's limits (those of the banks excepted, see `gen.layer.compiler`).
 
@@ -172,7 +172,7 @@ def measure(
     groups = layer.groups if layer.gated else 1
     _check_groups(layer, params, groups, require)
     chunks = _ceil(in_ch, params.in_par)
-    in_words = chunks if patches else _map_words(in_ch, params)
+    in_words = chunks if patches else pixel_words(in_ch, params)
     slices = _ceil(layer.out_ch, LANES)
     geometry = Geometry(
         patches=patches,
@@ -195,7 +195,7 @@ def measure(
         slices=slices,
         group_slices=slices // groups,
         in_words=in_words,
-        out_words=_map_words(layer.out_ch, params),
+        out_words=pixel_words(layer.out_ch, params),
         hold=False,
     )
     _check_limits(geometry, params, require)
@@ -203,7 +203,7 @@ def measure(
 
 
 def _measure_classifier(
-    layer: Any, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None
+    layer: Layer, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None
 ) -> Geometry:
     require = _requirer(layer.name)
     require(rows is None, "a classifier must be computed whole, not in row tiles")
@@ -229,7 +229,7 @@ def _measure_classifier(
         group_chunks=chunks,
         slices=slices,
         group_slices=slices,
-        in_words=_map_words(layer.in_ch, params),
+        in_words=pixel_words(layer.in_ch, params),
         out_words=0,
         hold=True,
     )
@@ -237,7 +237,7 @@ def _measure_classifier(
     return geometry
 
 
-def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[bool, str], None]) -> None:
+def _check_groups(layer: Layer, params: HwParams, groups: int, require: Callable[[bool, str], None]) -> None:
     if groups == 1:
         return
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
@@ -247,7 +247,7 @@ def _check_groups(layer: Any, params: HwParams, groups: int, require: Callable[[
         )
 
 
-def check_ring(layer: Any, geometry: Geometry, params: HwParams) -> None:
+def check_ring(layer: Layer, geometry: Geometry, params: HwParams) -> None:
     """Check that a layer's weights can be streamed into the ring from memory.
 
     The burst that brings the last entries of a slice brings the first ones of the next, too, while the slice is still

@@ -6,14 +6,14 @@ and padding of any code costs nothing, as it is in the map.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from gen.layer.protocol import Layer
 
 __all__ = ["patch_map", "patch_weight"]
 
 
-def patch_map(layer: Any, ifmap: np.ndarray) -> np.ndarray:
+def patch_map(layer: Layer, ifmap: np.ndarray) -> np.ndarray:
     """Lay out an ifmap as patches.
 
     Channel ``(ky * kernel + kx) * in_ch + c`` of pixel (row, column) is channel ``c`` of the padded ifmap at

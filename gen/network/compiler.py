@@ -7,6 +7,7 @@ from typing import Any
 
 from cdgate.errors import CompileError
 from cdgate.modes import NETWORK_MODES, GateMode
+from gen.layer.protocol import Network
 from gen.network.dataflow import walk
 from gen.network.instruction import pack_instructions
 from gen.network.program import NetworkProgram
@@ -19,7 +20,7 @@ __all__ = ["compile_network"]
 
 
 def compile_network(
-    network: Any, params: HwParams, images: int, in_size: tuple[int, int], mode: str = GateMode.GATED
+    network: Network, params: HwParams, images: int, in_size: tuple[int, int], mode: str = GateMode.GATED
 ) -> NetworkProgram:
     """Compile a whole network for a number of images.
 

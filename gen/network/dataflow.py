@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from gen.layer.compiler import place_map
 from gen.layer.geometry import Geometry, measure
 from gen.layer.places import MapPlace, Placement
+from gen.layer.protocol import Layer
 from gen.network.banks import Bank
 from gen.network.passes import Passes
 from gen.network.segments import LayerShape, Segment, map_words, stored_maps
@@ -127,7 +127,7 @@ class _Batch:
 
 def _compute_tiles(passes: Passes, shape: LayerShape, image: int) -> None:
     """Compute a layer for one image in tiles of rows, from memory to memory."""
-    layer: Any = shape.layer
+    layer: Layer = shape.layer
     params, banks = passes.params, passes.banks
     for rows in tile_rows(layer, params, *shape.in_size):
         geometry = measure(layer, params, 1, *shape.in_size, rows)

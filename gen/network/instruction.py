@@ -23,7 +23,7 @@ from hw.interface.instructions import (
 from hw.interface.layouts import LayerRegisters
 from hw.params import HwParams
 
-__all__ = ["Instruction", "UNITS", "pack_instructions", "transfer_bytes"]
+__all__ = ["COUNTER_OF", "Instruction", "UNITS", "pack_instructions", "transfer_bytes"]
 
 #: Units that exchange tokens, by the name of their tokens.
 UNITS: Mapping[Any, str] = dict(zip((Unit.LOAD, Unit.COMPUTE, Unit.STORE), Tokens.members, strict=True))
@@ -64,6 +64,16 @@ class Instruction:
     def unit(self) -> Any:
         """The unit that executes it."""
         return UNIT_OF[self.opcode]
+
+
+#: Counter of `hw.interface.registers.COUNTERS` that a transfer's bytes are counted by.
+COUNTER_OF: Mapping[Any, str] = {
+    Opcode.LOAD_WEIGHTS: "weights_read",
+    Opcode.LOAD_PARAMETERS: "parameters_read",
+    Opcode.LOAD_MAP: "maps_read",
+    Opcode.STORE_MAP: "maps_written",
+    Opcode.STORE_LOGITS: "logits_written",
+}
 
 
 def transfer_bytes(one: Instruction, params: HwParams) -> int:

@@ -16,7 +16,7 @@ from gen.network.instruction import Instruction
 from gen.network.memory_image import MemoryImage
 from gen.network.program import PassInfo
 from gen.network.segments import IMAGE, LayerShape, map_words
-from hw.interface.instructions import ChannelParameters, Opcode
+from hw.interface.instructions import ChannelParameters, Opcode, item_bytes
 from hw.params import LANES, HwParams
 
 __all__ = ["Passes"]
@@ -142,7 +142,7 @@ class Passes:
             layer,
             self._halves[half][1],
             address=region.address,
-            count=region.size // self.params.param_record_bytes,
+            count=region.size // item_bytes(Opcode.LOAD_PARAMETERS, self.params),
             bank_addr=half * self.params.param_words // 2,
         )
         self._halves[half] = layer, [load], [load]
@@ -171,7 +171,13 @@ class Passes:
         layer, name, params = shape.layer, shape.name, self.params
         half, needs = self._parameters(name)
         region = self.image[f"weights {name}"]
-        self._note(Opcode.LOAD_WEIGHTS, name, (), address=region.address, count=region.size // (LANES * params.in_par))
+        self._note(
+            Opcode.LOAD_WEIGHTS,
+            name,
+            (),
+            address=region.address,
+            count=region.size // item_bytes(Opcode.LOAD_WEIGHTS, params),
+        )
         gate = gate_mode(layer, self.mode)
         registers = layer_registers(layer, geometry, params, gate, source, added, target, param_half=half)
         needs = list(needs)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gen.layer.geometry import Geometry
+from gen.layer.geometry import Geometry, pixel_words
 from gen.layer.patches import patch_map
 from gen.layer.places import MapPlace
+from gen.layer.protocol import Network
 from gen.network.instruction import Instruction, pack_instructions
 from gen.network.memory_image import MemoryImage, Region
 from gen.network.segments import Segment
@@ -48,7 +49,7 @@ class NetworkProgram:
         Regions of maps that go to memory, by layer name.
     """
 
-    network: Any
+    network: Network
     params: HwParams
     images: int
     in_size: tuple[int, int]
@@ -120,7 +121,7 @@ class NetworkProgram:
         """Return a stored map, (N, channels, rows, cols) int64 codes, from the contents of its region."""
         layer = self.network.layer(name)
         rows, cols = self.map_sizes[name]
-        words = -(-(-(-layer.out_ch // LANES) * LANES) // self.params.in_par)
+        words = pixel_words(layer.out_ch, self.params)
         place = MapPlace(
             bank=0, base=0, image_step=rows * cols * words, images=self.images, rows=rows, cols=cols, words=words
         )

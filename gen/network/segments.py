@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, check_ring, measure
+from gen.layer.protocol import Layer, Network
 from hw.params import HwParams
 
 __all__ = ["IMAGE", "LayerShape", "Segment", "cut", "map_words", "shapes", "stored_maps"]
@@ -36,7 +36,7 @@ class LayerShape:
         Rows and columns of what it reads, before any rearrangement into patches.
     """
 
-    layer: Any
+    layer: Layer
     geometry: Geometry
     in_size: tuple[int, int]
 
@@ -76,7 +76,7 @@ class Segment:
         return any(shape.name == name for shape in self.layers)
 
 
-def shapes(network: Any, params: HwParams, in_size: tuple[int, int]) -> list[LayerShape]:
+def shapes(network: Network, params: HwParams, in_size: tuple[int, int]) -> list[LayerShape]:
     """Measure every layer for one image of ``in_size`` rows and columns.
 
     Raises

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cdgate.errors import CompileError
 from gen.layer.geometry import measure
+from gen.layer.protocol import Layer
 from hw.params import HwParams
 
 __all__ = ["tile_rows"]
 
 
-def tile_rows(layer: Any, params: HwParams, in_rows: int, in_cols: int) -> list[tuple[int, int]]:
+def tile_rows(layer: Layer, params: HwParams, in_rows: int, in_cols: int) -> list[tuple[int, int]]:
     """Cut the rows of a layer's ofmap into tiles, as few and as equal as the banks allow.
 
     A tile's ofmap and the rows of the ifmap that it needs each fit a bank, and each starts in memory at a multiple of
@@ -50,7 +49,7 @@ def tile_rows(layer: Any, params: HwParams, in_rows: int, in_cols: int) -> list[
     )
 
 
-def _fits(layer: Any, params: HwParams, in_rows: int, in_cols: int, tile: tuple[int, int]) -> bool:
+def _fits(layer: Layer, params: HwParams, in_rows: int, in_cols: int, tile: tuple[int, int]) -> bool:
     geometry = measure(layer, params, 1, in_rows, in_cols, tile)
     starts = (
         geometry.in_first_row * geometry.in_cols * geometry.in_words,

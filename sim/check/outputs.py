@@ -25,24 +25,37 @@ __all__ = ["PassOutput", "PassView", "broken_writes", "compare", "compare_result
 class PassView(Protocol):
     """What a comparison has to know of a pass; see `gen.layer.pass_program.Program`."""
 
-    layer: str
-    params: HwParams
-    geometry: Geometry
-    ofmap: MapPlace | None
-    channels: int
-    signed: bool
+    @property
+    def layer(self) -> str: ...
+    @property
+    def params(self) -> HwParams: ...
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def ofmap(self) -> MapPlace | None: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def signed(self) -> bool: ...
 
 
 class PassOutput(Protocol):
     """What a comparison needs of what a pass left behind; see `sim.run.files.RunOutput`."""
 
-    mask_cycles: np.ndarray
-    masks: dict[str, Any]
-    logit_cycles: np.ndarray
-    logits: dict[str, Any]
-    trace_cycles: np.ndarray
-    trace: dict[str, Any]
-    words: np.ndarray
+    @property
+    def mask_cycles(self) -> np.ndarray: ...
+    @property
+    def masks(self) -> dict[str, Any]: ...
+    @property
+    def logit_cycles(self) -> np.ndarray: ...
+    @property
+    def logits(self) -> dict[str, Any]: ...
+    @property
+    def trace_cycles(self) -> np.ndarray: ...
+    @property
+    def trace(self) -> dict[str, Any]: ...
+    @property
+    def words(self) -> np.ndarray: ...
 
 
 def compare_results(program: PassView, output: PassOutput, tap: Tap, mode: str, *, first_image: int = 0) -> Verdict:

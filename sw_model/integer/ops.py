@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cdgate.base_path import base_input_group
+
 __all__ = [
-    "INT32_MAX", "INT32_MIN", "base_input_group", "base_psum", "classifier", "conv2d", "decide_channels",
+    "INT32_MAX", "INT32_MIN", "base_psum", "classifier", "conv2d", "decide_channels",
     "decide_slices", "gated_psums", "requantize", "split_weight",
 ]  # fmt: skip
 
@@ -144,13 +146,6 @@ def conv2d(x: Tensor, weight: Tensor, stride: int = 1, pad: int = 0, pad_code: S
     _check_codes(x, 0, _CODE_MAX, "activation codes")
     _check_codes(weight, -127, 127, "weight codes")
     return _convolve(_pad(x, pad, pad_code), weight, stride).to(torch.int64)
-
-
-def base_input_group(output_group: int, groups: int, branch: int) -> int:
-    """Return the input group that the base path of an output group reads: i in branch 1, G - 1 - i in branch 2."""
-    if branch not in (1, 2):
-        raise ValueError(f"branch must be 1 or 2, not {branch}")
-    return output_group if branch == 1 else groups - 1 - output_group
 
 
 def _check_groups(weight: Tensor, groups: int) -> None:
