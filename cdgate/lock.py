@@ -12,9 +12,14 @@ __all__ = ["locked"]
 
 @contextlib.contextmanager
 def locked(path: Path, announce: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock file ``path``, which is made if missing and stays; wait as long as another process holds it.
+    """Hold a lock as long as the block runs; wait first as long as another process, or another block, holds it.
 
-    ``announce`` is called before such a wait.
+    Parameters
+    ----------
+    path
+        The lock file, which is made if missing, with its folder, and stays.
+    announce
+        Called before such a wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

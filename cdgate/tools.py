@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from cdgate.environment import inherited
 from cdgate.errors import UserError
 
 __all__ = ["package_version", "require", "verilator_env", "verilator_version"]
 
 #: The oldest Verilator that cocotb 2 works with.
 MIN_VERILATOR = (5, 36)
+
+#: Seconds in which a Verilator has to tell its version.
+_PATIENCE = 30
 
 
 def require(*names: str) -> None:
@@ -24,7 +29,7 @@ def require(*names: str) -> None:
     Raises
     ------
     UserError
-        naming all that are missing.
+        Naming all that are missing.
     """
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
@@ -48,20 +53,23 @@ def package_version(name: str) -> str:
 def verilator_env() -> dict[str, str]:
     """Return an environment in which ``verilator`` on the path is one that works.
 
-    A system Verilator of at least version 5.036 is preferred; otherwise the one of the Python package is put first on
-    the path, together with its ``VERILATOR_ROOT``.
+    A system Verilator that runs, of at least version 5.036, is preferred; otherwise the one of the Python package is
+    put first on the path, together with its ``VERILATOR_ROOT``. Otherwise the environment is what programs of this
+    project get, see `cdgate.environment`.
 
     Raises
     ------
     UserError
-        if there is none, or if Perl is missing, in which its command is written.
+        If there is none, or if Perl is missing, in which its command is written.
     """
     require("perl")
-    env = dict(os.environ)
+    env = inherited()
     if _system_verilator() is None:
         root = _packaged_verilator()
         env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
         env["VERILATOR_ROOT"] = str(root)
+        # Its command, a Perl script, gives the name of the program to a shell as it is.
+        env["VERILATOR_BIN"] = shlex.quote(str(root / "bin/verilator_bin"))
     return env
 
 
@@ -90,7 +98,17 @@ def _system_verilator() -> tuple[int, int] | None:
     path = shutil.which("verilator")
     if path is None:
         return None
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    match = re.match(r"Verilator (\d+)\.(\d+)", done.stdout)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            env=inherited(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE,
+        )
+    except (OSError, subprocess.TimeoutExpired):  # of another machine, a script without its interpreter, one that hangs
+        return None
+    match = re.match(rb"Verilator (\d+)\.(\d+)", done.stdout)
+    version = (int(match[1]), int(match[2])) if match and done.returncode == 0 else (0, 0)
     return version if version >= MIN_VERILATOR else None

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cocotb_tools.runner import Verilator
+import find_libpython
+from cocotb_tools.config import libs_dir, pygpi_entry_point, share_dir
 
-from cdgate.errors import RunError
+from cdgate.environment import inherited
+from cdgate.errors import RunError, UserError
 from cdgate.lock import locked
 from cdgate.tools import package_version, verilator_env, verilator_version
 from sim.run import tracing
 
-__all__ = ["BUILD", "ROOT", "SOURCE", "SimulationError", "build_bench", "execute"]
+__all__ = ["BUILD", "ROOT", "SOURCE", "SimulationError", "build_bench", "execute", "python_path"]
 
 #: Folder of the builds, one for each Verilog text and testbench.
 BUILD = Path("build/verilator")
-
 
 #: Folder in which the packages of this project lie: the simulator's own Python has to find them.
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,47 +32,27 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 #: Folder of the testbenches.
 SOURCE = ROOT / "sim/testbench"
 
-
-#: What matters most to the speed is that no signal but four is public, see `_Verilator`.
+#: What matters most to the speed is that no signal but four is public, see `_compile`.
 _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal", "-Wno-BLKSEQ"]
-
 
 #: The last one is what Verilator's configure script would have found out, had it run on this machine.
 _MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG_CXXFLAGS_PCH_I": "-include"}
 
+#: Names in a build's folder of what lies elsewhere. GNU make cannot take a path with a space or another character that
+#: means something to it or to the shell; so all that the makefile names is named within the folder.
+_VERILATOR, _COCOTB, _PYTHON = "verilator", "cocotb", "python"
 
-#: Variables by which cocotb's runner would record waves or open a viewer; those of the caller are not meant for it.
-_SWITCHES = {"WAVES": "0", "GUI": "0"}
+#: Processes of a build.
+_JOBS = min(4, os.cpu_count() or 1)
 
 
 class SimulationError(RunError):
     """The simulator itself failed; the message names the log."""
 
 
-class _Verilator(Verilator):
-    """The runner of cocotb, but for one option: signals are public only where the testbench says so.
-
-    With every signal public Verilator cannot optimise across them, and simulates several times slower.
-    """
-
-    def _build_command(self):
-        commands = super()._build_command()
-        compile_command = [word for word in commands[0] if word != "--public-flat-rw"]
-        make_command = [*commands[1], *(f"{name}={value}" for name, value in _MAKE_OPTIONS.items())]
-        # The shared objects must be newer than the makefile that they depend on.
-        shared = sorted(str(path) for path in Path(self.build_dir).glob("verilated*.o"))
-        return [compile_command, *([["touch", *shared]] if shared else []), make_command]
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]):
-    previous = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(previous)
+def python_path() -> str:
+    """Return PYTHONPATH for another process: this project, and where this one finds its modules."""
+    return os.pathsep.join([str(ROOT), *(path or str(Path.cwd()) for path in sys.path)])
 
 
 def execute(
@@ -105,24 +86,47 @@ def execute(
     SimulationError
         If it cannot be run.
     """
+    work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    # Under pytest the runner of cocotb would judge and name the results itself.
-    variables = {"PYTEST_CURRENT_TEST": "", "COCOTB_LOG_LEVEL": "WARNING", **_SWITCHES, **environment}
+    log.unlink(missing_ok=True)
+    libraries = os.pathsep.join([str(libs_dir), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
+    variables = {
+        **inherited(),
+        "LD_LIBRARY_PATH": libraries,
+        "PYTHONPATH": python_path(),
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "GPI_USERS": f"{_libpython()};{pygpi_entry_point()}",
+        "COCOTB_TOPLEVEL": toplevel,
+        "COCOTB_TEST_MODULES": module,
+        "COCOTB_RESULTS_FILE": str(work / "results.xml"),
+        "COCOTB_LOG_LEVEL": "WARNING",
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",  # as cocotb's own runner does with Verilator
+        "TOPLEVEL_LANG": "verilog",
+        **environment,
+    }
     try:
-        with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
-            _Verilator().test(
-                test_module=module,
-                hdl_toplevel=toplevel,
-                hdl_toplevel_lang="verilog",
-                build_dir=folder,
-                test_dir=work,
-                plusargs=[f"+dir={work.resolve()}", *plusargs],
-                results_xml=str((work / "results.xml").resolve()),
-                log_file=log,
-                extra_env={"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-            )
-    except (SystemExit, RuntimeError, OSError):
+        _call([str(folder.resolve() / toplevel), f"+dir={work}", *plusargs], work, variables, log)
+    except (OSError, subprocess.CalledProcessError):
         raise SimulationError(f"simulator failed, see {log}") from None
+
+
+def _call(command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path) -> None:
+    """Run a program with all that it prints at the end of a file."""
+    with log.open("ab") as output:
+        subprocess.run(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True
+        )
+
+
+def _libpython() -> str:
+    """Return the library of this Python, which the simulator loads."""
+    found = find_libpython.find_libpython()
+    if found is None:
+        raise UserError(
+            f"{sys.executable} has no shared library, which the simulator loads: install it (on Debian: apt-get "
+            f"install libpython{sys.version_info.major}.{sys.version_info.minor}) or use a Python that has one"
+        )
+    return found
 
 
 def build_bench(
@@ -157,17 +161,15 @@ def build_bench(
         If it fails.
     """
     options = [*_OPTIONS, *tracing.OPTIONS] if waves else _OPTIONS
-    # A build is linked with the libraries of cocotb.
-    tools = repr(
-        (options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"), sys.version, sys.prefix)
-    ).encode()
+    # No path is part of a build: libraries and Python are found when it runs.
+    tools = repr((options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"))).encode()
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
     if waves:
         texts = {name: tracing.traceable(text) if name.endswith(".v") else text for name, text in texts.items()}
     key = _hash(tools, *(text.encode() for text in texts.values()), configuration.encode())
     target = (folder / f"{name}-{key}").resolve()
     with locked(folder / f"{target.name}.lock"):
-        if (target / "complete").exists():
+        if (target / "complete").exists() and os.access(target / toplevel, os.X_OK):
             return target, 0.0
         if announce is not None:
             announce()
@@ -176,14 +178,7 @@ def build_bench(
         target.mkdir(parents=True)
         for file, text in {"tb_config.svh": configuration, **texts}.items():
             (target / file).write_text(text, encoding="utf-8")
-        _compile(
-            target,
-            toplevel,
-            [target / file for file in texts],
-            options,
-            waves,
-            (folder / f"verilator-{_hash(tools)}").resolve(),
-        )
+        _compile(target, toplevel, list(texts), options, waves, (folder / f"verilator-{_hash(tools)}").resolve())
         (target / "complete").touch()
         return target, time.monotonic() - start
 
@@ -196,27 +191,50 @@ def _hash(*parts: bytes) -> str:
 
 
 def _compile(
-    target: Path, toplevel: str, sources: Sequence[Path], options: Sequence[str], waves: bool, support: Path
+    target: Path, toplevel: str, sources: Sequence[str], options: Sequence[str], waves: bool, support: Path
 ) -> None:
-    """Compile the simulator; objects of Verilator's own library, half of the work, are shared in ``support``."""
+    """Compile the simulator in its folder; objects of Verilator's library, half of the work, are kept in `support`."""
     log = target / "build.log"
+    environment = verilator_env()
+    verilator = shutil.which("verilator", path=environment["PATH"])
+    assert verilator is not None
     for built in support.glob("*.o"):
         shutil.copyfile(built, target / built.name)
+    (target / _COCOTB).symlink_to(libs_dir)
+    (target / _PYTHON).symlink_to(sys.executable)
+    if "VERILATOR_ROOT" in environment:
+        (target / _VERILATOR).symlink_to(Path(environment["VERILATOR_ROOT"]).resolve())
+        environment["VERILATOR_ROOT"] = _VERILATOR
+    main = target / "main.cpp"
+    shutil.copyfile(share_dir / "lib/verilator/verilator.cpp", main)
+    # cocotb's own runner makes all signals public. Here they are so only where the testbench says it: Verilator cannot
+    # optimise across a public one, and simulates several times slower.
+    translate = [
+        verilator,
+        *("-cc", "--exe", "--vpi", "--no-MMD", "--prefix", "Vtop", "-Mdir", ".", "--timescale", "1ns/1ns", "-I."),
+        *("--top-module", toplevel, "-o", toplevel, "-LDFLAGS", f"-L{_COCOTB} -lcocotbvpi_verilator"),
+        *(["--trace"] if waves else []),
+        *options,
+        main.name,
+        *sources,
+    ]
+    variables = {
+        "VM_TRACE": str(int(waves)),
+        "PYTHON3": f"./{_PYTHON}",
+        # Verilator's makefile refuses a current folder with a space, of whose name nothing here makes use.
+        "CURDIR": ".",
+        **_MAKE_OPTIONS,
+    }
+    compile_all = ["make", "-j", str(_JOBS), "-f", "Vtop.mk", *(f"{name}={value}" for name, value in variables.items())]
     try:
-        variables = {**verilator_env(), **_SWITCHES, "WAVES": str(int(waves))}
-        with _environment(variables), contextlib.redirect_stdout(io.StringIO()):
-            _Verilator().build(
-                sources=sources,
-                includes=[target],
-                hdl_toplevel=toplevel,
-                build_dir=target,
-                build_args=options,
-                timescale=("1ns", "1ns"),
-                log_file=log,
-                always=True,
-            )
-    except (SystemExit, RuntimeError, OSError):
+        _call(translate, target, environment, log)
+        for built in target.glob("verilated*.o"):
+            built.touch()  # the shared objects must be newer than the makefile, on which they depend
+        _call(compile_all, target, environment, log)
+    except (OSError, subprocess.CalledProcessError):
         raise SimulationError(f"build of the simulator failed, see {log}") from None
+    for link in (_VERILATOR, _COCOTB, _PYTHON):
+        (target / link).unlink(missing_ok=True)
     if not support.exists():
         partial = support.with_name(f"{support.name}.{os.getpid()}")
         partial.mkdir()

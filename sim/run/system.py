@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cdgate.environment import inherited
 from hw.interface.axi import MAX_BURST
 from hw.interface.registers import ADDRESS_BITS
-from sim.run.build import BUILD, ROOT, SOURCE, SimulationError, build_bench, execute
+from sim.run.build import BUILD, ROOT, SOURCE, SimulationError, build_bench, execute, python_path
 
 __all__ = ["MEMORY_LOG2", "NetworkSimulator", "RunningScenario", "build"]
 
@@ -78,7 +79,7 @@ class NetworkSimulator:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+                env={**inherited(), "PYTHONPATH": python_path()},
             )
         return RunningScenario(process, job)
 

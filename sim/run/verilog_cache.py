@@ -35,6 +35,14 @@ def _digest(config: Configuration, top: str, *written: Path) -> str:
     return key.hexdigest()
 
 
+def _is_of(stamp: Path, config: Configuration, top: str, files: tuple[Path, ...]) -> bool:
+    """Tell whether the stamp is of these files as they are now; whatever cannot be read is not."""
+    try:
+        return stamp.read_bytes() == _digest(config, top, *files).encode()
+    except OSError:
+        return False
+
+
 def cached_verilog(
     source: str | Path | HwParams | Configuration,
     folder: Path = verilog.BUILD,
@@ -59,11 +67,7 @@ def cached_verilog(
     path, stamp = folder / f"{stem}.v", folder / f"{stem}.sources"
     files = (path, path.with_suffix(".json"))
     with locked(folder / f"{stem}.lock"):
-        if (
-            stamp.exists()
-            and all(file.exists() for file in files)
-            and stamp.read_text() == _digest(config, top, *files)
-        ):
+        if _is_of(stamp, config, top, files):
             return path
         if announce is not None:
             announce()

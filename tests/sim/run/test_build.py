@@ -7,18 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from gen.layer.compiler import compile_layer
 from sim.check.outputs import compare
 from sim.plan.cases import random_case
 from sim.run import build, core, system, verilog_cache
 from sim.run.files import Run
-from tests.sim.bench import Trial, check, execute
-
-
-def test_variables_of_cocotb_are_not_used(small, monkeypatch, tmp_path):
-    monkeypatch.setenv("WAVES", "1")
-    monkeypatch.setenv("GUI", "1")
-    check(small.simulator, small.params, tmp_path / "runs", [Trial("any", random_case(1, size=(2, 2)))])
+from tests.sim.bench import Trial, execute
 
 
 def test_run_after_one_that_was_given_up(small, tmp_path):
@@ -76,14 +72,62 @@ def test_verilog_is_generated_anew_if_its_generator_changes(monkeypatch, tmp_pat
     assert verilog_cache._digest("small", "core") != before
 
 
-def test_simulator_is_built_anew_for_another_cocotb(monkeypatch, tmp_path):
-    def built(version):
-        monkeypatch.setattr(build, "package_version", lambda name: version)
-        return build.build_bench("x", "x", [], "", tmp_path)[0]
+@pytest.mark.parametrize("stamp", [b"\xff\xfe", b"", None])
+def test_verilog_is_generated_anew_if_its_stamp_is_of_no_use(stamp, monkeypatch, tmp_path):
+    written = []
 
-    monkeypatch.setattr(build, "_compile", lambda *args: None)
+    def write(name, folder, top):
+        written.append(name)
+        for suffix in (".v", ".json"):
+            (folder / f"{name}{suffix}").write_text("text")
+        return folder / f"{name}.v"
+
+    monkeypatch.setattr(verilog_cache.verilog, "write", write)
+    for _ in range(2):
+        verilog_cache.cached_verilog("small", tmp_path)
+    assert written == ["small"]
+    if stamp is None:
+        (tmp_path / "small.sources").unlink()
+    else:
+        (tmp_path / "small.sources").write_bytes(stamp)
+    for _ in range(2):
+        verilog_cache.cached_verilog("small", tmp_path)
+    assert written == ["small"] * 2
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Names of the folders that were built, by a stand-in."""
+    done = []
+
+    def compile_nothing(target, toplevel, *others):
+        done.append(target.name)
+        (target / toplevel).write_text("binary")
+        (target / toplevel).chmod(0o755)
+
+    monkeypatch.setattr(build, "_compile", compile_nothing)
     monkeypatch.setattr(build, "verilator_version", lambda: "1")
-    assert built("1") == built("1") != built("2")
+    return done
+
+
+def test_simulator_is_built_anew_for_another_cocotb(builds, monkeypatch, tmp_path):
+    for version in ("1", "1", "2"):
+        monkeypatch.setattr(build, "package_version", lambda name, version=version: version)
+        build.build_bench("x", "x", [], "", tmp_path)
+    assert len(builds) == len(set(builds)) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.chmod(0o644)], ids=["gone", "no right"]
+)
+def test_simulator_is_built_anew_if_its_binary_is_of_no_use(damage, builds, tmp_path):
+    for _ in range(2):
+        folder, _ = build.build_bench("x", "x", [], "", tmp_path)
+    assert len(builds) == 1
+    damage(folder / "x")
+    for _ in range(2):
+        build.build_bench("x", "x", [], "", tmp_path)
+    assert len(builds) == 2 and os.access(folder / "x", os.X_OK)
 
 
 def alive(process):
