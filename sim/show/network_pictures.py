@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cdgate.drawing import drawing, new_figure, save
 from hw.interface.layouts import IdleCause
-from sim.show.pictures import BASE, CONDITIONAL, IDLE, STYLE, new_figure, save
+from sim.show.style import BASE, CONDITIONAL, IDLE, STYLE, key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +36,6 @@ def network_chart(report: Mapping[str, Any]) -> Figure:
     report
         From `sim.show.network_report.network_report`; bars are of its runs, dense left of gated.
     """
-    from matplotlib.patches import Patch
-
     layers, runs = report["layers"], [mode for mode in ("dense", "gated") if mode in report["runs"]]
     figure = new_figure(max(6.0, 2.5 + 0.42 * len(layers)), 6.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -64,10 +63,10 @@ def network_chart(report: Mapping[str, Any]) -> Figure:
         axes.set_axisbelow(True)
     black = {"edgecolor": "black", "linewidth": 0.5}
     handles = [
-        Patch(facecolor=BASE, label="base steps"),
-        Patch(facecolor=CONDITIONAL, hatch="////", edgecolor="white", label="conditional steps"),
+        key("base steps", facecolor=BASE),
+        key("conditional steps", facecolor=CONDITIONAL, hatch="////", edgecolor="white"),
         *(
-            Patch(facecolor=colour, hatch=hatch, label=f"idle: {cause.name.lower()}", **black)
+            key(f"idle: {cause.name.lower()}", facecolor=colour, hatch=hatch, **black)
             for cause, (colour, hatch) in _CAUSES.items()
         ),
     ]
@@ -119,7 +118,5 @@ def _stack(
 
 def draw_network(report: Mapping[str, Any], folder: Path) -> Path:
     """Write the chart as ``cycles.png`` and return its path; `UserError` if it cannot be written."""
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
+    with drawing(STYLE):
         return save(network_chart(report), folder / "cycles.png")

@@ -1,18 +1,22 @@
 """Figures of `make table`: accuracy against FLOP reduction, sparsity by layer, training curves, masks over images."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
+from cdgate.drawing import drawing, new_figure, save
 from sw_model.data.photographs import default_images
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
 from sw_model.network.methods import METHODS
 from sw_model.results.poster import METHOD_ROWS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["draw", "mask_sheet"]
 
@@ -29,7 +33,7 @@ STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "
 
 def _accuracy(rows: Rows) -> Figure:
     """Linear accuracy against the whole network's MAC-true reduction, deciding included."""
-    figure = Figure((6, 4))
+    figure = new_figure(6, 4, layout=None)
     axes = figure.add_subplot(xlabel="FLOP reduction, MAC-true, whole network, deciding included",
                               ylabel="linear evaluation, top-1 %")  # fmt: skip
     for row, runs in rows.items():
@@ -44,7 +48,7 @@ def _accuracy(rows: Rows) -> Figure:
 
 def _sparsity(layers: Mapping[str, Mapping[str, float]]) -> Figure:
     """Sparsity by gated layer, a line for every network."""
-    figure = Figure((7, 3.5))
+    figure = new_figure(7, 3.5, layout=None)
     axes = figure.add_subplot(ylabel="sparsity, %", ylim=(0, 100))
     for title, values in layers.items():
         axes.plot(list(values), [100 * v for v in values.values()], marker="o", markersize=3, label=title)
@@ -55,7 +59,7 @@ def _sparsity(layers: Mapping[str, Mapping[str, float]]) -> Figure:
 
 def _curves(rows: Rows) -> Figure:
     """Contrastive loss, kNN accuracy and sparsity over the steps, a line for the first seed of every row."""
-    figure = Figure((9, 3))
+    figure = new_figure(9, 3, layout=None)
     axes = figure.subplots(1, 3)
     for i, (row, runs) in enumerate(rows.items()):
         points = [point for point in runs[0]["curve"] if point["phase"] == "contrastive"]
@@ -81,7 +85,7 @@ def mask_sheet(net: IntNetwork, images: Sequence[tuple[str, np.ndarray]]) -> Fig
         Names and (H, W, 3) uint8 pixels.
     """
     taps = net.run(np.stack([pixels for _, pixels in images]), only=SHOWN_LAYERS).taps
-    figure = Figure((1.6 * (1 + len(SHOWN_LAYERS)), 1.7 * len(images)))
+    figure = new_figure(1.6 * (1 + len(SHOWN_LAYERS)), 1.7 * len(images), layout=None)
     axes = figure.subplots(len(images), 1 + len(SHOWN_LAYERS), squeeze=False)
     for i, (name, pixels) in enumerate(images):
         axes[i][0].imshow(pixels)
@@ -123,7 +127,7 @@ def draw(rows: Rows, shipped: Mapping[str, Any] | None, docs: Path) -> list[tupl
     if shipped is not None:
         gated = {name: row for name, row in shipped["layers"].items() if row["dynamic_slices"] is not None}
         layers["shipped network"] = {name: row["sparsity"]["output"] for name, row in gated.items()}
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+    with drawing(STYLE):
         if rows:
             made["accuracy"] = _accuracy(rows), "Accuracy against FLOP reduction, a point for every seed"
             made["curves"] = _curves(rows), "Contrastive training, first seed of every row"
@@ -132,7 +136,6 @@ def draw(rows: Rows, shipped: Mapping[str, Any] | None, docs: Path) -> list[tupl
         if DEFAULT_CHECKPOINT.is_file():
             sheet = mask_sheet(load(), default_images(3))
             made["masks"] = sheet, MASKS_CAPTION
-        (docs / "results").mkdir(parents=True, exist_ok=True)
         for name, (figure, _) in made.items():
-            figure.savefig(docs / "results" / f"{name}.png", metadata={"Software": None})
+            save(figure, docs / "results" / f"{name}.png")
     return [(f"results/{name}.png", caption) for name, (_, caption) in made.items()]

@@ -10,7 +10,7 @@ from PIL import Image
 from cdgate.errors import UserError
 from sim.plan.cases import random_case
 from sim.plan.layer import Pass
-from sim.show import pictures
+from sim.show import masks, pictures
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
 NAMES = ["left", "right"]
@@ -72,7 +72,7 @@ def texts(figure):
 
 def test_share_of_fired_slices():
     tap = random_case(3, images=2, size=(4, 5)).golden("gated")
-    share = pictures.fired_share(tap)
+    share = masks.fired_share(tap)
     assert share.shape == (2, 4, 5)
     assert share[1, 2, 3] == tap.decision[1, :, 2, 3].sum() / tap.decision.shape[1]
     assert np.isclose(share.mean(), tap.decision.numpy().mean())
@@ -81,7 +81,7 @@ def test_share_of_fired_slices():
 def test_saliency_is_above_zero_where_a_slice_fires():
     case = random_case(4, images=2, size=(4, 5))
     tap = case.golden("gated")
-    values = pictures.relative_saliency(case.layer, tap)
+    values = masks.relative_saliency(case.layer, tap)
     fired = tap.decision.numpy().transpose(1, 0, 2, 3).reshape(-1)
     assert np.array_equal(values > 0, fired) and (values == 0).any()  # the ties
     assert np.allclose(values.reshape(tap.decision.shape[1], -1).std(axis=1), 1)
@@ -93,24 +93,24 @@ def test_thresholds_at_the_limits_are_left_out():
     threshold[0], threshold[1] = 2**31 - 1, -(2**31)
     case = replace(case, layer=replace(case.layer, K=threshold))
     tap = case.golden("gated")
-    assert len(pictures.relative_saliency(case.layer, tap)) == tap.decision.numel() - 2 * 16
+    assert len(masks.relative_saliency(case.layer, tap)) == tap.decision.numel() - 2 * 16
     never = replace(case, layer=replace(case.layer, K=torch.full_like(threshold, 2**31 - 1)))
     tap = never.golden("gated")
-    assert pictures.mask_picture(never.layer, tap, IMAGES[:1], NAMES[:1], "gated", "") is not None
+    assert masks.mask_picture(never.layer, tap, IMAGES[:1], NAMES[:1], "gated", "") is not None
 
 
 def test_decisions_of_channels():
     case = random_case(6, size=(4, 4))
     tap = case.golden("gated")
     decision = tap.psum_base > (case.layer.K >> 3).repeat_interleave(8)[None, :, None, None]
-    values = pictures.relative_saliency(case.layer, replace(tap, decision=decision))
+    values = masks.relative_saliency(case.layer, replace(tap, decision=decision))
     assert np.array_equal(values > 0, decision.numpy().transpose(1, 0, 2, 3).reshape(-1))
 
 
 def test_ungated_layer_has_no_mask():
     case = random_case(7, groups=1)
     tap = case.golden("gated")
-    for wrong in (lambda: pictures.fired_share(tap), lambda: pictures.relative_saliency(case.layer, tap)):
+    for wrong in (lambda: masks.fired_share(tap), lambda: masks.relative_saliency(case.layer, tap)):
         with pytest.raises(ValueError, match="ungated"):
             wrong()
 
@@ -118,7 +118,7 @@ def test_ungated_layer_has_no_mask():
 def test_mask_picture_says_the_sparsity():
     case = random_case(8, images=2, size=(4, 5))
     tap = case.golden("gated")
-    figure = pictures.mask_picture(case.layer, tap, IMAGES, NAMES, "gated", "where from")
+    figure = masks.mask_picture(case.layer, tap, IMAGES, NAMES, "gated", "where from")
     sparsity = 1 - tap.decision.numpy().mean()
     found = texts(figure)
     assert found[0].startswith(f"case8, gated mode: sparsity {sparsity:.3f} over 8 slices a pixel")
@@ -130,7 +130,7 @@ def test_mask_picture_says_the_sparsity():
 def test_histogram_counts_every_decision():
     case = random_case(9, images=2, size=(8, 8))
     tap = case.golden("gated")
-    figure = pictures.mask_picture(case.layer, tap, IMAGES, NAMES, "gated", "")
+    figure = masks.mask_picture(case.layer, tap, IMAGES, NAMES, "gated", "")
     [axes] = [axes for axes in figure.axes if axes.get_ylabel() == "decisions"]
     bars = [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in axes.patches]
     assert sum(height for *_, height in bars) == tap.decision.numel()
@@ -171,7 +171,7 @@ def test_bars_add_up_to_the_cycles():
 
 def test_sheet_of_all_layers():
     taps = [(case.layer, case.golden("gated")) for case in (random_case(n) for n in range(20, 36))]
-    figure = pictures.mask_sheet(taps, IMAGES[0], "cat", "gated", "")
+    figure = masks.mask_sheet(taps, IMAGES[0], "cat", "gated", "")
     found = texts(figure)
     assert found[0].startswith("masks of the 16 gated layers, gated mode: sparsity 0.")
     assert sum(text.startswith("case") for text in found) == 16
@@ -182,8 +182,8 @@ def test_no_text_overlaps():
     layer, tap = taps[0]
     reports = [report_of(f"conv{n}_1") for n in range(21)]
     for figure in (
-        pictures.mask_sheet(taps, IMAGES[0], "cat", "gated", "note"),
-        pictures.mask_picture(layer, tap, IMAGES[:1], ["cat"], "gated", "note"),
+        masks.mask_sheet(taps, IMAGES[0], "cat", "gated", "note"),
+        masks.mask_picture(layer, tap, IMAGES[:1], ["cat"], "gated", "note"),
         pictures.cycles_chart(reports, "gated"),
     ):
         figure.draw_without_rendering()
@@ -220,9 +220,18 @@ def test_note(tmp_path, monkeypatch, mode, changes, text):
     assert text in notes[0]
 
 
+def test_note_of_a_sheet_says_that_one_image_is_shown(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(pictures, "mask_sheet", lambda *args: notes.append(args[-1]))
+    monkeypatch.setattr(pictures, "save", lambda figure, path: path)
+    passes = passes_of(random_case(15, images=2), batch=2)
+    pictures.draw(passes, IMAGES, NAMES, "gated", [report_of("case15")], tmp_path, whole=True)
+    assert notes[0].endswith("the engine made the same, 128 compared; shown is the first of 2 images")
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="^picture .*mask.png cannot be written: File exists$"):
+    with pytest.raises(UserError, match=r"mask\.png cannot be written: File exists$"):
         pictures.draw(
             passes_of(random_case(14)),
             IMAGES[:1],
