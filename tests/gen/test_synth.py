@@ -1,67 +1,16 @@
-"""Synthesis: what is read from the tools' reports, bad input, and one small core all the way."""
+"""Synthesis: bad input, seeds that do not come to an end, and one small core all the way."""
 
 import json
 from types import MappingProxyType
 
 import pytest
+from rich.console import Console
 
+from cdgate.errors import RunError
 from gen import synth
+from gen.fpga.toolchain import EndlessError
 from hw.params import HwParams
-
-
-def hop(kind, delay, name, start, end):
-    net = {"net": name} if kind == "routing" else {}
-    return {
-        "type": kind,
-        "delay": delay,
-        "from": {"loc": start, "cell": f"{name}_from"},
-        "to": {"loc": end, "cell": f"{name}_to"},
-        **net,
-    }
-
-
-def test_cells_of_a_netlist():
-    cells = {
-        "a": {"type": "LUT4"},
-        "b": {"type": "LUT4"},
-        "c": {"type": "DP16KD"},
-        "d": {"type": "$scopeinfo"},
-        "e": {"type": "harness.core"},
-    }
-    assert synth.cells_of({"modules": {"harness": {"cells": cells}, "other": {"cells": {"x": {"type": "LUT4"}}}}}) == {
-        "DP16KD": 1,
-        "LUT4": 2,
-    }
-
-
-def test_resources():
-    assert synth.resources(
-        {"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "PFUMX": 5, "TRELLIS_FF": 7, "MULT18X18D": 4, "DP16KD": 6}
-    ) == {"luts": 24, "ffs": 7, "dsps": 4, "brams": 6}
-
-
-def test_critical_path_is_the_longest_between_registers():
-    def path(start, end, *hops):
-        return {"from": start, "to": end, "path": list(hops)}
-
-    report = {
-        "critical_paths": [
-            path(
-                "posedge clk",
-                "posedge clk",
-                hop("clk-to-q", 0.5, "q", "X1Y1", "X1Y1"),
-                hop("routing", 2.0, "net", "X1Y1", "X9Y9"),
-                hop("setup", 0.1, "d", "X9Y9", "X9Y9"),
-            ),
-            path("posedge clk", "posedge clk", hop("routing", 1.0, "short", "X1Y1", "X2Y1")),
-            path("<async>", "posedge clk", hop("routing", 9.0, "pin", "X1Y1", "X9Y9")),
-        ]
-    }
-    assert synth.critical_path(report) == [
-        {"kind": "clk-to-q", "delay_ns": 0.5, "name": "q_to", "from": "X1Y1", "to": "X1Y1"},
-        {"kind": "routing", "delay_ns": 2.0, "name": "net", "from": "X1Y1", "to": "X9Y9"},
-        {"kind": "setup", "delay_ns": 0.1, "name": "d_to", "from": "X9Y9", "to": "X9Y9"},
-    ]
+from tests.gen.fpga.tool_reports import hop
 
 
 @pytest.mark.parametrize(
@@ -83,22 +32,6 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_tool_that_fails_is_named_with_its_log(tmp_path):
-    log = tmp_path / "log"
-    with pytest.raises(synth.UserError, match=rf"^title failed, its log is {log}; the last line: "):
-        synth._call("no_such_module:main", [], log, "title", synth.Console(quiet=True))
-    assert "no_such_module" in log.read_text()
-
-
-@pytest.mark.parametrize("work", ["while True: print('on and on', flush=True)", "import time; time.sleep(60)"])
-def test_program_that_does_not_end_is_stopped(monkeypatch, tmp_path, work):
-    log = tmp_path / "log"
-    (tmp_path / "endless.py").write_text(f"def main():\n    {work}\n")
-    monkeypatch.setattr(synth, "LIMIT", 0.5)
-    with pytest.raises(synth.UserError, match=rf"^title did not end within 0.5 s, its log is {log}; aim at a slower"):
-        synth._call("endless:main", [], log, "title", synth.Console(quiet=True))
-
-
 @pytest.mark.parametrize("routed", [None, 3])
 def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypatch, tmp_path):
     monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": HwParams(in_par=2, rq_lanes=1, max_slices=2)}))
@@ -109,7 +42,7 @@ def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypat
             module = {"ports": {}, "cells": {}}
             (log.parent / name).write_text(json.dumps({"modules": {"harness": module}}))
         elif title != f"nextpnr, seed {routed}":
-            raise synth.EndlessError("on and on")
+            raise EndlessError("on and on")
         else:
             path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", "X1Y1", "X9Y9")]}
             (log.parent / arguments[arguments.index("--report") + 1]).write_text(
@@ -117,14 +50,14 @@ def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypat
             )
         return 1.0
 
-    monkeypatch.setattr(synth, "_call", tool)
+    monkeypatch.setattr(synth, "call", tool)
     monkeypatch.setattr(synth, "package_version", lambda name: "1")  # it need not be installed
 
     def run():
-        return synth.synthesise("ecp5-85f", "tiny", 2, folder=tmp_path, console=synth.Console(quiet=True), first_seed=2)
+        return synth.synthesise("ecp5-85f", "tiny", 2, folder=tmp_path, console=Console(quiet=True), first_seed=2)
 
     if routed is None:
-        with pytest.raises(synth.UserError, match="no seed from 2 to 3 was routed within 2700 s, aiming at 80 MHz"):
+        with pytest.raises(RunError, match="no seed from 2 to 3 was routed within 2700 s, aiming at 80 MHz"):
             run()
         assert not (tmp_path / "ecp5-85f" / "report.json").exists()
     else:
@@ -137,7 +70,7 @@ def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypat
 def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     tiny = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=256, psum_slots=4, max_slices=2)
     monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": tiny}))
-    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=synth.Console(quiet=True), top="core")
+    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=Console(quiet=True), top="core")
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     # A multiplier for each MAC, and for the requantiser's products; nothing of a bank or the ring in flip-flops.
     assert report["dsps"] == tiny.macs + 3

