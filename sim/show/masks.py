@@ -78,9 +78,11 @@ def _show_mask(axes: Any, share: np.ndarray, title: str) -> Any:
     return shown
 
 
-def _decisions(tap: Tap, layer: IntLayer) -> str:
+def _decisions(tap: Tap, layer: IntLayer) -> tuple[int, str]:
+    """Return how many decisions a pixel has, and of what."""
     assert tap.decision is not None
-    return "slices" if tap.decision.shape[1] < layer.out_ch else "channels"
+    count = tap.decision.shape[1]
+    return count, "slices" if count < layer.out_ch else "channels"
 
 
 def _sparsity(tap: Tap) -> float:
@@ -103,7 +105,7 @@ def mask_picture(layer: IntLayer, tap: Tap, images: np.ndarray, names: Sequence[
         A line below: where the numbers come from.
     """
     shown = min(len(images), SHOWN)
-    share, unit = fired_share(tap), _decisions(tap, layer)
+    share, (count, unit) = fired_share(tap), _decisions(tap, layer)
     figure = new_figure(9.2, 3.2 + 2.1 * (shown - 1))
     grid = figure.add_gridspec(shown, 3, width_ratios=(1, 1, 1.75))
     masks = []
@@ -116,7 +118,7 @@ def mask_picture(layer: IntLayer, tap: Tap, images: np.ndarray, names: Sequence[
     _histogram(figure.add_subplot(grid[:, 2]), layer, tap, unit, mode)
     more = f", {len(images)} images" if len(images) > 1 else ""
     figure.suptitle(
-        f"{layer.name}, {mode} mode: sparsity {_sparsity(tap):.3f} over {tap.decision.shape[1]} {unit} a pixel{more}",
+        f"{layer.name}, {mode} mode: sparsity {_sparsity(tap):.3f} over {count} {unit} a pixel{more}",
         fontsize=11,
     )
     figure.supxlabel(note, fontsize=7)
@@ -176,7 +178,7 @@ def mask_sheet(taps: Sequence[tuple[IntLayer, Tap]], image: np.ndarray, name: st
         mapped = _show_mask(
             masks[-1], share, f"{layer.name}, {share.shape[0]} x {share.shape[1]}\nsparsity {1 - share.mean():.3f}"
         )
-    unit = _decisions(taps[0][1], taps[0][0])
+    _, unit = _decisions(taps[0][1], taps[0][0])
     figure.colorbar(
         mapped,
         ax=masks,
