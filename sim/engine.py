@@ -25,7 +25,7 @@ from sim.check.layer import sum_up
 from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
 from sim.plan.layer import plan
-from sim.plan.network import RUNS
+from sim.plan.network import RUNS, Plan
 from sim.plan.network import plan as plan_network
 from sim.run.simulators import Simulators
 from sim.show import report
@@ -264,7 +264,9 @@ class Engine:
                 raise UserError(f"{what} must be 1 to {high}, not {value}")
         if not self.params.trace:
             raise UserError(f"configuration {self.config.name} has no trace, which the comparison needs")
-        plans = {mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]}
+        plans: dict[str, Plan] = {
+            mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
+        }
         facts = self._facts(network, images, names, command or f"{self!r}.run({len(images)} images)", len(images))
         simulator = self.simulators.system(facts)
         target = self.build / "sim" if output is None else Path(output)

@@ -52,7 +52,7 @@ class Import:
     place: str  #: File and line.
     source: str  #: The node in which it is.
     target: str  #: The node that it imports.
-    late: bool  #: Whether it is in a function.
+    late: bool  #: Whether it is in a function, or for types alone.
 
 
 def python_files(root: Path, *folders: str) -> list[Path]:
@@ -110,7 +110,7 @@ def imports(root: Path) -> list[Import]:
             found.append(
                 Import(f"{path.relative_to(root)}:{line}", source, node_of(root, find_module(root, name)), True)
             )
-        for statement, late, _ in statements(path):
+        for statement, late, types in statements(path):
             place = f"{path.relative_to(root)}:{statement.lineno}"
             if isinstance(statement, ast.ImportFrom):
                 if statement.level:
@@ -128,7 +128,7 @@ def imports(root: Path) -> list[Import]:
                 target = find_module(root, name) or (find_module(root, module) if module else None)
                 if target is None:
                     raise LookupError(f"{place}: there is no {name}")
-                found.append(Import(place, source, node_of(root, target), late))
+                found.append(Import(place, source, node_of(root, target), late or types))
     return [one for one in found if one.source != one.target]
 
 

@@ -160,7 +160,8 @@ def _compare_ofmap(verdict: Verdict, place: _Place, program: PassView, output: P
             word, byte = divmod(channel, params.in_par)
             cycle = written.get((int(addresses[image, row, col, word]), byte // params.rq_lanes))
             at = image, channel, row, col
-            what, value = "trace", int(traced[at])
+            what: str = "trace"
+            value: int | None = int(traced[at])
             if bank_wrong[at]:
                 what, value = "ofmap", int(got[at]) if present[at] else None
             verdict.first.append(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sw_model.integer import ops as int_ops
+from sw_model.integer.convolution import conv2d
 from sw_model.integer.layer import IMAGE, IntLayer
 from sw_model.integer.network import IntNetwork, Tap
 
@@ -99,7 +100,7 @@ def random_case(
         saliency = base.reshape(images, out_ch // slice_size, slice_size, -1).sum(2).transpose(0, 1).flatten(1)
         threshold = saliency.kthvalue((saliency.shape[1] + 1) // 2, dim=1).values.to(torch.int32)
     else:
-        psum, threshold = int_ops.conv2d(ifmap, weight, stride, pad, pad_code), None
+        psum, threshold = conv2d(ifmap, weight, stride, pad, pad_code), None
     shift = int(integers(18, 24, 1))
     spread = psum.to(torch.float64).std(dim=(0, 2, 3), correction=0).clamp(min=1000)
     sign = torch.where(integers(0, 10, out_ch) == 0, -1, 1)

@@ -125,7 +125,9 @@ def _passes(
                 masks=tap.decision if compiled == GateMode.FORCED else None,
             )
             decision = tap.decision if layer.gated else None
-            count = count_layer(variant, tuple(tap.ifmap.shape[2:]), len(tap.ifmap), params.in_par, decision)
+            count = count_layer(
+                variant, (tap.ifmap.shape[2], tap.ifmap.shape[3]), len(tap.ifmap), params.in_par, decision
+            )
             run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
             yield Pass(variant, mode, first, run, tap, count)
 

@@ -11,6 +11,8 @@ from typing import Any
 from gen import verilog
 from hw.configurations import Configuration
 from sim.run import core, system
+from sim.run.core import Simulator as CoreSimulator
+from sim.run.system import NetworkSimulator
 from sim.run.verilog_cache import cached_verilog
 
 __all__ = ["Simulators"]
@@ -32,7 +34,7 @@ class Simulators:
     def __init__(self, config: Configuration, build: Path, say: Callable[[str], None]) -> None:
         self.config, self.build, self.say = config, build, say
 
-    def core(self, facts: dict[str, Any]) -> core.Simulator:
+    def core(self, facts: dict[str, Any]) -> CoreSimulator:
         """Return the simulator of the compute core.
 
         Parameters
@@ -42,11 +44,11 @@ class Simulators:
         """
         return self._built(core.build, facts, "core")
 
-    def system(self, facts: dict[str, Any]) -> system.NetworkSimulator:
+    def system(self, facts: dict[str, Any]) -> NetworkSimulator:
         """Return the simulator of the whole engine; see `core`."""
         return self._built(system.build, facts, "system")
 
-    def waves(self) -> core.Simulator:
+    def waves(self) -> CoreSimulator:
         """Return a simulator of the compute core that records waves, see `sim.show.waves`."""
         return self._built(core.build, {}, "core", waves=True)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cdgate.modes import GOLDEN_MODES, GateMode
 from sw_model.integer import ops as int_ops
+from sw_model.integer.convolution import conv2d
 from sw_model.integer.layer import IMAGE, IntLayer
 
 __all__ = ["IMAGE", "IntLayer", "IntNetwork", "Result", "Tap"]
@@ -235,7 +236,7 @@ class IntNetwork:
             return Tap(ifmap, None, psum, psum, None, logits)
         decision: Tensor | None = None
         if not layer.gated:
-            base = psum = int_ops.conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)
+            base = psum = conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)
         else:
             geometry = (layer.stride, layer.pad, layer.groups, layer.branch)
             if mode == GateMode.BASE:

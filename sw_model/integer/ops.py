@@ -1,151 +1,27 @@
 """Bit-accurate integer operators: the arithmetic that the engine's Verilog has to equal.
 
-Every result is an exact integer. Convolutions run on the float units of the CPU, in pieces small enough that no
-rounding can happen (see `conv2d`); everything else is int64. A value that leaves the width which the hardware has for
-it (int32 psum, int48 requantiser sum) raises `OverflowError` instead of wrapping.
+Every result is an exact integer. Convolutions are those of `sw_model.integer.convolution`; everything else is
+int64. A value that leaves the width which the hardware has for it (int32 psum, int48 requantiser sum) raises
+`OverflowError` instead of wrapping.
 
 Shapes are NCHW for maps and OIHW for weights. Activation codes are uint8 values, weight codes int8 in [-127, 127].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cdgate.base_path import base_input_group
+from sw_model.integer.convolution import CODE_MAX, check_codes, convolve, pad_map
 
 __all__ = [
-    "INT32_MAX", "INT32_MIN", "base_psum", "classifier", "conv2d", "decide_channels",
+    "INT32_MAX", "INT32_MIN", "base_psum", "classifier", "decide_channels",
     "decide_slices", "gated_psums", "requantize", "split_weight",
 ]  # fmt: skip
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 _INT48_LIMIT = 2**47
-#: Integers up to this magnitude, and hence sums that stay below it, are exact in float32.
-_FLOAT32_LIMIT = 2**24
-_CODE_MAX = 255
-
-
-def _check_codes(x: Tensor, lo: int, hi: int, what: str) -> None:
-    if x.is_floating_point():
-        raise TypeError(f"{what} must be integer codes, not {x.dtype}")
-    if x.numel():
-        least, greatest = (int(v) for v in x.aminmax())
-        if least < lo or greatest > hi:
-            raise ValueError(f"{what} must be in [{lo}, {hi}], not in [{least}, {greatest}]")
-
-
-@cache
-def _float32_convolution_is_exact() -> bool:
-    """Compare float32 convolutions at the limit of exactness with int64 sums, once per process.
-
-    A guard against a torch build that would convolve by Winograd or FFT or in a reduced precision: with those this
-    check fails and `conv2d` falls back to float64 matrix products.
-    """
-    generator = torch.Generator().manual_seed(1)
-    for in_ch, size, stride in ((56, 8, 1), (56, 9, 2), (16, 16, 1)):
-        x = torch.randint(0, _CODE_MAX + 1, (2, in_ch, size, size), generator=generator)
-        weight = torch.randint(-127, 128, (16, in_ch, 3, 3), generator=generator)
-        x[0], weight[0] = _CODE_MAX, 127
-        columns = F.unfold(x.double(), 3, stride=stride).long()
-        expected = (weight.reshape(16, -1) @ columns).reshape(2, 16, *((x.shape[-1] - 3) // stride + 1,) * 2)
-        if not torch.equal(_convolve_float32(x.float(), weight.float(), stride).long(), expected):
-            return False
-    return True
-
-
-def _convolve_float32(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    # NNPACK convolves by Winograd and FFT, which round; autocast and TF32-like modes shorten the operands.
-    with torch.autocast("cpu", enabled=False), torch.backends.nnpack.flags(enabled=False):
-        return F.conv2d(x, weight, stride=stride)
-
-
-def _convolve_float64(x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    kernel = weight.shape[-2:]
-    height, width = ((size - k) // stride + 1 for size, k in zip(x.shape[-2:], kernel, strict=True))
-    columns = F.unfold(x.double(), kernel, stride=stride)
-    return (weight.double().flatten(1) @ columns).reshape(x.shape[0], weight.shape[0], height, width)
-
-
-def _pad(x: Tensor, pad: int, pad_code: Sequence[int]) -> Tensor:
-    """Return float32 codes, padded on all four sides with each channel's code."""
-    x = x.to(torch.float32)
-    if pad == 0:
-        return x
-    if not any(pad_code):
-        return F.pad(x, (pad,) * 4)
-    n, channels, height, width = x.shape
-    padded = torch.empty(n, channels, height + 2 * pad, width + 2 * pad)
-    padded[:] = torch.tensor(pad_code, dtype=torch.float32).reshape(1, -1, 1, 1)
-    padded[:, :, pad:-pad, pad:-pad] = x
-    return padded
-
-
-def _convolve(padded: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Convolve float32 codes by int8 codes exactly, in pieces of the input channels; int32 sums."""
-    in_ch = weight.shape[1]
-    magnitude = weight.to(torch.int64).abs().sum((2, 3))  # (O, I)
-    if int(magnitude.sum(1).max()) * _CODE_MAX > INT32_MAX:
-        raise OverflowError("psum must fit int32: 255 * sum|weight| of an output channel reaches 2^31")
-    kernels = weight.to(torch.float32)
-    psum: Tensor | None = None
-    start = 0
-    while start < in_ch:
-        # The longest run of channels whose partial sums all stay exact in float32, whatever the order of addition.
-        running = magnitude[:, start:].cumsum(1).amax(0) * _CODE_MAX
-        length = max(1, int((running <= _FLOAT32_LIMIT).sum()))
-        piece, part = padded[:, start : start + length], kernels[:, start : start + length]
-        if int(running[length - 1]) <= _FLOAT32_LIMIT and _float32_convolution_is_exact():
-            result = _convolve_float32(piece, part, stride)
-        else:
-            result = _convolve_float64(piece, part, stride)
-        psum = result.to(torch.int32) if psum is None else psum.add_(result.to(torch.int32))
-        start += length
-    if psum is None:
-        raise ValueError("weight must have at least one input channel")
-    return psum
-
-
-def conv2d(x: Tensor, weight: Tensor, stride: int = 1, pad: int = 0, pad_code: Sequence[int] = ()) -> Tensor:
-    """Convolve codes exactly: ``psum[n,o,y,x] = sum over i,ky,kx of code[n,i,...] * weight[o,i,ky,kx]``.
-
-    Exactness: the input channels are cut into runs for which ``255 * sum|weight| <= 2^24`` in every output channel. All
-    partial sums of such a run are integers of at most 24 bits, which float32 holds exactly, so neither the order of
-    addition nor fused operations can round; the runs are added in int32. A run that does not fit (one input channel of
-    a kernel larger than 22x22) is computed in float64, which is exact to 2^53.
-
-    Parameters
-    ----------
-    x
-        (N, I, H, W), integer dtype, codes 0 to 255.
-    weight
-        (O, I, kh, kw), int8, codes -127 to 127.
-    stride
-        Step in both directions.
-    pad
-        Rows and columns added on every side.
-    pad_code
-        Code of the padding, one per input channel; empty means 0.
-
-    Returns
-    -------
-    Tensor
-        (N, O, H', W'), int64, values in int32 range.
-
-    Raises
-    ------
-    ValueError
-        A code out of range.
-    OverflowError
-        255 * sum|weight| of an output channel reaches 2^31.
-    """
-    _check_codes(x, 0, _CODE_MAX, "activation codes")
-    _check_codes(weight, -127, 127, "weight codes")
-    return _convolve(_pad(x, pad, pad_code), weight, stride).to(torch.int64)
 
 
 def _check_groups(weight: Tensor, groups: int) -> None:
@@ -212,11 +88,11 @@ def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, b
         Two (N, O, H', W') int64 tensors in int32 range: base psum and base + conditional psum.
     """
     spans = _group_spans(x, weight, groups, branch)
-    padded = _pad(x, pad, ())
+    padded = pad_map(x, pad, ())
     bases: list[Tensor] = []
     full: Tensor | None = None
     for inputs, outputs in spans:
-        partial = _convolve(padded[:, inputs], weight[:, inputs], stride)
+        partial = convolve(padded[:, inputs], weight[:, inputs], stride)
         bases.append(partial[:, outputs].to(torch.int64))
         full = partial if full is None else full.add_(partial)
     if full is None:
@@ -227,18 +103,18 @@ def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, b
 def base_psum(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, branch: int) -> Tensor:
     """Return the base psum of `gated_psums` alone, at 1/G of its cost."""
     spans = _group_spans(x, weight, groups, branch)
-    padded = _pad(x, pad, ())
-    parts = [_convolve(padded[:, inputs], weight[outputs, inputs], stride) for inputs, outputs in spans]
+    padded = pad_map(x, pad, ())
+    parts = [convolve(padded[:, inputs], weight[outputs, inputs], stride) for inputs, outputs in spans]
     return torch.cat(parts, 1).to(torch.int64)
 
 
 def _group_spans(x: Tensor, weight: Tensor, groups: int, branch: int) -> list[tuple[slice, slice]]:
     """Check the operands and list, by output group, its base path's input channels and its output channels."""
-    _check_codes(x, 0, _CODE_MAX, "activation codes")
-    _check_codes(weight, -127, 127, "weight codes")
+    check_codes(x, 0, CODE_MAX, "activation codes")
+    check_codes(weight, -127, 127, "weight codes")
     _check_groups(weight, groups)
     # Checked over all input channels: _convolve sees one group of them at a time.
-    if int(weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * _CODE_MAX > INT32_MAX:
+    if int(weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * CODE_MAX > INT32_MAX:
         raise OverflowError("psum must fit int32: 255 * sum|weight| of an output channel reaches 2^31")
     rows, cols = weight.shape[0] // groups, weight.shape[1] // groups
     spans = []
@@ -256,7 +132,7 @@ def _fires(saliency: Tensor, threshold: Tensor) -> Tensor:
     k = threshold.to(torch.int64)
     if k.numel() != saliency.shape[1]:
         raise ValueError(f"thresholds must be one per saliency ({saliency.shape[1]}), not {k.numel()}")
-    _check_codes(k, INT32_MIN, INT32_MAX, "thresholds")
+    check_codes(k, INT32_MIN, INT32_MAX, "thresholds")
     return saliency > k.reshape(1, -1, 1, 1)
 
 
@@ -358,13 +234,13 @@ def requantize(
         raise ValueError(f"R0 must be uint16 and Q 0 to 31, not {R0} and {Q}")
     if (lo, hi) not in ((0, 255), (-128, 127)):
         raise ValueError(f"(lo, hi) must be (0, 255) or (-128, 127), not ({lo}, {hi})")
-    _check_codes(acc, INT32_MIN, INT32_MAX, "acc")
-    _check_codes(M, -(2**15), 2**15 - 1, "M")
-    _check_codes(B, -_INT48_LIMIT, _INT48_LIMIT - 1, "B")
+    check_codes(acc, INT32_MIN, INT32_MAX, "acc")
+    check_codes(M, -(2**15), 2**15 - 1, "M")
+    check_codes(B, -_INT48_LIMIT, _INT48_LIMIT - 1, "B")
     total = acc.to(torch.int64) * M.to(torch.int64).reshape(1, -1, 1, 1)
     total += B.to(torch.int64).reshape(1, -1, 1, 1) + 2 ** (S - 1)
     if residual is not None:
-        _check_codes(residual, -128, 255, "residual codes")
+        check_codes(residual, -128, 255, "residual codes")
         total += residual.to(torch.int64) * (R0 << Q)
     least, greatest = total.aminmax()
     if int(least) < -_INT48_LIMIT or int(greatest) >= _INT48_LIMIT:
@@ -396,10 +272,10 @@ def classifier(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     OverflowError
         ``255 * H * W * sum|weight| + |bias|`` of a class reaches 2^31.
     """
-    _check_codes(x, 0, _CODE_MAX, "activation codes")
-    _check_codes(weight, -127, 127, "weight codes")
+    check_codes(x, 0, CODE_MAX, "activation codes")
+    check_codes(weight, -127, 127, "weight codes")
     positions = x.shape[2] * x.shape[3]
     w, b = weight.to(torch.int64), bias.to(torch.int64)
-    if int((_CODE_MAX * positions * w.abs().sum(1) + b.abs()).max()) > INT32_MAX:
+    if int((CODE_MAX * positions * w.abs().sum(1) + b.abs()).max()) > INT32_MAX:
         raise OverflowError("logits must fit int32: 255 * positions * sum|weight| + |bias| reaches 2^31")
     return x.to(torch.int64).sum((2, 3)) @ w.T + b

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sw_model.integer import ops as int_ops
+from sw_model.integer.convolution import conv2d
 from sw_model.integer.layer import IMAGE, IntLayer
 from sw_model.integer.network import IntNetwork
 
@@ -224,7 +225,7 @@ def _psums(layer: RealLayer, weight: Tensor, pad_code: tuple[int, ...], unit: Te
     """Run the integer convolution and the decisions over the calibration images; psums are kept as int32."""
     batches = state.batches(layer.input)
     if layer.groups == 1:
-        return [int_ops.conv2d(x, weight, layer.stride, layer.pad, pad_code).to(torch.int32) for x in batches], None
+        return [conv2d(x, weight, layer.stride, layer.pad, pad_code).to(torch.int32) for x in batches], None
     pairs = [int_ops.gated_psums(x, weight, layer.stride, layer.pad, layer.groups, layer.branch) for x in batches]
     if layer.threshold is None:
         K = _quantile_thresholds(layer, [base for base, _ in pairs])

@@ -9,6 +9,7 @@ import torch
 from sw_model.data.photographs import default_images
 from sw_model.integer import ops as int_ops
 from sw_model.integer import steps as accounting
+from sw_model.integer.convolution import conv2d
 from sw_model.integer.network import IntNetwork
 from sw_model.quantisation.random_network import random_network
 
@@ -37,13 +38,13 @@ def test_taps_follow_from_the_operators(net, gated):
             assert torch.equal(tap.psum + layer.B, gated.logits)
             continue
         base_weight, conditional_weight = int_ops.split_weight(layer.weight, layer.groups, layer.branch)
-        base = int_ops.conv2d(tap.ifmap, base_weight, layer.stride, layer.pad, layer.pad_code)
+        base = conv2d(tap.ifmap, base_weight, layer.stride, layer.pad, layer.pad_code)
         assert torch.equal(tap.psum_base, base), layer.name
         acc = base
         if layer.gated:
             fire = int_ops.decide_slices(base, layer.K)
             assert torch.equal(tap.decision, fire), layer.name
-            conditional = int_ops.conv2d(tap.ifmap, conditional_weight, layer.stride, layer.pad)
+            conditional = conv2d(tap.ifmap, conditional_weight, layer.stride, layer.pad)
             acc = base + fire.repeat_interleave(8, 1) * conditional
         else:
             assert tap.decision is None

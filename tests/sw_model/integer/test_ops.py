@@ -5,7 +5,9 @@ import random
 import pytest
 import torch
 
+from sw_model.integer import convolution
 from sw_model.integer import ops as int_ops
+from sw_model.integer.convolution import conv2d
 
 INT32_MIN, INT32_MAX = int_ops.INT32_MIN, int_ops.INT32_MAX
 
@@ -56,7 +58,7 @@ def test_conv2d_equals_the_loop(stride, pad, seed):
     x, weight = random_case(seed)
     for pad_code in ((0, 0), (125, 7)):
         expected = loop_conv(x.tolist(), weight.tolist(), stride, pad, pad_code)
-        got = int_ops.conv2d(x, weight, stride, pad, pad_code)
+        got = conv2d(x, weight, stride, pad, pad_code)
         assert got.dtype == torch.int64
         assert got.tolist() == expected, f"{seed=} {pad_code=}"
 
@@ -68,7 +70,7 @@ def test_conv2d_is_exact_where_one_float32_sum_would_round():
     weight = torch.full((2, 512, 3, 3), 127, dtype=torch.int8)
     weight[1, 1::2] = -126
     expected = (x[0] * weight.to(torch.int64)).sum((1, 2, 3))
-    got = int_ops.conv2d(x, weight)
+    got = conv2d(x, weight)
     assert got[0, :, 0, 0].tolist() == expected.tolist()
     assert int(got[0, 0, 0, 0]) % 2 == 1 or int(got.abs().max()) > 2**24
 
@@ -80,36 +82,36 @@ def test_conv2d_equals_int64_on_wide_layers():
         weight = torch.randint(-127, 128, (16, 256, 3, 3), generator=rng).to(torch.int8)
         columns = torch.nn.functional.unfold(x.double(), 3, padding=1, stride=2).long()
         expected = (weight.to(torch.int64).flatten(1) @ columns).reshape(2, 16, 2, 2)
-        assert torch.equal(int_ops.conv2d(x, weight, 2, 1), expected), f"{seed=}"
+        assert torch.equal(conv2d(x, weight, 2, 1), expected), f"{seed=}"
 
 
 def test_conv2d_falls_back_to_float64(monkeypatch):
     x, weight = random_case(3)
-    expected = int_ops.conv2d(x, weight, 1, 1, (9, 0))
-    monkeypatch.setattr(int_ops, "_float32_convolution_is_exact", lambda: False)
-    assert torch.equal(int_ops.conv2d(x, weight, 1, 1, (9, 0)), expected)
+    expected = conv2d(x, weight, 1, 1, (9, 0))
+    monkeypatch.setattr(convolution, "_float32_convolution_is_exact", lambda: False)
+    assert torch.equal(conv2d(x, weight, 1, 1, (9, 0)), expected)
 
 
 def test_conv2d_single_channel_beyond_float32():
     x = torch.full((1, 1, 25, 25), 255)
     weight = torch.full((1, 1, 25, 25), 127, dtype=torch.int8)
-    assert int_ops.conv2d(x, weight).tolist() == [[[[255 * 127 * 625]]]]
+    assert conv2d(x, weight).tolist() == [[[[255 * 127 * 625]]]]
 
 
 def test_conv2d_refuses_wrong_codes():
     x, weight = random_case(4)
     with pytest.raises(ValueError, match=r"activation codes must be in \[0, 255\], not in \[0, 256\]"):
-        int_ops.conv2d(torch.tensor([[[[0, 256]]]]).expand(1, 2, 1, 2), weight[:, :, :1, :1])
+        conv2d(torch.tensor([[[[0, 256]]]]).expand(1, 2, 1, 2), weight[:, :, :1, :1])
     with pytest.raises(ValueError, match=r"weight codes must be in \[-127, 127\]"):
-        int_ops.conv2d(x, torch.full_like(weight, -128))
+        conv2d(x, torch.full_like(weight, -128))
     with pytest.raises(TypeError, match="activation codes must be integer codes"):
-        int_ops.conv2d(x.float(), weight)
+        conv2d(x.float(), weight)
 
 
 def test_conv2d_refuses_an_overflow():
     weight = torch.full((1, 66400, 1, 1), 127, dtype=torch.int8)
     with pytest.raises(OverflowError, match="psum must fit int32"):
-        int_ops.conv2d(torch.zeros(1, 66400, 1, 1, dtype=torch.int64), weight)
+        conv2d(torch.zeros(1, 66400, 1, 1, dtype=torch.int64), weight)
 
 
 @pytest.mark.parametrize("groups", [2, 4, 8])
@@ -126,9 +128,9 @@ def test_split_weight_and_gated_psums(groups, branch):
             assert torch.equal(conditional[o, i], weight[o, i] * (not is_base)), f"{seed=} {o=} {i=}"
     for stride in (1, 2):
         psum_base, psum = int_ops.gated_psums(x, weight, stride, 1, groups, branch)
-        expected = int_ops.conv2d(x, base, stride, 1)
+        expected = conv2d(x, base, stride, 1)
         assert torch.equal(psum_base, expected), f"{seed=}"
-        assert torch.equal(psum, expected + int_ops.conv2d(x, conditional, stride, 1)), f"{seed=}"
+        assert torch.equal(psum, expected + conv2d(x, conditional, stride, 1)), f"{seed=}"
         assert torch.equal(int_ops.base_psum(x, weight, stride, 1, groups, branch), expected), f"{seed=}"
 
 
