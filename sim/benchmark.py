@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def benchmark(
         say(f"{name}: generating the Verilog")
         generation = generation_seconds(params)
         path = cached_verilog(name)
-        simulator = core.build(path, announce=lambda name=name: say(f"{name}: building the simulator"))
+        simulator = core.build(path, announce=partial(say, f"{name}: building the simulator"))
         say(f"{name}: simulating")
         rows[name] = {
             "generate_seconds": generation,
