@@ -1,0 +1,96 @@
+"""Compiles networks, executes the programs in Python, and compares all that they leave with the golden network."""
+
+import random
+
+import numpy as np
+
+from gen.network.compiler import compile_network
+from hw.interface.instructions import Unit
+from hw.params import HwParams
+from sw_model.integer.steps import count_network
+from tests.gen.network.decoded_program import decode, most_tokens, unordered
+from tests.gen.network.program_interpreter import Engine
+
+#: Banks small enough for everything to happen: tiles of rows, and stages of 1, 2, 4 and 5 images.
+TINY = HwParams(in_par=4, rq_lanes=1, bank_words=1024, ring_entries=512, axi_bits=32)
+SIZE = (16, 16)
+
+
+def executed(program, engine, images, choose):
+    """Execute a program as a host does; return its logits."""
+    engine.write(program.image["input"].address, program.pack_images(images))
+    engine.run(decode(program.packed(), program.params), choose)
+    return program.unpack_logits(engine.read(program.image["logits"]))
+
+
+def engine_for(program):
+    """Return an engine whose memory has what the host writes but the images."""
+    engine = Engine(program.params, program.image.size)
+    for region in program.image:
+        if region.content is not None:
+            engine.write(region.address, region.content)
+    return engine
+
+
+def check(program, images, choose=None, engine=None):
+    """Execute a program and compare everything that it leaves with the golden network; return the engine."""
+    engine = engine or engine_for(program)
+    logits = executed(program, engine, images, choose or random.Random(0).choice)
+    golden = program.network.run(images, "gated" if program.mode == "channel" else program.mode)
+    assert np.array_equal(logits, golden.logits.numpy())
+    for name, region in program.stored_maps.items():
+        assert np.array_equal(program.unpack_map(name, engine.read(region)), golden.taps[name].ofmap.numpy()), name
+    _check_passes(program, engine, golden)
+    return engine
+
+
+def _check_passes(program, engine, golden):
+    """Compare every pass's ofmap and decisions, and the steps of all."""
+    params, network = program.params, program.network
+    assert [number for number, _ in engine.passes] == [program.pass_index(n) for n in range(len(program.passes))]
+    steps = {layer.name: [0, 0] for layer in network.layers}
+    for info, (_, done) in zip(program.passes, engine.passes, strict=True):
+        layer, tap = network.layer(info.layer), golden.taps[info.layer]
+        steps[info.layer] = [a + b for a, b in zip(steps[info.layer], done.steps, strict=True)]
+        part = slice(info.first_image, info.first_image + info.images)
+        if info.ofmap is not None:
+            bank = np.zeros(params.bank_words * params.in_par, dtype=np.uint8)
+            assert info.ofmap.bank == done.written[0]
+            bank[done.written[1]] = done.written[2]
+            words = bank.reshape(-1, params.in_par)[info.ofmap.addresses()]
+            found = info.ofmap.from_words(words, layer.out_ch, layer.signed)
+            assert np.array_equal(found, tap.ofmap.numpy()[part, :, slice(*info.rows)]), info
+        if done.decisions:
+            expected = tap.decision.repeat_interleave(layer.slice_size, 1).numpy()[part, :, slice(*info.rows)]
+            found = np.stack(done.decisions).transpose(1, 0, 4, 2, 3).reshape(expected.shape)
+            assert np.array_equal(found, expected), info
+    decisions = None if program.mode == "dense" else golden
+    for count in count_network(network, program.images, params.in_par, decisions, program.in_size):
+        assert steps[count.name] == [count.base, count.conditional], count.name
+
+
+def checked(network, params, images, size, mode="gated"):
+    """Compile, and check what can be checked without executing anything."""
+    program = compile_network(network, params, images, size, mode)
+    decoded = decode(program.packed(), params)
+    assert unordered(decoded) == []
+    assert most_tokens(decoded) <= 255
+    base, end = program.store_window
+    regions = sorted(program.image, key=lambda region: region.address)
+    assert all(a.stop <= b.address for a, b in zip(regions, regions[1:], strict=False))
+    assert all(region.address % 64 == 0 for region in regions)
+    writable = [*program.stored_maps.values(), program.image["logits"]]
+    for one in decoded:
+        if one.unit is Unit.STORE:
+            [(_, first, stop)] = one.writes
+            assert base <= first and stop <= end
+            assert any(region.address <= first and stop <= region.stop for region in writable)
+    covered = {layer.name: 0 for layer in network.layers}
+    for info in program.passes:
+        covered[info.layer] += info.images * (info.rows[1] - info.rows[0])
+    assert covered == {
+        shape.name: images * (1 if shape.classifier else shape.layer.out_size(shape.in_size[0]))
+        for segment in program.segments
+        for shape in segment.layers
+    }
+    return program

@@ -1,0 +1,145 @@
+"""One pass in Python, from what the compute unit's registers say; not from the hardware."""
+
+import numpy as np
+
+from gen.layer.packing import unpack
+from hw.interface.instructions import ChannelParameters
+from hw.interface.layouts import GateMode
+from hw.params import LANES
+
+
+class Pass:
+    """One pass, computed as the registers say: every address modulo the size of a bank.
+
+    Attributes
+    ----------
+    written
+        Bank, byte addresses in it, codes.
+    logits
+        Records in the order in which they leave.
+    decisions
+        By slice: (images, rows, cols, 8) bool, or None where nothing is decided.
+    steps
+        Steps of the base path and of the conditional path.
+    """
+
+    def __init__(self, body, params):
+        self.body, self.params = body, params
+        self.shape = tuple(body[f"{name}_last"] + 1 for name in ("image", "row", "col"))
+        self.chunks = range(body["base_tap_entries"] + body["cond_tap_entries"])
+
+    def run(self, banks, weights, parameters):
+        """Compute the pass from the banks, the weights by slice, and the parameters."""
+        body = self.body
+        channels = unpack(ChannelParameters, parameters.reshape(-1, 16))
+        self.multiplier, self.offset, self.threshold = (
+            channels[name].reshape(-1, LANES) for name in ("multiplier", "offset", "threshold")
+        )
+        self.ifmap = banks[body["ifmap_bank"]]
+        self.residual = banks[body["residual_bank"]].reshape(-1)
+        self.steps = [0, 0]
+        self.decisions, self.logits, places, codes = [], [], [], []
+        first = body["base_chunk_first"]
+        for n, entries in enumerate(weights.view(np.int8).astype(np.int64)):
+            base = [first + k for k in range(body["base_chunk_last"] + 1)]
+            self._slice(n, base, [chunk for chunk in self.chunks if chunk not in base], entries, places, codes)
+            if (n + 1) % (body["group_slice_last"] + 1) == 0:
+                first = (first + body["base_chunk_step"]) % self.params.bank_words
+        self.written = (body["ofmap_bank"], np.concatenate(places), np.concatenate(codes)) if places else None
+        del self.ifmap, self.residual
+
+    def ifmap_words(self):
+        """Return the addresses of the words of the ifmap that are read."""
+        words = [
+            self._words(row, col, chunk)[self._inside(row, col)]
+            for row in range(self.body["tap_row_last"] + 1)
+            for col in range(self.body["tap_col_last"] + 1)
+            for chunk in self.chunks
+        ]
+        return np.unique(np.concatenate(words))
+
+    def residual_bytes(self):
+        """Return the addresses of the bytes of the residual that are read."""
+        return np.concatenate([self._bytes("residual", n).reshape(-1) for n in range(self.body["slice_last"] + 1)])
+
+    def _inside(self, tap_row, tap_col):
+        """Tell for (images, rows, cols) whether a tap lies inside the map."""
+        body = self.body
+        inside = np.ones(self.shape, dtype=bool)
+        if body["pad_top"] and tap_row == 0:
+            inside[:, 0] = False
+        if body["pad_bottom"] and tap_row == body["tap_row_last"]:
+            inside[:, -1] = False
+        if body["pad_left"] and tap_col == 0:
+            inside[:, :, 0] = False
+        if body["pad_right"] and tap_col == body["tap_col_last"]:
+            inside[:, :, -1] = False
+        return inside
+
+    def _words(self, tap_row, tap_col, chunk):
+        body = self.body
+        pixels = self._grid("ifmap", body["ifmap_row_step"], body["ifmap_col_step"])
+        return (
+            pixels + tap_row * body["tap_row_step"] + tap_col * body["tap_col_step"] + chunk
+        ) % self.params.bank_words
+
+    def _bytes(self, what, n):
+        """Return byte addresses of the channels of slice n in the ofmap or residual, (images, rows, cols, 8)."""
+        lane, params, step = LANES * n + np.arange(LANES), self.params, self.body["ofmap_col_step"]
+        words = self._grid(what, (self.body["col_last"] + 1) * step, step)[..., None] + lane // params.in_par
+        return (words % params.bank_words) * params.in_par + lane % params.in_par
+
+    def _grid(self, what, row_step, col_step):
+        """Return word addresses of (images, rows, cols)."""
+        image, row, col = np.meshgrid(*map(np.arange, self.shape), indexing="ij")
+        return self.body[f"{what}_base"] + image * self.body[f"{what}_image_step"] + row * row_step + col * col_step
+
+    def _path(self, chunks, entries, tap_entries, row_entries, path, wanted):
+        psum = np.zeros((*self.shape, LANES), dtype=np.int64)
+        for tap_row in range(self.body["tap_row_last"] + 1):
+            for tap_col in range(self.body["tap_col_last"] + 1):
+                inside = wanted & self._inside(tap_row, tap_col)
+                self.steps[path] += int(inside.sum()) * len(chunks)
+                for n, chunk in enumerate(chunks):
+                    entry = n if self.body["weight_hold"] else tap_row * row_entries + tap_col * tap_entries + n
+                    words = self.ifmap[self._words(tap_row, tap_col, chunk)]
+                    codes = np.where(inside[..., None], words, 0).astype(np.int64)
+                    psum += codes @ entries[entry].reshape(LANES, -1).T
+        return psum
+
+    def _slice(self, n, base, conditional, entries, places, codes):
+        body = self.body
+        everywhere = np.ones(self.shape, dtype=bool)
+        acc = self._path(
+            base, entries[: body["base_entries"]], body["base_tap_entries"], body["base_row_entries"], 0, everywhere
+        )
+        mode = GateMode(body["mode"])
+        fires = np.full(acc.shape, mode is GateMode.DENSE)
+        if mode is GateMode.GATED:
+            fires[:] = (acc.sum(-1) > self.threshold[n, 0])[..., None]
+        elif mode is GateMode.CHANNEL:
+            fires = acc > self.threshold[n]
+        if mode in (GateMode.GATED, GateMode.CHANNEL):
+            self.decisions.append(fires)
+        if conditional and fires.any():
+            more = self._path(
+                conditional,
+                entries[body["base_entries"] :],
+                body["cond_tap_entries"],
+                body["cond_row_entries"],
+                1,
+                fires.any(-1),
+            )
+            acc = np.where(fires, acc + more, acc)
+        total = acc * self.multiplier[n] + self.offset[n]
+        if body["logits"]:
+            self.logits.extend(total.reshape(-1, self.params.rq_lanes))
+            return
+        if body["residual_enable"]:
+            code = self.residual[self._bytes("residual", n)].astype(np.int64)
+            if body["residual_signed"]:
+                code = np.where(code >= 128, code - 256, code)
+            total = total + code * (body["residual_scale"] << body["residual_shift"])
+        low, high = (-128, 127) if body["signed_output"] else (0, 255)
+        places.append(self._bytes("ofmap", n).reshape(-1))
+        codes.append((np.clip(total >> body["shift"], low, high) & 255).astype(np.uint8).reshape(-1))

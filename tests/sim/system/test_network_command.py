@@ -1,0 +1,241 @@
+"""`sim.network` on the small configuration: its report, bad input, and runs that fail."""
+
+import dataclasses
+import fcntl
+import json
+import math
+
+import pytest
+
+from hw.interface.registers import COUNTERS
+from sim import network
+from sim.check.layer import ModeResult
+from sim.check.network import NetworkResult
+from sim.check.verdict import Verdict
+from sim.plan import network as plan_module
+from sim.run import build, system
+from sw_model.integer.checkpoint import save
+from sw_model.quantisation.random_network import random_network
+from tests.sim.inputs import Inputs
+
+LAYERS = [
+    "conv1",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "down3",
+    "conv3_2",
+    "conv4_1",
+    "down4",
+    "conv4_2",
+    "conv5_1",
+    "down5",
+    "conv5_2",
+    "fc",
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "narrow.safetensors"
+    save(path, random_network(width=0.25, groups=2, blocks=1, seed=21))
+    return path
+
+
+@pytest.fixture
+def run(small_system, checkpoint, tmp_path, monkeypatch, root, capsys):
+    """Call the program on the small configuration; return exit status, report or None, and what was printed."""
+    monkeypatch.chdir(root)
+
+    def call(*options):
+        status = network.main(["--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path), *options])
+        path = tmp_path / "network/report.json"
+        return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
+
+    return call
+
+
+def test_report(run, tmp_path):
+    status, report, printed = run("--images", "2")
+    assert status == 0 and printed.out.rstrip().endswith("bit_exact: true")
+    assert report["schema"] == 1 and report["layer"] == "network" and report["images"] == 2
+    assert report["command"].startswith("python -m sim.network --config small")
+    assert report["bit_exact"] is True and report["laws_hold"] is True and report["mismatches"] == 0
+    assert [layer["layer"] for layer in report["layers"]] == LAYERS and report["logits_checked"] == 2 * 2 * 10
+    assert set(report["runs"]) == {"dense", "gated"}
+    for mode, total in report["runs"].items():
+        assert sum(total["steps"].values()) + sum(total["idle"].values()) == total["cycles"]
+        parts = [layer["runs"][mode] for layer in report["layers"]]
+        assert sum(part["cycles"] for part in parts) == total["cycles"]
+        assert sum(part["outputs_checked"] for part in parts) == total["outputs_checked"]
+    outputs = 2 * (2 * (3 * 16 * 1024 + 3 * 32 * 256 + 3 * 64 * 64 + 3 * 128 * 16) + 20)
+    assert report["outputs_checked"] == outputs
+    assert report["decisions_checked"] == 2 * 2 * (2 * 1024 + 4 * 256 + 8 * 64 + 16 * 16)
+    speedup, gated = report["speedup"], report["gated_layers"]["speedup"]
+    assert math.isclose(speedup["ratio"], speedup["realised"] / speedup["theoretical"])
+    assert gated["theoretical"] > speedup["theoretical"] > 1 and gated["ratio"] > 0.9
+    memory = report["memory"]
+    assert memory["bytes_per_cycle_limit"] == 8 and memory["latency_cycles"] == 40
+    for mode in ("dense", "gated"):
+        bus = memory[mode]
+        assert bus["bytes_read"] == sum(bus[name] for name in bus if name.endswith("_read") and name != "bytes_read")
+        assert bus["bytes_written"] == bus["maps_written"] + bus["logits_written"]
+        layers = [layer["memory"][mode] for layer in report["layers"]]
+        assert sum(layer["weights_read"] for layer in layers) == bus["weights_read"]
+        assert report["bus"][mode]["violations"] == {} and report["bus"][mode]["unknown_reads"] == 0
+        assert report["bus"][mode]["most_reads"] <= 8
+    for mode in ("dense", "gated"):  # the cycle model
+        assert abs(report["predicted_cycles"][mode] / report["runs"][mode]["cycles"] - 1) < 0.01
+        for layer in report["layers"]:
+            assert abs(layer["predicted_cycles"][mode] / layer["runs"][mode]["cycles"] - 1) < 0.02, layer["layer"]
+    assert [one["image"] for one in report["predictions"]] == ["cat", "astronaut"]
+    assert all(one["class"] == one["reference"] and one["label"] is None for one in report["predictions"])
+    assert report["nominal_macs_per_mac_and_cycle"]["gated"] > report["nominal_macs_per_mac_and_cycle"]["dense"] > 0.5
+    assert (tmp_path / "network/cycles.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "network/runs").exists()
+    assert "cat: " in printed.out and "of it" in printed.out
+
+
+def test_gated_run_alone_with_slow_memory(run):
+    status, report, printed = run("--images", "1", "--runs", "gated", "--bandwidth", "1", "--latency", "100")
+    assert status == 0 and set(report["runs"]) == {"gated"} and set(report["cycles"]) == {"gated"}
+    assert "realised" not in report["speedup"]
+    bound = {layer["layer"] for layer in report["layers"] if layer["memory"]["gated"]["bandwidth_bound"]}
+    assert "conv5_2" in bound and "conv2_1" not in bound
+    slow = next(layer for layer in report["layers"] if layer["layer"] == "conv5_2")
+    assert slow["runs"]["gated"]["idle"]["weights"] > 0 and " memory " in printed.out
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+        (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
+        (["--bandwidth", "0"], "bandwidth must be 1 to 1024, not 0"),
+        (["--latency", "0"], "latency must be 1 to 100000, not 0"),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
+        (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
+        (["--config", "full"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
+    ],
+)
+def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
+    monkeypatch.chdir(root)
+    status = network.main(["--checkpoint", str(checkpoint), "--config", "small", "-o", str(tmp_path), *options])
+    printed = capsys.readouterr()
+    assert status == 2 and not printed.out and printed.err.count("\n") == 1
+    assert printed.err.startswith("sim.network: ") and text in printed.err
+
+
+def test_help_names_the_data_sets(capsys):
+    with pytest.raises(SystemExit):
+        network.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(name in text for name in ("digits", "CIFAR-10,", "CIFAR-100", "train/ and val/"))
+
+
+def spoiled(monkeypatch, region_name, at):
+    """Make the host write a byte of a region wrong."""
+    load = plan_module.loaded
+
+    def wrong(program):
+        found = load(program)
+        region = program.image[region_name]
+        data = bytearray(region.content)
+        data[at] ^= 64
+        return dataclasses.replace(
+            found,
+            regions=tuple(
+                (address, bytes(data) if address == region.address else content) for address, content in found.regions
+            ),
+        )
+
+    monkeypatch.setattr(plan_module, "loaded", wrong)
+
+
+def test_mismatch_is_reported(run, monkeypatch, tmp_path):
+    spoiled(monkeypatch, "weights conv4_2", 5)
+    status, report, printed = run("--images", "1", "--runs", "gated")
+    assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
+    assert report["bit_exact"] is False and report["mismatches"] > 0
+    wrong = {layer["layer"]: layer["mismatches"] for layer in report["layers"]}
+    assert wrong["conv4_1"] == 0 < wrong["conv4_2"]
+    assert " mismatch: layer conv4_2, image 0, row " in printed.out and "mismatches, 20 of them shown" in printed.out
+    assert (tmp_path / "network/runs/gated/simulator.log").exists()  # and the traces
+
+
+def test_engine_that_stops_is_reported(run, monkeypatch):
+    spoiled(monkeypatch, "program", 64 * 3 + 5)
+    status, report, printed = run("--images", "1")
+    assert status == 1 and report is None
+    assert printed.err.splitlines()[-1] == "sim.network: engine stopped at instruction 3: OPCODE"
+
+
+@pytest.fixture
+def without_engine(checkpoint, tmp_path, monkeypatch, root, capsys):
+    """Call the program with a function in place of the simulation; return as `run`."""
+    monkeypatch.chdir(root)
+    files = Inputs(tmp_path, checkpoint)
+    monkeypatch.setattr(network, "cached_verilog", lambda *args, **options: files.verilog)
+    monkeypatch.setattr(system, "build", lambda *args, **options: None)
+
+    def call(execute):
+        monkeypatch.setattr(network, "execute", execute)
+        status = network.main(
+            [
+                "--config",
+                "small",
+                "--images",
+                "1",
+                "--runs",
+                "gated",
+                "--checkpoint",
+                str(files.checkpoint),
+                "-o",
+                str(tmp_path),
+            ]
+        )
+        path = tmp_path / "network/report.json"
+        return status, json.loads(path.read_text()) if path.exists() else None, capsys.readouterr()
+
+    call.files = files
+    return call
+
+
+def right_results(simulator, plans, settings, work, say):
+    """Return what a simulation finds if nothing differs."""
+    work.mkdir(parents=True)
+    found = {}
+    for mode, one in plans.items():
+        layers = {
+            name: ModeResult(
+                cycles=count.base + count.conditional,
+                base_steps=count.base,
+                cond_steps=count.conditional,
+                count=count,
+                verdict=Verdict(outputs_checked=1),
+            )
+            for name, count in one.counts.items()
+        }
+        counters = dict.fromkeys((name for name, _ in COUNTERS), 1)
+        report = dict.fromkeys(("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads"), 0)
+        found[mode] = NetworkResult(layers, Verdict(), 10, [0], counters, report)
+    return found
+
+
+def test_digests_are_of_what_was_simulated(without_engine):
+    files = without_engine.files
+    before = files.digests()
+    status, report, _ = without_engine(files.replaced_during(right_results))
+    assert status == 0 and {name: report[name] for name in before} == before
+
+
+def test_failed_run_leaves_no_old_report_and_runs_exclude_each_other(without_engine, tmp_path):
+    def fail(*args):
+        with (tmp_path / "network/.lock").open("w") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise build.SimulationError("simulator failed")
+
+    assert without_engine(right_results)[1] is not None
+    status, report, printed = without_engine(fail)
+    assert status == 1 and report is None and printed.err == "sim.network: simulator failed\n"

@@ -1,0 +1,159 @@
+"""What the comparison of a whole network's run notices: every file of a right run with something wrong in it."""
+
+import dataclasses
+
+import pytest
+
+from gen.cost.traffic import traffic
+from hw.interface.registers import COUNTERS
+from sim.run.scenario import run_networks
+from tests.sim.system.narrow_networks import compared, findings, planned
+
+
+@pytest.fixture(scope="module")
+def finished(small_system, tmp_path_factory):
+    """A plan, and a run of it that was right."""
+    one = planned(small_system.params, 26, "gated", count=2, size=32)
+    work = tmp_path_factory.mktemp("finished") / "run"
+    [run] = small_system.simulator.run(run_networks, ([one.job], {"bandwidth": 8, "latency": 40}), work)
+    assert not findings(compared(one, run))
+    return one, run
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The same with files that may be changed, and a function that compares them."""
+    one, run = finished
+    for suffix in (".trace", ".masks", ".passes"):
+        (tmp_path / f"trace{suffix}").write_bytes(run.trace.with_suffix(suffix).read_bytes())
+    (tmp_path / "memory").write_bytes(run.memory.read_bytes())
+    run = dataclasses.replace(run, trace=tmp_path / "trace", memory=tmp_path / "memory")
+
+    def judge(**changes):
+        return compared(one, dataclasses.replace(run, **changes))
+
+    return one, run, judge
+
+
+def edit(run, suffix, change):
+    """Change the lines of a trace file."""
+    path = run.trace.with_suffix(suffix)
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+def flip(line, digit, bit=1):
+    """Change a hexadecimal digit, counted from the end."""
+    at = len(line) - 1 - digit
+    return line[: at - 1] + f"{int(line[at - 1], 16) ^ bit:x}" + line[at:]
+
+
+def test_wrong_code(copied):
+    one, run, judge = copied
+    edit(run, ".trace", lambda lines: [*lines[:700], flip(lines[700], 0), *lines[701:]])
+    result = judge()
+    assert result.total().mismatches == 1 and not result.total().broken
+    [mismatch] = result.total().first
+    assert mismatch.what == "ofmap" and mismatch.layer == "conv1" and mismatch.got == mismatch.expected ^ 1
+    assert f"{mismatch.cycle:010x}" == run.trace.with_suffix(".trace").read_text().splitlines()[700].split()[0]
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (lambda lines: lines[:-1], "written once and nothing else"),
+        (lambda lines: [lines[0], *lines], "written once and nothing else"),
+        (lambda lines: ["0000000001" + lines[0][10:], *lines], "before the first pass, but 1 records did"),
+    ],
+)
+def test_wrong_writes(copied, change, text):
+    _, run, judge = copied
+    edit(run, ".trace", change)
+    assert any(text in law for law in judge().total().broken)
+
+
+def test_wrong_decision(copied):
+    _, run, judge = copied
+    # The decision's bits are the lowest.
+    edit(run, ".masks", lambda lines: [flip(flip(lines[0], 0, 15), 1, 15), *lines[1:]])
+    total = judge().total()
+    assert total.mismatches == 1 and total.first[0].what == "decision" and total.first[0].layer == "conv2_1"
+
+
+def test_missing_decision(copied):
+    _, run, judge = copied
+    edit(run, ".masks", lambda lines: lines[:-1])
+    total = judge().total()
+    assert total.mismatches == 1 and any("decisions must be counted as the" in law for law in total.broken)
+
+
+def test_missing_pass(copied):
+    one, run, judge = copied
+    edit(run, ".passes", lambda lines: [*lines[:3], *lines[4:]])
+    broken = judge().total().broken
+    count = len(one.program.passes)
+    assert any(f"{count - 1} of {count} passes came" in law for law in broken)
+
+
+def test_wrong_logit_in_memory(copied):
+    one, run, judge = copied
+    address, size = one.job.network.logits
+    logits = bytearray(run.logits)
+    logits[4] ^= 1
+    total = judge(logits=bytes(logits)).total()
+    assert total.mismatches == 1 and total.first[0].what == "logit" and total.first[0].channel == 1
+    assert any("must read the logits that are in memory" in law for law in total.broken)
+
+
+def changed_memory(run, address):
+    memory = bytearray(run.memory.read_bytes())
+    memory[address] ^= 1
+    run.memory.write_bytes(memory)
+
+
+def test_wrong_stored_map(copied):
+    one, run, judge = copied
+    name, region = next(iter(one.program.stored_maps.items()))
+    changed_memory(run, region.address + 5)
+    total = judge().total()
+    assert total.mismatches == 1 and (total.first[0].what, total.first[0].layer) == ("stored map", name)
+
+
+def test_changed_memory(copied):
+    one, run, judge = copied
+    for address in (one.program.image["weights fc"].address, one.program.image.size + 4096):
+        changed_memory(run, address)
+        assert any(
+            "memory outside of stored maps and logits must stay, but 1 bytes" in law
+            and f"the first at {address:#x}" in law
+            for law in judge().total().broken
+        )
+        changed_memory(run, address)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in COUNTERS])
+def test_wrong_counter(copied, name):
+    _, run, judge = copied
+    assert judge(counters={**run.counters, name: run.counters[name] + 4}).total().broken
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("AR_PAGE", "the bus must keep its rules, but ar page was broken 1 times"),
+        ("W_UNSTABLE", "w unstable was broken"),
+        ("LITE_EXTRA", "lite extra was broken"),
+        ("read_beats", "bytes read must be counted as the memory's"),
+        ("write_beats", "bytes written must be counted as the memory's"),
+        ("unknown_reads", "nothing must be read that was never written"),
+    ],
+)
+def test_wrong_report(copied, name, text):
+    _, run, judge = copied
+    assert any(text in law for law in judge(report={**run.report, name: run.report[name] + 1}).total().broken)
+
+
+def test_traffic_of_a_program(finished):
+    one, run = finished
+    total = traffic(one.program)[""]
+    assert total["weights_read"] == sum(one.program.image[f"weights {info.layer}"].size for info in one.program.passes)
+    assert total["logits_written"] == 128 and total == {name: run.counters[name] for name in total}
