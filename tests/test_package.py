@@ -20,7 +20,7 @@ rows = engine.compile(net, images).layers()
 print(rows)
 layer = engine.run_layer(net, "conv5_2", images)
 run = engine.run(net, images[:1], bandwidth=8)
-own = cdgate.Engine(cdgate.HwParams(in_par=8, rq_lanes=2, ring_entries=1024))
+own = cdgate.Engine(cdgate.HwParams(in_par=8, rq_lanes=2, bank_words=2048))
 print(json.dumps({
     "layers": len(rows),
     "predicted": sum(row.predicted_cycles for row in rows),

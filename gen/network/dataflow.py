@@ -46,7 +46,10 @@ def walk(segments: Sequence[Segment], params: HwParams, images: int, mode: str) 
 def _place(shape: LayerShape, what: str, geometry: Geometry, bank: Bank, base: int, params: HwParams) -> MapPlace:
     g = geometry
     size = (g.in_rows, g.in_cols, g.in_words) if what == "ifmap" else (g.out_rows, g.out_cols, g.out_words)
-    return place_map(shape.layer, what, Placement(bank=bank.number, base=base), *size, geometry, params)
+    # A tile of rows is the only one in its bank, and may be less than the map.
+    step = map_words(shape, params)[what != "ifmap"] if g.images > 1 else None
+    placement = Placement(bank=bank.number, base=base, image_step=step)
+    return place_map(shape.layer, what, placement, *size, geometry, params)
 
 
 class _Batch:
@@ -62,7 +65,7 @@ class _Batch:
         for run in _runs(self.segment):
             source = run[0].layer.input
             inside = source in self.homes
-            size = map_words(run[0])[0]
+            size = map_words(run[0], params)[0]
             step = self.images if inside else min(self.images, params.bank_words // size)
             for start in range(0, self.images, step):
                 count = min(step, self.images - start)
@@ -84,7 +87,7 @@ class _Batch:
         source = _place(shape, "ifmap", geometry, bank, 0, params)
         target = added = None
         if not shape.classifier:
-            size = map_words(shape)[1]
+            size = map_words(shape, params)[1]
             home = self._home(shape)
             target = _place(shape, "ofmap", geometry, home, start * size, params)
             if layer.residual is not None:
@@ -118,7 +121,7 @@ class _Batch:
     def _finish(self, shape: LayerShape) -> None:
         """Store a layer's ofmap if it is read elsewhere, and give back the banks that nobody needs any more."""
         if shape.name in self.passes.stored:
-            words = self.images * map_words(shape)[1]
+            words = self.images * map_words(shape, self.passes.params)[1]
             self.passes.store(shape, self.homes[shape.name], self.first, self.images, 0, words)
         for name in list(self.homes):
             if name in (shape.name, shape.layer.input, shape.layer.residual) and not self._read_after(shape, name):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdgate.errors import CompileError
 from cdgate.modes import GateMode
 from gen.layer.compiler import channel_parameters, gate_mode, layer_registers, weight_entries
 from gen.layer.geometry import Geometry
@@ -75,9 +74,9 @@ class Passes:
             records = pack(ChannelParameters, {**values, "reserved": 0}, len(values["offset"]))
             self.image.add(f"parameters {name}", records.tobytes())
         first, last = list(self.shapes.values())[0], list(self.shapes.values())[-1]
-        self.image.reserve("input", images * map_words(first)[0] * params.in_par)
+        self.image.reserve("input", images * map_words(first, params)[0] * params.in_par)
         for name in self.stored:
-            self.image.reserve(f"map {name}", images * map_words(self.shapes[name])[1] * params.in_par)
+            self.image.reserve(f"map {name}", images * map_words(self.shapes[name], params)[1] * params.in_par)
         self.image.reserve("logits", 4 * LANES * last.geometry.slices * images)
 
     def _note(self, opcode: Any, layer: str, needs: Sequence[Instruction], **fields: int) -> Instruction:
@@ -88,11 +87,7 @@ class Passes:
     def _address(self, layer: str, name: str, words: int, done: str) -> int:
         """Return the address of a word of a map."""
         offset = words * self.params.in_par
-        if offset % self.params.axi_bytes:
-            raise CompileError(
-                f"layer {layer}: what is {done} of {name} must start at a multiple of "
-                f"{self.params.axi_bytes} bytes, not at {offset}"
-            )
+        assert offset % self.params.axi_bytes == 0, (layer, name, done, offset)  # as images and tiles are whole beats
         return self.image["input" if name == IMAGE else f"map {name}"].address + offset
 
     def load(
@@ -114,7 +109,7 @@ class Passes:
             First word, counted from the beginning of the first image, and number of words.
         """
         shape = self.shapes.get(name)
-        size = map_words(self.shapes[layer])[0] if shape is None else map_words(shape)[1]
+        size = map_words(self.shapes[layer], self.params)[0] if shape is None else map_words(shape, self.params)[1]
         needs = [
             *bank.users,
             *(store for start, stop, store in self._stores.get(name, ()) if start < first + images and first < stop),
@@ -228,7 +223,7 @@ class Passes:
         first, images, offset, words
             As in `load`.
         """
-        size = map_words(shape)[1]
+        size = map_words(shape, self.params)[1]
         needs = [one for one in bank.writers if one.opcode is Opcode.COMPUTE]
         one = self._note(
             Opcode.STORE_MAP,

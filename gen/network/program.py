@@ -15,7 +15,7 @@ from gen.layer.places import MapPlace
 from gen.layer.protocol import Network
 from gen.network.instruction import Instruction, pack_instructions
 from gen.network.memory_image import MemoryImage, Region
-from gen.network.segments import Segment
+from gen.network.segments import Segment, map_words
 from hw.params import LANES, HwParams
 
 __all__ = ["NetworkProgram", "PassInfo"]
@@ -100,7 +100,9 @@ class NetworkProgram:
         if first.geometry.patches:
             codes = patch_map(first.layer, codes)
         padding = first.geometry.in_words * self.params.in_par - codes.shape[1]
-        return np.pad(codes, ((0, 0), (0, padding), (0, 0), (0, 0))).transpose(0, 2, 3, 1).tobytes()
+        padded = np.pad(codes, ((0, 0), (0, padding), (0, 0), (0, 0))).transpose(0, 2, 3, 1).reshape(len(codes), -1)
+        step = map_words(first, self.params)[0] * self.params.in_par
+        return np.pad(padded, ((0, 0), (0, step - padded.shape[1]))).tobytes()
 
     def unpack_logits(self, content: bytes) -> np.ndarray:
         """Return the logits (N, classes), int64, from the contents of region ``logits``.
@@ -122,11 +124,10 @@ class NetworkProgram:
         layer = self.network.layer(name)
         rows, cols = self.map_sizes[name]
         words = pixel_words(layer.out_ch, self.params)
-        place = MapPlace(
-            bank=0, base=0, image_step=rows * cols * words, images=self.images, rows=rows, cols=cols, words=words
-        )
-        codes = np.frombuffer(content, dtype=np.uint8)[: self.images * place.image_step * self.params.in_par]
-        return place.from_words(codes.reshape(-1, self.params.in_par), layer.out_ch, layer.signed)
+        step = len(content) // self.images // self.params.in_par
+        place = MapPlace(bank=0, base=0, image_step=step, images=self.images, rows=rows, cols=cols, words=words)
+        codes = np.frombuffer(content, dtype=np.uint8).reshape(-1, self.params.in_par)
+        return place.from_words(codes[place.addresses()], layer.out_ch, layer.signed)
 
     @cached_property
     def map_sizes(self) -> dict[str, tuple[int, int]]:

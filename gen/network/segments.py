@@ -97,8 +97,17 @@ def shapes(network: Network, params: HwParams, in_size: tuple[int, int]) -> list
     return found
 
 
-def map_words(shape: LayerShape) -> tuple[int, int]:
-    """Return the bank words of one image of a layer's ifmap and ofmap, all rows of them."""
+def map_words(shape: LayerShape, params: HwParams) -> tuple[int, int]:
+    """Return the words from an image of a layer's ifmap to the next, and the same of its ofmap, in banks and memory.
+
+    They are those of all its rows, and as many more as make whole beats of the bus, at which transfers have to start.
+    """
+    beat = max(1, params.axi_bytes // params.in_par)
+    ifmap, ofmap = _bare_words(shape)
+    return -(-ifmap // beat) * beat, -(-ofmap // beat) * beat
+
+
+def _bare_words(shape: LayerShape) -> tuple[int, int]:
     geometry, layer = shape.geometry, shape.layer
     rows, cols = shape.in_size
     if shape.classifier:
@@ -141,7 +150,7 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
 
     reads = _reads(found)
     for shape in found:
-        ifmap, ofmap = map_words(shape)
+        ifmap, ofmap = map_words(shape, params)
         fits = min(most, params.bank_words // (ofmap or ifmap))
         inside = any(one.name == shape.layer.input for one in open_layers)
         if shape.classifier:

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from gen.config import config
 from gen.network.compiler import compile_network
+from hw.configurations import CONFIGS
 from hw.interface.instructions import Opcode, Unit
 from hw.params import HwParams
 from sw_model.quantisation.plan import resnet_plan
@@ -127,12 +127,27 @@ def test_shortcut_that_is_read_twice():
     check(compile_network(network, TINY, 3, (8, 8), "gated"), photographs(3, (8, 8)))
 
 
+@pytest.mark.parametrize(
+    "params, size, count",
+    [
+        (CONFIGS["tiny"], (9, 9), 8),
+        (HwParams(in_par=4, rq_lanes=1, bank_words=1024), (15, 15), 5),
+        (HwParams(in_par=2, rq_lanes=1, bank_words=1024, max_slices=16, axi_bits=128), (11, 7), 3),
+    ],
+)
+def test_images_that_are_no_whole_beats_of_the_bus(params, size, count):
+    """An image of an odd number of words: the next one starts at the next beat, in memory and in the banks."""
+    network = lively(size, resnet_plan(1.0, (1, 1), (16, 32)))
+    program = compile_network(network, params, count, size, "gated")
+    check(program, photographs(count, size))
+
+
 @pytest.mark.parametrize("kernel, gated", [(1, False), (3, False), (3, True)])
 @pytest.mark.parametrize("count", [1, 4])
 def test_residual_that_is_the_ifmap(kernel, gated, count):
     """A skip over one convolution: the engine reads ifmap and residual from two banks, and writes to no ifmap."""
     network = lively((16, 16), graph(skip("b", "a", "a", kernel=kernel, gated=gated)))
-    program = compile_network(network, config("small"), count, (16, 16), "gated")
+    program = compile_network(network, CONFIGS["small"], count, (16, 16), "gated")
     check(program, photographs(count, (16, 16)))
     for info in program.passes:
         fields = info.instruction.fields
@@ -141,7 +156,7 @@ def test_residual_that_is_the_ifmap(kernel, gated, count):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("params", [TINY, config("small")], ids=["tiny banks", "small"])
+@pytest.mark.parametrize("params", [TINY, CONFIGS["small"]], ids=["tiny banks", "small"])
 def test_graphs_with_maps_read_more_than_once(name, params):
     network = lively((16, 16), GRAPHS[name])
     for count in (1, 4):

@@ -52,11 +52,6 @@ def test_refusals():
     assert refusal(blank(vgg_plan((64, 64, 64, 64, 64, 64))), shallow, 1, (32, 32)).startswith(
         "layer conv1: a row of the ofmap and the rows of the ifmap that it needs must each fit a bank of 64 words"
     )
-    narrow = HwParams(in_par=4, rq_lanes=1, bank_words=2048)
-    checked(blank_resnet(1, (16, 32), groups=2), narrow, 1, (15, 15))
-    assert refusal(blank_resnet(1, (16, 32), groups=2), narrow, 4, (15, 15)) == (
-        "layer conv1: what is loaded of image must start at a multiple of 8 bytes, not at 6300"
-    )
     assert refusal(blank_resnet(1), full, 0, (32, 32)) == "network: images must be at least 1, not 0"
     assert refusal(blank_resnet(1), full, 1, (32, 32), "forced").startswith("network: mode must be one of")
     assert refusal(blank_resnet(1), full, 1, (32, 32), "channel").startswith("layer conv2_1: ")
