@@ -100,17 +100,17 @@ def disassemble(words: np.ndarray, params: HwParams, registers: bool = False) ->
     str
         For each instruction its opcode, tokens and operands; or that it is none, with its bytes.
     """
-    for one in decode(words, params):
-        if one.opcode is None:
-            yield f"not an instruction: {one.word.hex()}"
+    for instruction in decode(words, params):
+        if instruction.opcode is None:
+            yield f"not an instruction: {instruction.word.hex()}"
             continue
-        computes = one.opcode is Opcode.COMPUTE
-        exchanged = ("take", one.take), ("give", one.give)
+        computes = instruction.opcode is Opcode.COMPUTE
+        exchanged = ("take", instruction.take), ("give", instruction.give)
         tokens = " ".join(f"{way} {'+'.join(names)}" for way, names in exchanged if names)
-        text = _layer(one.fields) if computes else _transfer(one.opcode, one.fields)
-        line = f"{one.opcode.name:<15} {tokens:<37} {text}"
+        text = _layer(instruction.fields) if computes else _transfer(instruction.opcode, instruction.fields)
+        line = f"{instruction.opcode.name:<15} {tokens:<37} {text}"
         if registers and computes:
-            line += "".join(f"\n{'':24}{name} = {value}" for name, value in one.fields.items())
+            line += "".join(f"\n{'':24}{name} = {value}" for name, value in instruction.fields.items())
         yield line
 
 
@@ -169,18 +169,18 @@ def _layer(body: Mapping[str, int]) -> str:
 
 def purposes(program: NetworkProgram) -> list[str]:
     """Return what each instruction of a compiled network is for."""
-    passes = {id(one.instruction): (number, one) for number, one in enumerate(program.passes)}
+    passes = {id(info.instruction): (number, info) for number, info in enumerate(program.passes)}
     found = []
-    for one in program.instructions:
-        if one.opcode is Opcode.COMPUTE:
-            number, info = passes[id(one)]
-            whole = info.ofmap is None or info.rows == (0, program.map_sizes[one.layer][0])
+    for instruction in program.instructions:
+        if instruction.opcode is Opcode.COMPUTE:
+            number, info = passes[id(instruction)]
+            whole = info.ofmap is None or info.rows == (0, program.map_sizes[instruction.layer][0])
             rows = "" if whole else f", rows {info.rows[0]} to {info.rows[1] - 1}"
             last = info.first_image + info.images - 1
             images = f"image {last}" if info.images == 1 else f"images {info.first_image} to {last}"
-            found.append(f"pass {number}: {one.layer}, {images}{rows}")
+            found.append(f"pass {number}: {instruction.layer}, {images}{rows}")
             continue
-        address = one.fields["address"]
+        address = instruction.fields["address"]
         region = next(region for region in program.image if region.address <= address < region.stop)
         offset = f" + {address - region.address:#x}" if address > region.address else ""
         found.append(f"{region.name}{offset}")
@@ -190,12 +190,17 @@ def purposes(program: NetworkProgram) -> list[str]:
 def _facts(decoded: Sequence[Decoded], notes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """Yield what the JSON file says about each instruction."""
     units: dict[Any, Any] = UNIT_OF
-    for n, one in enumerate(decoded):
-        facts: dict[str, Any] = {"index": n, "opcode": None if one.opcode is None else one.opcode.name}
-        if one.opcode is None:
-            facts |= {"number": one.number, "bytes": one.word.hex()}
+    for n, instruction in enumerate(decoded):
+        facts: dict[str, Any] = {"index": n, "opcode": None if instruction.opcode is None else instruction.opcode.name}
+        if instruction.opcode is None:
+            facts |= {"number": instruction.number, "bytes": instruction.word.hex()}
         else:
-            facts |= {"unit": units[one.opcode].name.lower(), "take": one.take, "give": one.give, "fields": one.fields}
+            facts |= {
+                "unit": units[instruction.opcode].name.lower(),
+                "take": instruction.take,
+                "give": instruction.give,
+                "fields": instruction.fields,
+            }
         if notes is not None:
             facts["purpose"] = notes[n]
         yield facts

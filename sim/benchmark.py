@@ -78,12 +78,12 @@ def simulation_speed(simulator: core.Simulator, params: HwParams, cycles: int) -
     # Ifmap and ofmap fit a bank of 16 KiB.
     case = random_case(1, in_ch=64, out_ch=64, size=(16, 16))
     program = compile_layer(case.layer, case.ifmap, None, params, "gated")
-    one = Run(program=program, cycle_limit=10_000_000)
+    job = Run(program=program, cycle_limit=10_000_000)
 
     def timed(count: int) -> tuple[int, float]:
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
-            outputs = simulator.run([one] * count, Path(folder) / "runs")
+            outputs = simulator.run([job] * count, Path(folder) / "runs")
             return sum(output.counters["cycles"] for output in outputs), time.monotonic() - start
 
     first, once = timed(1)

@@ -281,8 +281,8 @@ class Engine:
             expected = plans[GateMode.GATED].golden.classes().tolist()
             made = network_report(
                 results,
-                {mode: traffic(one.program) for mode, one in plans.items()},
-                {mode: one.prediction.layers() for mode, one in plans.items()},
+                {mode: traffic(planned.program) for mode, planned in plans.items()},
+                {mode: planned.prediction.layers() for mode, planned in plans.items()},
                 self.params,
                 [layer.name for layer in network.layers if layer.gated],
                 settings,

@@ -79,8 +79,8 @@ class Prediction:
     def layers(self) -> dict[str, int]:
         """Return cycles by layer, as reports count them: from its first step to the next layer's."""
         found: dict[str, int] = {}
-        for one in self.passes:
-            found[one.layer] = found.get(one.layer, 0) + one.cycles
+        for timed in self.passes:
+            found[timed.layer] = found.get(timed.layer, 0) + timed.cycles
         return found
 
 
@@ -153,9 +153,9 @@ class _Model:
 
     def _dispatch(self) -> None:
         if self.at_hand and self.checked:
-            one = self.program.instructions[self.dispatched]
-            if len(self.waiting[one.unit]) < QUEUE:
-                self.waiting[one.unit].append(one)
+            instruction = self.program.instructions[self.dispatched]
+            if len(self.waiting[instruction.unit]) < QUEUE:
+                self.waiting[instruction.unit].append(instruction)
                 self.changed = True
                 self.dispatched += 1
                 self.at_hand = False
@@ -165,31 +165,33 @@ class _Model:
         self.changed = False
         for unit in _UNITS:
             if self.current[unit] is None and self.waiting[unit]:
-                one = self.waiting[unit][0]
-                if all(id(need) in self.ended for need in one.needs):
+                instruction = self.waiting[unit][0]
+                if all(id(need) in self.ended for need in instruction.needs):
                     self.waiting[unit].popleft()
-                    self.current[unit] = one
+                    self.current[unit] = instruction
                     self._after(1, self._wake)  # its place in the queue is free
                     if unit is Unit.COMPUTE:
                         self.number += 1
                         self.slice = 0
                         self._after(self.start, self._offer_slice)
-                    elif one.opcode is not Opcode.STORE_LOGITS or one.pass_number < self.computed:
-                        self._transfer(one)  # logits that are still to come are stored as they come, see `_end_slice`
+                    elif instruction.opcode is not Opcode.STORE_LOGITS or instruction.pass_number < self.computed:
+                        self._transfer(
+                            instruction
+                        )  # logits that are still to come are stored as they come, see `_end_slice`
 
-    def _transfer(self, one: Instruction) -> None:
-        client = {Unit.LOAD: "load", Unit.WEIGHTS: "weights", Unit.STORE: "store"}[one.unit]
+    def _transfer(self, instruction: Instruction) -> None:
+        client = {Unit.LOAD: "load", Unit.WEIGHTS: "weights", Unit.STORE: "store"}[instruction.unit]
         # A word of a map is moved in a cycle.
-        rate = self.params.in_par if one.opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP) else math.inf
-        sizes = split(one.fields["address"], transfer_bytes(one, self.params), self.params.axi_bytes)
+        rate = self.params.in_par if instruction.opcode in (Opcode.LOAD_MAP, Opcode.STORE_MAP) else math.inf
+        sizes = split(instruction.fields["address"], transfer_bytes(instruction, self.params), self.params.axi_bytes)
         self.bursts[client].extend(Burst(client, size, n == len(sizes) - 1, rate) for n, size in enumerate(sizes))
         self.offered[client] = self.now + REQUEST
         self._after(REQUEST, self._wake)
 
     def _end(self, unit: Any) -> None:
-        one = self.current[unit]
-        assert one is not None
-        self.ended.add(id(one))
+        instruction = self.current[unit]
+        assert instruction is not None
+        self.ended.add(id(instruction))
         self.current[unit] = None
         self.changed = True
 
@@ -248,10 +250,10 @@ class _Model:
         """Start the slice whose turn it is, if its weights are in."""
         if not self.waits:
             return
-        one, steps = self.program.passes[self.number], self.steps[self.number]
+        instruction, steps = self.program.passes[self.number], self.steps[self.number]
         base, jobs = int(steps.base[self.slice]), int(steps.jobs[self.slice])
-        base_end = self.opened + one.geometry.base_entries * self.entry
-        end = base_end + one.instruction.fields["cond_entries"] * self.entry
+        base_end = self.opened + instruction.geometry.base_entries * self.entry
+        end = base_end + instruction.instruction.fields["cond_entries"] * self.entry
         if self.base_since < 0 and self.loaded >= base_end:
             self.base_since = self.now
             if self.slice == 0:
@@ -260,7 +262,7 @@ class _Model:
             self.late = WAKE
             return
         # The requantiser takes some cycles a pixel, which can be more than its steps.
-        pixels = one.images * one.geometry.out_rows * one.geometry.out_cols
+        pixels = instruction.images * instruction.geometry.out_rows * instruction.geometry.out_cols
         work = max(base + int(steps.conditional[self.slice]), pixels * self.params.rq_phases)
         # While conditional weights were still to come, the base path went on until all slots were taken by pixels that
         # fire.
@@ -272,11 +274,11 @@ class _Model:
         self.late = 0
 
     def _end_slice(self) -> None:
-        one = self.program.passes[self.number]
-        entries = one.geometry.base_entries + one.instruction.fields["cond_entries"]
+        info = self.program.passes[self.number]
+        entries = info.geometry.base_entries + info.instruction.fields["cond_entries"]
         self._after(RETIRE, self._free, entries * self.entry)
         self.slice += 1
-        if self.slice < one.geometry.slices:
+        if self.slice < info.geometry.slices:
             self._offer_slice()
             return
         self.computed += 1
@@ -311,8 +313,8 @@ class _Model:
             self._arbitrate()
         marks = [0, *map(round, self.first_steps[1:]), round(self.now) + STOP]
         passes = [
-            PassCycles(layer=one.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
-            for n, (one, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))
+            PassCycles(layer=instruction.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
+            for n, (instruction, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))
         ]
         return Prediction(cycles=marks[-1], passes=passes)
 

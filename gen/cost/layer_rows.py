@@ -73,20 +73,24 @@ def layer_rows(program: NetworkProgram, steps: Sequence[SliceSteps], prediction:
     for segment in program.segments:
         for shape in segment.layers:
             name = shape.name
-            mine = [(one, part) for one, part in zip(program.passes, steps, strict=True) if one.layer == name]
+            mine = [
+                (instruction, part)
+                for instruction, part in zip(program.passes, steps, strict=True)
+                if instruction.layer == name
+            ]
             moved = dict.fromkeys(COUNTER_OF.values(), 0)
             entries = 0
-            for one in program.instructions:
-                if one.layer == name and one.opcode is not Opcode.COMPUTE:
-                    moved[COUNTER_OF[one.opcode]] += transfer_bytes(one, program.params)
-                    if one.opcode is Opcode.LOAD_WEIGHTS:
-                        entries += one.fields["count"]
+            for instruction in program.instructions:
+                if instruction.layer == name and instruction.opcode is not Opcode.COMPUTE:
+                    moved[COUNTER_OF[instruction.opcode]] += transfer_bytes(instruction, program.params)
+                    if instruction.opcode is Opcode.LOAD_WEIGHTS:
+                        entries += instruction.fields["count"]
             rows.append(
                 LayerRow(
                     layer=name,
                     batch=segment.batch,
-                    images=max(one.images for one, _ in mine),
-                    rows=max(one.rows[1] - one.rows[0] for one, _ in mine),
+                    images=max(instruction.images for instruction, _ in mine),
+                    rows=max(instruction.rows[1] - instruction.rows[0] for instruction, _ in mine),
                     passes=len(mine),
                     ring_entries=entries // len(mine),
                     **moved,

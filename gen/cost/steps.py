@@ -45,7 +45,7 @@ def slice_steps(program: NetworkProgram, decisions: Mapping[str, np.ndarray] | N
         By layer, (N, slices or channels, rows, columns) bool: what fires. None counts every decision as 1; in base mode
         they are not looked at.
     """
-    return [_pass_steps(program, one, decisions) for one in program.passes]
+    return [_pass_steps(program, info, decisions) for info in program.passes]
 
 
 def _valid_taps(size: int, kernel: int, stride: int, pad: int, count: int) -> np.ndarray:
@@ -53,30 +53,30 @@ def _valid_taps(size: int, kernel: int, stride: int, pad: int, count: int) -> np
     return np.minimum(start + kernel, size) - np.maximum(start, 0)
 
 
-def _taps(program: NetworkProgram, one: PassInfo) -> np.ndarray:
+def _taps(program: NetworkProgram, info: PassInfo) -> np.ndarray:
     """Return the taps inside the map of each pixel of a pass, (rows, columns)."""
-    geometry = one.geometry
+    geometry = info.geometry
     shape = (geometry.out_rows, geometry.out_cols)
     if geometry.hold or geometry.patches:  # every pixel has all of them
         return np.full(shape, geometry.tap_rows * geometry.tap_cols)
-    layer = program.network.layer(one.layer)
+    layer = program.network.layer(info.layer)
     rows, cols = (
         _valid_taps(size, layer.kernel, layer.stride, layer.pad, layer.out_size(size))
         for size in program.map_sizes.get(layer.input, program.in_size)
     )
-    return rows[slice(*one.rows), None] * cols[None, :]
+    return rows[slice(*info.rows), None] * cols[None, :]
 
 
-def _pass_steps(program: NetworkProgram, one: PassInfo, decisions: Mapping[str, np.ndarray] | None) -> SliceSteps:
-    geometry = one.geometry
-    taps = _taps(program, one)
-    base = np.full(geometry.slices, one.images * int(taps.sum()) * geometry.group_chunks)
-    if one.instruction.fields["cond_entries"] == 0:
+def _pass_steps(program: NetworkProgram, info: PassInfo, decisions: Mapping[str, np.ndarray] | None) -> SliceSteps:
+    geometry = info.geometry
+    taps = _taps(program, info)
+    base = np.full(geometry.slices, info.images * int(taps.sum()) * geometry.group_chunks)
+    if info.instruction.fields["cond_entries"] == 0:
         return SliceSteps(base=base, conditional=np.zeros_like(base), jobs=np.zeros_like(base))
-    jobs: np.ndarray = np.ones((one.images, geometry.slices, *taps.shape), dtype=bool)
+    jobs: np.ndarray = np.ones((info.images, geometry.slices, *taps.shape), dtype=bool)
     if decisions is not None:
-        images = slice(one.first_image, one.first_image + one.images)
-        fires = np.asarray(decisions[one.layer])[images, :, slice(*one.rows)]
-        jobs = np.any(fires.reshape(one.images, geometry.slices, -1, *taps.shape), axis=2)
+        images = slice(info.first_image, info.first_image + info.images)
+        fires = np.asarray(decisions[info.layer])[images, :, slice(*info.rows)]
+        jobs = np.any(fires.reshape(info.images, geometry.slices, -1, *taps.shape), axis=2)
     others = geometry.chunks - geometry.group_chunks
     return SliceSteps(base=base, conditional=(jobs * taps).sum((0, 2, 3)) * others, jobs=jobs.sum((0, 2, 3)))

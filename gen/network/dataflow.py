@@ -114,9 +114,9 @@ class _Batch:
 
     def _read_after(self, shape: LayerShape, name: str) -> bool:
         """Tell whether a layer of the segment behind another one reads a map."""
-        names = [one.name for one in self.segment.layers]
+        names = [other.name for other in self.segment.layers]
         rest = self.segment.layers[names.index(shape.name) + 1 :]
-        return any(name in (one.layer.input, one.layer.residual) for one in rest)
+        return any(name in (other.layer.input, other.layer.residual) for other in rest)
 
     def _finish(self, shape: LayerShape) -> None:
         """Store a layer's ofmap if it is read elsewhere, and give back the banks that nobody needs any more."""

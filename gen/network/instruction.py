@@ -76,11 +76,11 @@ COUNTER_OF: Mapping[Any, str] = {
 }
 
 
-def transfer_bytes(one: Instruction, params: HwParams) -> int:
+def transfer_bytes(instruction: Instruction, params: HwParams) -> int:
     """Return the bytes that an instruction moves over the bus, in whole beats; 0 if it computes."""
-    if one.opcode is Opcode.COMPUTE:
+    if instruction.opcode is Opcode.COMPUTE:
         return 0
-    size = int(one.fields["count"]) * item_bytes(one.opcode, params)
+    size = int(instruction.fields["count"]) * item_bytes(instruction.opcode, params)
     return -(-size // params.axi_bytes) * params.axi_bytes
 
 
@@ -88,15 +88,17 @@ def pack_instructions(program: Sequence[Instruction], params: HwParams) -> np.nd
     """Return the program's bytes, (n, 64) uint8."""
     words = np.zeros((len(program), INSTRUCTION_BYTES), dtype=np.uint8)
     tokens = {
-        way: {name: np.array([name in getattr(one, way) for one in program]) for name in UNITS.values()}
+        way: {name: np.array([name in getattr(instruction, way) for instruction in program]) for name in UNITS.values()}
         for way in ("take", "give")
     }
-    header = pack(Header, {"opcode": np.array([one.opcode.value for one in program]), **tokens}, len(program))
+    header = pack(
+        Header, {"opcode": np.array([instruction.opcode.value for instruction in program]), **tokens}, len(program)
+    )
     words[:, : header.shape[1]] = header
     body = BODY_OFFSET // 8
     for layout, chosen in (
-        (Transfer, [one.opcode is not Opcode.COMPUTE for one in program]),
-        (LayerRegisters(params), [one.opcode is Opcode.COMPUTE for one in program]),
+        (Transfer, [instruction.opcode is not Opcode.COMPUTE for instruction in program]),
+        (LayerRegisters(params), [instruction.opcode is Opcode.COMPUTE for instruction in program]),
     ):
         rows = np.flatnonzero(chosen).tolist()
         if rows:

@@ -58,7 +58,7 @@ class MemoryImage:
     @property
     def size(self) -> int:
         """Bytes from address 0 to the end of the last region."""
-        return max((one.stop for one in self), default=0)
+        return max((region.stop for region in self), default=0)
 
     def add(self, name: str, content: bytes) -> Region:
         """Add a region with contents."""

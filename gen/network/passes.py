@@ -80,9 +80,11 @@ class Passes:
         self.image.reserve("logits", 4 * LANES * last.geometry.slices * images)
 
     def _note(self, opcode: Any, layer: str, needs: Sequence[Instruction], **fields: int) -> Instruction:
-        one = Instruction(opcode=opcode, fields=fields, layer=layer, pass_number=len(self.passes), needs=list(needs))
-        self.instructions.append(one)
-        return one
+        instruction = Instruction(
+            opcode=opcode, fields=fields, layer=layer, pass_number=len(self.passes), needs=list(needs)
+        )
+        self.instructions.append(instruction)
+        return instruction
 
     def _address(self, layer: str, name: str, words: int, done: str) -> int:
         """Return the address of a word of a map."""
@@ -114,7 +116,7 @@ class Passes:
             *bank.users,
             *(store for start, stop, store in self._stores.get(name, ()) if start < first + images and first < stop),
         ]
-        one = self._note(
+        instruction = self._note(
             Opcode.LOAD_MAP,
             layer,
             needs,
@@ -123,7 +125,7 @@ class Passes:
             count=words,
             address=self._address(layer, name, first * size + offset, "loaded"),
         )
-        bank.users, bank.writers = [one], [one]
+        bank.users, bank.writers = [instruction], [instruction]
 
     def _parameters(self, layer: str) -> tuple[int, list[Instruction]]:
         """Return the half of the parameter memory with a layer's parameters, loaded if need be, and the load."""
@@ -180,13 +182,13 @@ class Passes:
         for number, bank in touched.items():
             # What was written there, and, where it is overwritten, what still reads.
             needs += bank.users if target is not None and number == target.bank else bank.writers
-        one = self._note(Opcode.COMPUTE, name, needs, **registers)
+        instruction = self._note(Opcode.COMPUTE, name, needs, **registers)
         for number, bank in touched.items():
             if target is not None and number == target.bank:  # it has waited for all the others
-                bank.users, bank.writers = [one], [one]
+                bank.users, bank.writers = [instruction], [instruction]
             else:
-                bank.users.append(one)
-        self._halves[half][1].append(one)
+                bank.users.append(instruction)
+        self._halves[half][1].append(instruction)
         self._last_half = half
         rows = (geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
         if target is None:
@@ -207,7 +209,7 @@ class Passes:
                 geometry=geometry,
                 mode=gate,
                 ofmap=target,
-                instruction=one,
+                instruction=instruction,
             )
         )
 
@@ -224,8 +226,8 @@ class Passes:
             As in `load`.
         """
         size = map_words(shape, self.params)[1]
-        needs = [one for one in bank.writers if one.opcode is Opcode.COMPUTE]
-        one = self._note(
+        needs = [instruction for instruction in bank.writers if instruction.opcode is Opcode.COMPUTE]
+        instruction = self._note(
             Opcode.STORE_MAP,
             shape.name,
             needs,
@@ -234,6 +236,6 @@ class Passes:
             count=words,
             address=self._address(shape.name, shape.name, first * size + offset, "stored"),
         )
-        one.pass_number -= 1  # the pass it belongs to was noted already
-        bank.users.append(one)
-        self._stores.setdefault(shape.name, []).append((first, first + images, one))
+        instruction.pass_number -= 1  # the pass it belongs to was noted already
+        bank.users.append(instruction)
+        self._stores.setdefault(shape.name, []).append((first, first + images, instruction))

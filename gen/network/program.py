@@ -63,7 +63,7 @@ class NetworkProgram:
     @cached_property
     def index(self) -> dict[int, int]:
         """Number of each instruction, by its identity."""
-        return {id(one): n for n, one in enumerate(self.instructions)}
+        return {id(instruction): n for n, instruction in enumerate(self.instructions)}
 
     def pass_index(self, number: int) -> int:
         """Return the number of the instruction that starts a pass."""
@@ -77,7 +77,7 @@ class NetworkProgram:
     def store_window(self) -> tuple[int, int]:
         """First byte that stores may write, and the byte after the last."""
         written = [*self.stored_maps.values(), self.image["logits"]]
-        return min(one.address for one in written), max(one.stop for one in written)
+        return min(region.address for region in written), max(region.stop for region in written)
 
     @property
     def memory_bytes(self) -> int:
@@ -111,11 +111,11 @@ class NetworkProgram:
         """
         found, at = [], 0
         values = np.frombuffer(content, dtype="<i4").astype(np.int64)
-        for one in self.passes:
-            if one.ofmap is None:
-                shape = (one.geometry.slices, one.images, LANES)
-                size = one.geometry.slices * one.images * LANES
-                found.append(values[at : at + size].reshape(shape).transpose(1, 0, 2).reshape(one.images, -1))
+        for info in self.passes:
+            if info.ofmap is None:
+                shape = (info.geometry.slices, info.images, LANES)
+                size = info.geometry.slices * info.images * LANES
+                found.append(values[at : at + size].reshape(shape).transpose(1, 0, 2).reshape(info.images, -1))
                 at += size
         return np.concatenate(found)[:, : self.network.layers[-1].out_ch]
 

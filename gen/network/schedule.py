@@ -32,18 +32,18 @@ def order(instructions: Sequence[Instruction]) -> list[Instruction]:
     instructions
         In the order of their passes; of one pass in the order in which they are to be executed.
     """
-    for one in instructions:
-        if one.opcode is Opcode.COMPUTE:
-            one.key = one.pass_number, _PASS
-        elif one.unit is Unit.STORE:
-            one.key = one.pass_number, _STORE
-        elif one.unit is Unit.WEIGHTS:
-            soon = 0 < one.pass_number <= WEIGHTS_AHEAD
-            one.key = (0, _LOAD) if soon else (max(one.pass_number - WEIGHTS_AHEAD, 0), _BEFORE)
+    for instruction in instructions:
+        if instruction.opcode is Opcode.COMPUTE:
+            instruction.key = instruction.pass_number, _PASS
+        elif instruction.unit is Unit.STORE:
+            instruction.key = instruction.pass_number, _STORE
+        elif instruction.unit is Unit.WEIGHTS:
+            soon = 0 < instruction.pass_number <= WEIGHTS_AHEAD
+            instruction.key = (0, _LOAD) if soon else (max(instruction.pass_number - WEIGHTS_AHEAD, 0), _BEFORE)
         else:
-            first = min(one.pass_number - 1, 0)
-            one.key = max(((need.pass_number, _LOAD) for need in one.needs), default=(first, _LOAD))
-    return sorted(instructions, key=lambda one: one.key)  # stable
+            first = min(instruction.pass_number - 1, 0)
+            instruction.key = max(((need.pass_number, _LOAD) for need in instruction.needs), default=(first, _LOAD))
+    return sorted(instructions, key=lambda instruction: instruction.key)  # stable
 
 
 def tie(program: Sequence[Instruction]) -> None:
@@ -53,22 +53,22 @@ def tie(program: Sequence[Instruction]) -> None:
     has to be waited for that an earlier instruction of the same unit waited for. What is left pairs off in order: for
     each two units the n-th give belongs to the n-th take, and no token is left over.
     """
-    place = {id(one): n for n, one in enumerate(program)}
+    place = {id(instruction): n for n, instruction in enumerate(program)}
     waited: dict[tuple[Any, Any], int] = {}
     take: dict[int, set[str]] = {}
     give: dict[int, set[str]] = {}
-    for n, one in enumerate(program):
+    for n, instruction in enumerate(program):
         latest: dict[Any, int] = {}
-        for need in one.needs:
+        for need in instruction.needs:
             if place[id(need)] >= n:
                 raise AssertionError(f"instruction {n} needs a later one")
-            if need.unit is not one.unit:
+            if need.unit is not instruction.unit:
                 latest[need.unit] = max(latest.get(need.unit, -1), place[id(need)])
         for unit, giver in latest.items():
-            if giver > waited.get((unit, one.unit), -1):
-                waited[unit, one.unit] = giver
+            if giver > waited.get((unit, instruction.unit), -1):
+                waited[unit, instruction.unit] = giver
                 take.setdefault(n, set()).add(UNITS[unit])
-                give.setdefault(giver, set()).add(UNITS[one.unit])
-    for n, one in enumerate(program):
-        one.take = tuple(name for name in UNITS.values() if name in take.get(n, ()))
-        one.give = tuple(name for name in UNITS.values() if name in give.get(n, ()))
+                give.setdefault(giver, set()).add(UNITS[instruction.unit])
+    for n, instruction in enumerate(program):
+        instruction.take = tuple(name for name in UNITS.values() if name in take.get(n, ()))
+        instruction.give = tuple(name for name in UNITS.values() if name in give.get(n, ()))

@@ -152,7 +152,7 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
     for shape in found:
         ifmap, ofmap = map_words(shape, params)
         fits = min(most, params.bank_words // (ofmap or ifmap))
-        inside = any(one.name == shape.layer.input for one in open_layers)
+        inside = any(before.name == shape.layer.input for before in open_layers)
         if shape.classifier:
             if params.bank_words < ifmap:
                 raise CompileError(

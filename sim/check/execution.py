@@ -35,13 +35,17 @@ def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Ou
     sim.run.build.SimulationError
         If the simulator fails.
     """
-    progress = Progress([one.count.base + one.count.conditional + 1000 for one in passes])
-    outputs = simulator.run([one.run for one in passes], work, progress)
+    progress = Progress([planned.count.base + planned.count.conditional + 1000 for planned in passes])
+    outputs = simulator.run([planned.run for planned in passes], work, progress)
     return [
         Outcome(
-            one, output, compare(one.run.program, output, one.tap, one.count, one.mode, first_image=one.first_image)
+            planned,
+            output,
+            compare(
+                planned.run.program, output, planned.tap, planned.count, planned.mode, first_image=planned.first_image
+            ),
         )
-        for one, output in zip(passes, outputs, strict=True)
+        for planned, output in zip(passes, outputs, strict=True)
     ]
 
 
@@ -55,7 +59,8 @@ def simulate_network(
     """Run plans side by side, a process of the simulator for each, and tell now and then how far they are."""
     start = told = time.monotonic()
     running = {
-        mode: simulator.start(run_networks, ([one.job], dict(settings)), work / mode) for mode, one in plans.items()
+        mode: simulator.start(run_networks, ([planned.job], dict(settings)), work / mode)
+        for mode, planned in plans.items()
     }
     try:
         while not all(scenario.ended for scenario in running.values()):
@@ -71,14 +76,16 @@ def simulate_network(
 
 def _progress(plans: Mapping[str, Plan], work: Path, seconds: float) -> str:
     parts, done, expected = [], 0, 0
-    for mode, one in plans.items():
+    for mode, planned in plans.items():
         try:
             cycles, passes = map(int, (work / mode / PROGRESS).read_text(encoding="ascii").split())
         except (OSError, ValueError):
             cycles, passes = 0, 0
         done += cycles
-        expected += max(one.prediction.cycles, cycles)
-        parts.append(f"{mode}: pass {passes} of {len(one.program.passes)}, {cycles / one.prediction.cycles:.0%}")
+        expected += max(planned.prediction.cycles, cycles)
+        parts.append(
+            f"{mode}: pass {passes} of {len(planned.program.passes)}, {cycles / planned.prediction.cycles:.0%}"
+        )
     left = f", about {seconds * (expected - done) / done:.0f} s left" if done else ""
     return f"{'; '.join(parts)}; {done / seconds / 1000:.0f} thousand cycles/s{left}"
 
@@ -93,6 +100,6 @@ def execute_network(
     """Run plans and compare what came; the results by mode."""
     runs = simulate_network(simulator, plans, settings, work, say)
     return {
-        mode: compare_network(one.program, one.job, runs[mode][0], one.golden, one.counts)
-        for mode, one in plans.items()
+        mode: compare_network(planned.program, planned.job, runs[mode][0], planned.golden, planned.counts)
+        for mode, planned in plans.items()
     }

@@ -80,7 +80,9 @@ def plan(
     """
     modes = list(dict.fromkeys((GateMode.DENSE, mode)))
     taps = network.run(images, GateMode.GATED, only=names).taps
-    return [one for name in names for one in _passes(network.layer(name), taps[name], params, modes, batch, masks)]
+    return [
+        planned for name in names for planned in _passes(network.layer(name), taps[name], params, modes, batch, masks)
+    ]
 
 
 def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None) -> tuple[IntLayer, Tap, str]:

@@ -97,7 +97,7 @@ def _joined(passes: Sequence[Pass]) -> tuple[IntLayer, Tap]:
     """Put the passes of one layer in one mode together again."""
     import torch
 
-    parts = [one.tap for one in passes]
+    parts = [planned.tap for planned in passes]
     decisions = [part.decision for part in parts if part.decision is not None]
     return passes[0].layer, Tap(
         parts[0].ifmap,
@@ -141,9 +141,9 @@ def draw(
         If a file cannot be written.
     """
     by_name: dict[str, list[Pass]] = {}
-    for one in passes:
-        if one.mode == mode and one.layer.gated:
-            by_name.setdefault(one.layer.name, []).append(one)
+    for planned in passes:
+        if planned.mode == mode and planned.layer.gated:
+            by_name.setdefault(planned.layer.name, []).append(planned)
     joined = [_joined(group) for group in by_name.values()]
     checked, wrong = (
         sum(report["runs"][mode][name] for report in reports) for name in ("decisions_checked", "mismatches")
@@ -162,5 +162,5 @@ def draw(
                 written.append(save(mask_sheet(joined, images[0], names[0], mode, note), folder / "masks.png"))
             written.append(save(cycles_chart(reports, mode), folder / "cycles.png"))
         else:
-            written += [save(mask_picture(*one, images, names, mode, note), folder / "mask.png") for one in joined]
+            written += [save(mask_picture(*gated, images, names, mode, note), folder / "mask.png") for gated in joined]
     return written

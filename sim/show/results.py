@@ -86,7 +86,7 @@ class SimulatedLayer:
             If nothing is decided in this layer and mode, or there is no such image.
         """
         mode = self.report["gate_mode"]
-        parts = [one.planned.tap.decision for one in self.outcomes if one.planned.mode == mode]
+        parts = [outcome.planned.tap.decision for outcome in self.outcomes if outcome.planned.mode == mode]
         found = [part for part in parts if part is not None]
         if not found:
             raise UserError(f"layer {self.layer}: nothing is decided in mode {mode}")

@@ -83,7 +83,7 @@ def choose(outcomes: Sequence[Outcome], cycles: int) -> Window:
     timed = [mismatch for mismatch in verdict.first if mismatch.cycle is not None]
     latest_start = max(1, end - cycles + 1)
     if timed:
-        mismatch = min(timed, key=lambda one: one.cycle or 0)
+        mismatch = min(timed, key=lambda mismatched: mismatched.cycle or 0)
         marked = min(mismatch.cycle or 0, end)
         start, reason = marked - int(_BEFORE * cycles), str(mismatch)
     elif not verdict.holds:
@@ -117,7 +117,7 @@ def _start_time(path: Path) -> int:
         return next(int(line[1:]) for line in file if re.match(r"#\d", line))
 
 
-def _same(one: RunOutput, other: RunOutput, last: int) -> bool:
+def _same(found: RunOutput, other: RunOutput, last: int) -> bool:
     """Whether two runs put out the same decisions and outputs up to a cycle."""
     for cycles, records, value in (
         ("mask_cycles", "masks", "fire"),
@@ -126,7 +126,7 @@ def _same(one: RunOutput, other: RunOutput, last: int) -> bool:
     ):
         parts = [
             (getattr(run, cycles)[until], getattr(run, records)[value][until])
-            for run in (one, other)
+            for run in (found, other)
             for until in [getattr(run, cycles) <= last]
         ]
         if not all(np.array_equal(a, b) for a, b in zip(*parts, strict=True)):
