@@ -10,7 +10,7 @@ __all__ = ["LANES", "HwParams"]
 LANES = 8
 
 
-def _is_power_of_two(value):
+def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
@@ -60,7 +60,7 @@ class HwParams:
     axi_bits: int = 64
     trace: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in (
             ("in_par", (2, 4, 8, 16)),
             ("rq_lanes", (1, 2, 4, 8)),
@@ -89,93 +89,93 @@ class HwParams:
                 f"not {self.rq_lanes!r}"
             )
 
-    def _check_int(self, name):
+    def _check_int(self, name: str) -> None:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer, not {value!r}")
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Multipliers of the MAC array."""
         return LANES * self.in_par
 
     @cached_property
-    def rq_phases(self):
+    def rq_phases(self) -> int:
         """Cycles in which the 8 channels of a slice pass the requantiser."""
         return LANES // self.rq_lanes
 
     @cached_property
-    def word_subs(self):
+    def word_subs(self) -> int:
         """Write granules (of ``rq_lanes`` bytes) in a bank word."""
         return self.in_par // self.rq_lanes
 
     @cached_property
-    def sub_bits(self):
+    def sub_bits(self) -> int:
         """Width of the number of a granule within its bank word, in bits."""
         return (self.word_subs - 1).bit_length()
 
     @property
-    def chunk_bits(self):
+    def chunk_bits(self) -> int:
         """Width of a chunk: one word of an activation bank, in bits."""
         return 8 * self.in_par
 
     @property
-    def entry_bits(self):
+    def entry_bits(self) -> int:
         """Width of an entry of the weight ring, in bits."""
         return 8 * self.macs
 
     @property
-    def bank_addr_bits(self):
+    def bank_addr_bits(self) -> int:
         """Width of a word address within a bank, in bits."""
         return (self.bank_words - 1).bit_length()
 
     @property
-    def ring_addr_bits(self):
+    def ring_addr_bits(self) -> int:
         """Width of an entry's address within the weight ring, in bits."""
         return (self.ring_entries - 1).bit_length()
 
     @property
-    def ring_ptr_bits(self):
+    def ring_ptr_bits(self) -> int:
         """Width of a running entry count, in bits: differences of two counts in use keep their sign."""
         return self.ring_addr_bits + 3
 
     @property
-    def slot_bits(self):
+    def slot_bits(self) -> int:
         """Width of the number of a psum slot, in bits."""
         return (self.psum_slots - 1).bit_length()
 
     @property
-    def slice_bits(self):
+    def slice_bits(self) -> int:
         """Width of the number of a slice, in bits."""
         return (self.max_slices - 1).bit_length()
 
     @property
-    def map_bits(self):
+    def map_bits(self) -> int:
         """Width of the number of a row or column, in bits."""
         return (self.max_map - 1).bit_length()
 
     @property
-    def image_bits(self):
+    def image_bits(self) -> int:
         """Width of the number of an image in its pass, in bits (1 at least)."""
         return max(1, (self.max_images - 1).bit_length())
 
     @property
-    def param_words(self):
+    def param_words(self) -> int:
         """Depth of the memory of per-channel parameters, in words of ``rq_lanes`` channels: two halves, so that a
         layer's parameters are loaded while the one before is under way."""
         return 2 * self.max_slices * self.rq_phases
 
     @property
-    def axi_bytes(self):
+    def axi_bytes(self) -> int:
         """Bytes of a beat of ``m_axi``."""
         return self.axi_bits // 8
 
     @property
-    def param_record_bytes(self):
+    def param_record_bytes(self) -> int:
         """Size of a parameter word in memory, in bytes: 16 for each channel."""
         return 16 * self.rq_lanes
 
     @property
-    def param_addr_bits(self):
+    def param_addr_bits(self) -> int:
         """Width of an address of the memory of per-channel parameters, in bits."""
         return (self.param_words - 1).bit_length()

@@ -10,7 +10,7 @@ from hw.bus.axi_reader import AxiReader
 from hw.bus.axi_writer import AxiWriter
 from hw.core import Core
 from hw.interface.axi import MAX_BURST, Axi4, AxiLite, prefixed
-from hw.interface.instructions import ErrorCode, LayerInstruction, PassRecord, TransferInstruction
+from hw.interface.instructions import QUEUE_DEPTH, ErrorCode, LayerInstruction, PassRecord, TransferInstruction
 from hw.interface.layouts import IdleCause, MaskRecord, OfmapWrite
 from hw.interface.registers import COUNTERS
 from hw.units.compute_unit import ComputeUnit
@@ -21,11 +21,8 @@ from hw.units.store_unit import StoreUnit
 from hw.units.tokens import TokenCounters
 from hw.units.weight_unit import WeightUnit
 
-__all__ = ["QUEUE_DEPTH", "System"]
+__all__ = ["System"]
 
-
-#: Instructions that may wait for a unit.
-QUEUE_DEPTH = 4
 
 #: Clients of the bus that read, by number.
 FETCH, WEIGHTS, LOAD = range(3)

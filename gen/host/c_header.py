@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gen.host.source_docs import member_docs
+from amaranth.lib import data
+
+from hw.interface.described import member_docs
 from hw.interface.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
@@ -77,7 +79,7 @@ static inline uint64_t cdgate_counter(const volatile uint32_t *base, unsigned lo
 
 def _fields(prefix: str, layout: Any, offset: int = 0) -> Iterator[str]:
     for name, field in layout:
-        if isinstance(field.shape, type(layout)):
+        if isinstance(field.shape, data.StructLayout):
             yield from _fields(f"{prefix}_{name.upper()}", field.shape, offset + field.offset)
         else:
             yield f"#define {prefix}_{name.upper()} {offset + field.offset}, {field.width}"

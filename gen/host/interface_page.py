@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from amaranth.lib import data
-
-from gen.host.source_docs import field_docs, member_docs
-from hw.interface import instructions, layouts
-from hw.interface.axi import MAX_BURST, PAGE_BYTES
+from hw.interface.axi import MAX_BURST, OUTSTANDING, PAGE_BYTES
+from hw.interface.described import DescribedLayout, member_docs
 from hw.interface.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
@@ -23,7 +20,7 @@ from hw.interface.instructions import (
     Transfer,
 )
 from hw.interface.layouts import GateMode, LayerRegisters
-from hw.interface.registers import COUNTERS, REGISTERS, register
+from hw.interface.registers import ADDRESS_BITS, COUNTERS, REGISTERS, register
 from hw.params import HwParams
 
 __all__ = ["interface_page"]
@@ -41,7 +38,8 @@ beside the header. `python -m gen.disasm` prints programs.
 
 `clk` is the only clock. `rst` is synchronous and must be high for at least four cycles. `m_axi` is an AXI4 master with
 addresses of 32 bits and one ID, 0: INCR bursts of whole beats, at most {beats} of them, never across a multiple of
-{page} bytes; up to 8 reads and 8 writes are outstanding. `s_axil` is an AXI4-Lite slave with addresses of 10 bits and
+{page} bytes; up to {outstanding} reads and {outstanding} writes are outstanding. `s_axil` is an AXI4-Lite slave with \
+addresses of {address_bits} bits and
 data of 32. It answers SLVERR to an address without a register, to one that is no multiple of 4, to a write of less than
 32 bits and to a write to a register that is read only; such a write does nothing. `interrupt` is a level.
 
@@ -154,12 +152,12 @@ def _table(heads: Sequence[str], rows: Iterator[Sequence[Any]]) -> Iterator[str]
 
 def _registers() -> Iterator[Sequence[Any]]:
     counters = {f"{name.upper()}_{half}" for name, _ in COUNTERS for half in ("LOW", "HIGH")}
-    for one in REGISTERS:
-        if one.name in counters:
+    for entry in REGISTERS:
+        if entry.name in counters:
             continue
-        init = f"{one.init:#x}" if one.access == "rw" else ""
-        yield f"`{one.address:#04x}`", f"`{one.name}`", "", one.access, init, one.doc
-        for field in one.fields:
+        init = f"{entry.init:#x}" if entry.access == "rw" else ""
+        yield f"`{entry.address:#04x}`", f"`{entry.name}`", "", entry.access, init, entry.doc
+        for field in entry.fields:
             top = field.offset + field.width - 1
             bits = f"{top}:{field.offset}" if field.width > 1 else str(field.offset)
             yield "", f"`.{field.name}`", bits, "", "", field.doc
@@ -185,15 +183,15 @@ def _members(enum: Any) -> Iterator[Sequence[Any]]:
         yield member.value, f"`{member.name}`", docs[member.name]
 
 
-def _fields(layout: data.StructLayout, offset: int, docs: Sequence[tuple[str | None, str]]) -> Iterator[Sequence[Any]]:
-    for name, text in docs:
-        if name is None:
-            yield "", "", f"*{text}*"
-            continue
-        field = layout[name]
-        low, top = offset + field.offset, offset + field.offset + field.width - 1
-        text = text[:1].upper() + text[1:] + ("." if text and text[-1] != "." else "")
-        yield f"{top}:{low}" if field.width > 1 else low, f"`{name}`", text
+def _fields(layout: DescribedLayout, offset: int = 0) -> Iterator[Sequence[Any]]:
+    for group in layout.groups:
+        if group.heading:
+            yield "", "", f"*{group.heading}*"
+        for name, described in group.fields.items():
+            field = layout[name]
+            low, top = offset + field.offset, offset + field.offset + field.width - 1
+            text = described.doc[:1].upper() + described.doc[1:] + "."
+            yield f"{top}:{low}" if field.width > 1 else low, f"`{name}`", text
 
 
 def _header() -> Iterator[Sequence[Any]]:
@@ -217,7 +215,7 @@ def interface_page(config: str, params: HwParams) -> str:
     bits = ("bits", "field", "meaning")
     layer = LayerRegisters(params)
     lines = [
-        _HEAD.format(beats=MAX_BURST, page=PAGE_BYTES),
+        _HEAD.format(beats=MAX_BURST, page=PAGE_BYTES, outstanding=OUTSTANDING, address_bits=ADDRESS_BITS),
         *_table(("address", "register", "bits", "access", "reset", "meaning"), _registers()),
         _RUN,
         *_table(("address", "registers", "what is counted"), _counters()),
@@ -226,27 +224,15 @@ def interface_page(config: str, params: HwParams) -> str:
         _TOKENS,
         *_table(bits, _header()),
         "### Transfer\n",
-        *_table(bits, _fields(Transfer, BODY_OFFSET, field_docs(instructions, "Transfer"))),
+        *_table(bits, _fields(Transfer, BODY_OFFSET)),
         _LAYER.format(config=config, size=BODY_OFFSET + layer.size),
-        *_table(bits, _fields(layer, BODY_OFFSET, field_docs(layouts, "LayerRegisters"))),
+        *_table(bits, _fields(layer, BODY_OFFSET)),
         "### Gate modes\n",
         *_table(("value", "mode", "meaning"), _members(GateMode)),
         "### Error codes\n",
         *_table(("code", "name", "meaning"), _members(ErrorCode)),
         _MEMORY,
         *_table(("what", "counted in", "contents"), iter(_FORMATS)),
-        *_table(
-            ("bits", "parameter of a channel", "meaning"),
-            _fields(
-                ChannelParameters,
-                0,
-                (
-                    ("multiplier", "M, signed"),
-                    ("offset", "B with the rounding term `1 << (S - 1)` added, signed"),
-                    ("threshold", "K of the slice or of the channel, signed"),
-                    ("reserved", "not looked at"),
-                ),
-            ),
-        ),
+        *_table(("bits", "parameter of a channel", "meaning"), _fields(ChannelParameters)),
     ]
     return "\n".join(lines).rstrip() + "\n"

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface.axi import Axi4, Burst, ReadBeat, Response
+from hw.interface.axi import OUTSTANDING, Axi4, Burst, ReadBeat, Response
 
 __all__ = ["AxiReader"]
 
@@ -12,7 +12,7 @@ __all__ = ["AxiReader"]
 class AxiReader(wiring.Component):
     """Asks for bursts in turn, client by client, and hands each client its beats in order.
 
-    All bursts have one ID, so the data come in the order of the addresses. Up to :attr:`OUTSTANDING` bursts are under
+    All bursts have one ID, so the data come in the order of the addresses. Up to ``OUTSTANDING`` bursts are under
     way. An address is on the bus one cycle after its burst was taken, a burst is taken every other cycle, and a beat is
     offered to its client three cycles after it came: each client has a short queue of its own, so that its ``ready``
     reaches nothing else. A client that does not take its beats holds up the others: it must not ask for what it has no
@@ -36,9 +36,6 @@ class AxiReader(wiring.Component):
         cycle.
     idle : nothing is under way.
     """
-
-    #: Bursts that may be under way.
-    OUTSTANDING = 8
 
     #: Beats that may wait for their client.
     DEPTH = 4
@@ -68,7 +65,7 @@ class AxiReader(wiring.Component):
         params, axi = self.params, self.axi
         whose = data.StructLayout({"client": range(self.clients), "last": 1})
         arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
-        m.submodules.order = order = fifo.SyncFIFO(width=whose.size, depth=self.OUTSTANDING)
+        m.submodules.order = order = fifo.SyncFIFO(width=whose.size, depth=OUTSTANDING)
         m.submodules.arrivals = arrivals = fifo.SyncFIFOBuffered(width=arrived.size, depth=self.DEPTH)
 
         # Addresses: the next client after the last one that has a burst.

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface.axi import MAX_BURST, Axi4, Burst, Response, WriteBeat
+from hw.interface.axi import MAX_BURST, OUTSTANDING, Axi4, Burst, Response, WriteBeat
 
 __all__ = ["AxiWriter"]
 
@@ -32,9 +32,6 @@ class AxiWriter(wiring.Component):
     idle : nothing is under way.
     """
 
-    #: Bursts that may be without a response.
-    OUTSTANDING = 8
-
     #: Beats that may wait, so that ``wready`` does not reach their source.
     DEPTH = 2
 
@@ -57,8 +54,8 @@ class AxiWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params, axi = self.params, self.axi
-        m.submodules.lengths = lengths = fifo.SyncFIFO(width=MAX_BURST.bit_length(), depth=self.OUTSTANDING)
-        unanswered = Signal(range(self.OUTSTANDING + 1))
+        m.submodules.lengths = lengths = fifo.SyncFIFO(width=MAX_BURST.bit_length(), depth=OUTSTANDING)
+        unanswered = Signal(range(OUTSTANDING + 1))
         accept = Signal()
         answered = Signal()
 
@@ -66,7 +63,7 @@ class AxiWriter(wiring.Component):
             axi.awsize.eq((params.axi_bytes - 1).bit_length()),
             axi.awburst.eq(1),  # INCR
             accept.eq(self.burst.valid & self.burst.ready),
-            self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != self.OUTSTANDING) & lengths.w_rdy),
+            self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != OUTSTANDING) & lengths.w_rdy),
             lengths.w_en.eq(accept),
             lengths.w_data.eq(self.burst.p.length),
             axi.bready.eq(1),

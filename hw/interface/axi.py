@@ -12,6 +12,7 @@ from hw.interface.registers import ADDRESS_BITS
 __all__ = [
     "ADDR_BITS",
     "MAX_BURST",
+    "OUTSTANDING",
     "PAGE_BYTES",
     "Response",
     "Axi4",
@@ -29,6 +30,9 @@ ADDR_BITS = 32
 
 #: Beats of the longest burst that the engine makes. AXI4 allows 256; short ones share the bus better.
 MAX_BURST = 64
+
+#: Bursts that may be under way at a time, reads and writes each.
+OUTSTANDING = 8
 
 #: No burst crosses a multiple of this, in bytes (AXI4, A3.4.1).
 PAGE_BYTES = 4096

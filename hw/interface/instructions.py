@@ -10,6 +10,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from hw.interface.axi import BusTransfer
+from hw.interface.described import DescribedLayout, Field, Group, Member
 from hw.interface.layouts import CounterLayout, LayerRegisters
 from hw.params import LANES
 
@@ -18,6 +19,7 @@ __all__ = [
     "BODY_OFFSET",
     "INDEX_BITS",
     "TOKEN_BITS",
+    "QUEUE_DEPTH",
     "Opcode",
     "Unit",
     "UNIT_OF",
@@ -46,32 +48,28 @@ INDEX_BITS = 16
 #: Width of a count of tokens, in bits.
 TOKEN_BITS = 8
 
+#: Instructions that may wait for a unit.
+QUEUE_DEPTH = 4
+
 
 class Opcode(enum.Enum, shape=4):
     """What an instruction does. No opcode is 0, so empty memory is no program."""
 
-    #: Reads a part of a map from memory into an activation bank.
-    LOAD_MAP = 1
-    #: Reads parameter words from memory.
-    LOAD_PARAMETERS = 2
-    #: Reads weight ring entries from memory; waits for room in the ring.
-    LOAD_WEIGHTS = 3
-    #: Runs one pass of one layer.
-    COMPUTE = 4
-    #: Writes a part of a map from an activation bank to memory.
-    STORE_MAP = 5
-    #: Writes logit records to memory in the order in which they leave the core.
-    STORE_LOGITS = 6
+    LOAD_MAP = Member(1, "Reads a part of a map from memory into an activation bank.")
+    LOAD_PARAMETERS = Member(2, "Reads parameter words from memory.")
+    LOAD_WEIGHTS = Member(3, "Reads weight ring entries from memory; waits for room in the ring.")
+    COMPUTE = Member(4, "Runs one pass of one layer.")
+    STORE_MAP = Member(5, "Writes a part of a map from an activation bank to memory.")
+    STORE_LOGITS = Member(6, "Writes logit records to memory in the order in which they leave the core.")
 
 
 class Unit(enum.Enum, shape=2):
     """Units that execute instructions side by side."""
 
-    LOAD = 0
-    COMPUTE = 1
-    STORE = 2
-    #: Takes and gives no tokens: the weight ring is order enough.
-    WEIGHTS = 3
+    LOAD = Member(0, "Maps and parameters from memory into the core.")
+    COMPUTE = Member(1, "Passes of the core.")
+    STORE = Member(2, "Maps and logits from the core to memory.")
+    WEIGHTS = Member(3, "Entries of the weight ring. Takes and gives no tokens: the weight ring is order enough.")
 
 
 #: The unit that executes an opcode.
@@ -88,33 +86,37 @@ UNIT_OF = {
 class ErrorCode(enum.Enum, shape=8):
     """Why the engine stopped."""
 
-    #: It did not.
-    NONE = 0
-    #: No such opcode, or a bit is set that no field takes.
-    OPCODE = 1
-    #: A token for or from the instruction's own unit, a token of a unit that has none, or more tokens than are counted.
-    TOKENS = 2
-    #: A gate mode that a program cannot run (forced), one but BASE without a conditional path, an ofmap or a residual
-    #: in the ifmap's bank.
-    LAYER = 3
-    #: A memory address that is no multiple of the bus width; or, told at the start with index 0, a PROGRAM_ADDRESS
-    #: that is no multiple of 64.
-    ADDRESS = 4
-    #: A transfer of nothing, beyond a bank, beyond the parameter memory or the address space; a store outside of the
-    #: window that the host opened.
-    RANGE = 5
-    #: SLVERR on a read.
-    READ_SLAVE = 6
-    #: DECERR on a read.
-    READ_DECODE = 7
-    #: SLVERR on a write.
-    WRITE_SLAVE = 8
-    #: DECERR on a write.
-    WRITE_DECODE = 9
-    #: No instruction was completed for as many cycles as register WATCHDOG says.
-    WATCHDOG = 10
-    #: A program without instructions, or with more than can be numbered (65,535); told at the start, with index 0.
-    LENGTH = 11
+    NONE = Member(0, "It did not.")
+    OPCODE = Member(1, "No such opcode, or a bit is set that no field takes.")
+    TOKENS = Member(
+        2,
+        "A token for or from the instruction's own unit, a token of a unit that has none, or more tokens "
+        "than are counted.",
+    )
+    LAYER = Member(
+        3,
+        "A gate mode that a program cannot run (forced), one but BASE without a conditional path, an ofmap "
+        "or a residual in the ifmap's bank.",
+    )
+    ADDRESS = Member(
+        4,
+        "A memory address that is no multiple of the bus width; or, told at the start with index 0, a "
+        "PROGRAM_ADDRESS that is no multiple of 64.",
+    )
+    RANGE = Member(
+        5,
+        "A transfer of nothing, beyond a bank, beyond the parameter memory or the address space; a store "
+        "outside of the window that the host opened.",
+    )
+    READ_SLAVE = Member(6, "SLVERR on a read.")
+    READ_DECODE = Member(7, "DECERR on a read.")
+    WRITE_SLAVE = Member(8, "SLVERR on a write.")
+    WRITE_DECODE = Member(9, "DECERR on a write.")
+    WATCHDOG = Member(10, "No instruction was completed for as many cycles as register WATCHDOG says.")
+    LENGTH = Member(
+        11,
+        "A program without instructions, or with more than can be numbered (65,535); told at the start, with index 0.",
+    )
 
 
 #: A token for each of the three units that have some.
@@ -134,24 +136,24 @@ Header = data.StructLayout(
 
 
 #: Body of all instructions but `Opcode.COMPUTE`.
-Transfer = data.StructLayout(
-    {
-        "address": unsigned(32),  # in memory, in bytes; a multiple of the bus width
-        "count": unsigned(24),  # bank words, parameter words, ring entries or logit records
-        "bank_addr": unsigned(16),  # first word in the bank, or first parameter word; otherwise 0
-        "bank": unsigned(2),  # activation bank of a map; otherwise 0
-    }
+Transfer = DescribedLayout(
+    Group(
+        address=Field(unsigned(32), "in memory, in bytes; a multiple of the bus width"),
+        count=Field(unsigned(24), "bank words, parameter words, ring entries or logit records"),
+        bank_addr=Field(unsigned(16), "first word in the bank, or first parameter word; otherwise 0"),
+        bank=Field(unsigned(2), "activation bank of a map; otherwise 0"),
+    ),
 )
 
 
 #: Parameters of a channel in memory, 16 bytes; the fields are those of `hw.interface.layouts.ParameterWord`.
-ChannelParameters = data.StructLayout(
-    {
-        "multiplier": signed(16),
-        "offset": signed(48),
-        "threshold": signed(32),
-        "reserved": unsigned(32),
-    }
+ChannelParameters = DescribedLayout(
+    Group(
+        multiplier=Field(signed(16), "M, signed"),
+        offset=Field(signed(48), "B with the rounding term `1 << (S - 1)` added, signed"),
+        threshold=Field(signed(32), "K of the slice or of the channel, signed"),
+        reserved=Field(unsigned(32), "not looked at"),
+    ),
 )
 
 

@@ -6,6 +6,7 @@ The simulation and the compiler pack the same layouts, so a field has one place,
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
+from hw.interface.described import DescribedLayout, Field, Group, Member
 from hw.params import LANES
 
 __all__ = [
@@ -25,34 +26,29 @@ __all__ = [
 class GateMode(enum.Enum, shape=3):
     """What decides whether a conditional path is computed."""
 
-    #: The slice's saliency against the slice's threshold: one decision for 8 channels (SCDG).
-    GATED = 0
-    #: Nothing: every conditional path is computed.
-    DENSE = 1
-    #: Nothing: no conditional path is computed. Also the mode of layers that have none.
-    BASE = 2
-    #: Each channel's base psum against the channel's threshold (CDG, CGNet): the conditional job runs if any
-    #: channel fires.
-    CHANNEL = 3
-    #: The records of ``mask_i``, a bit for each channel.
-    FORCED = 4
+    GATED = Member(0, "The slice's saliency against the slice's threshold: one decision for 8 channels (SCDG).")
+    DENSE = Member(1, "Nothing: every conditional path is computed.")
+    BASE = Member(2, "Nothing: no conditional path is computed. Also the mode of layers that have none.")
+    CHANNEL = Member(
+        3,
+        "Each channel's base psum against the channel's threshold (CDG, CGNet): the conditional job runs "
+        "if any channel fires.",
+    )
+    FORCED = Member(4, "The records of `mask_i`, a bit for each channel.")
 
 
 class IdleCause(enum.Enum, shape=3):
     """Why the MAC array had no step in a cycle."""
 
-    #: The first job is being prepared.
-    START = 0
-    #: The weights of every job that could run are still to come.
-    WEIGHTS = 1
-    #: No psum slot is free and no conditional job waits: decisions or requantisation are under way.
-    DECISION = 2
-    #: Decisions or logits are not taken by their consumer.
-    OUTPUT = 3
-    #: The forced decisions are still to come.
-    INPUT = 4
-    #: The last step has been issued, the last ofmap write has not.
-    END = 5
+    START = Member(0, "The first job is being prepared.")
+    WEIGHTS = Member(1, "The weights of every job that could run are still to come.")
+    DECISION = Member(
+        2,
+        "No psum slot is free and no conditional job waits: decisions or requantisation are under way.",
+    )
+    OUTPUT = Member(3, "Decisions or logits are not taken by their consumer.")
+    INPUT = Member(4, "The forced decisions are still to come.")
+    END = Member(5, "The last step has been issued, the last ofmap write has not.")
 
 
 def LayerRegisters(params):
@@ -63,62 +59,74 @@ def LayerRegisters(params):
     """
     addr = params.bank_addr_bits
     entries = params.ring_addr_bits + 1
-    return data.StructLayout(
-        {
-            # What is computed.
-            "mode": GateMode,  # what decides: a gate mode
-            "image_last": params.image_bits,  # images of the pass, minus one
-            "slice_last": params.slice_bits,  # slices of the ofmap, minus one
-            "row_last": params.map_bits,  # rows of the ofmap, minus one
-            "col_last": params.map_bits,  # columns of the ofmap, minus one
-            # Taps of a pixel inside the map, and which of them fall outside at the map's borders.
-            "tap_row_last": 3,  # rows of the kernel, or of the map that a classifier pools, minus one
-            "tap_col_last": 3,  # the same of its columns
-            "pad_top": 1,  # the first row lacks its first tap row
-            "pad_bottom": 1,  # the last row lacks its last tap row
-            "pad_left": 1,  # the first column lacks its first tap column
-            "pad_right": 1,  # the last column lacks its last tap column
-            # Where feature maps are.
-            "ifmap_bank": 2,  # activation bank that is read
-            "residual_bank": 2,  # activation bank of the residual, if there is one; not the ifmap's
-            "ofmap_bank": 2,  # activation bank that is written; not the ifmap's
-            # With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps,
-            # modulo the address width.
-            "ifmap_base": addr,  # of the first pixel's first tap
-            "residual_base": addr,  # of the first pixel
-            "ofmap_base": addr,  # of the first pixel
-            "ifmap_image_step": addr,  # from an image to the next
-            "residual_image_step": addr,  # from an image to the next
-            "ofmap_image_step": addr,  # from an image to the next
-            "tap_col_step": addr,  # from a pixel to its right neighbour: chunks of a pixel of the ifmap
-            "tap_row_step": addr,  # from a pixel to the one below
-            "ifmap_col_step": addr,  # the same from one output pixel to the next: stride * tap_col_step
-            "ifmap_row_step": addr,  # from one row of output pixels to the next: stride * tap_row_step
-            "ofmap_col_step": addr,  # words of a pixel of the ofmap, and of the residual
-            # Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and
-            # goes down.
-            "base_chunk_last": addr,  # chunks of one input group, minus one
-            "base_chunk_first": addr,  # first base chunk of output group 0
-            "base_chunk_step": addr,  # from an output group to the next, modulo the address width
-            "group_slice_last": params.slice_bits,  # slices of an output group, minus one
-            # Entries of the weight ring.
-            "base_entries": entries,  # of one slice's base path
-            "cond_entries": entries,  # of one slice's conditional path; 0 if there is none
-            "base_tap_entries": entries,  # of one tap: chunks of the path
-            "cond_tap_entries": entries,  # the same of the conditional path
-            "base_row_entries": entries,  # of one row of taps
-            "cond_row_entries": entries,  # the same of the conditional path
-            "weight_hold": 1,  # weights do not advance with the tap (pooling + classifier)
-            # Requantisation.
-            "param_half": 1,  # of the parameter memory that holds this layer's
-            "residual_enable": 1,  # a residual is added
-            "residual_signed": 1,  # the residual's codes are int8, not uint8
-            "residual_scale": unsigned(16),  # R0
-            "residual_shift": 5,  # Q
-            "shift": 6,  # S
-            "signed_output": 1,  # clamp to -128..127, not 0..255
-            "logits": 1,  # int32 sums leave by `logit_o`; nothing is written to a bank
-        }
+    return DescribedLayout(
+        Group(
+            "What is computed.",
+            mode=Field(GateMode, "what decides: a gate mode"),
+            image_last=Field(params.image_bits, "images of the pass, minus one"),
+            slice_last=Field(params.slice_bits, "slices of the ofmap, minus one"),
+            row_last=Field(params.map_bits, "rows of the ofmap, minus one"),
+            col_last=Field(params.map_bits, "columns of the ofmap, minus one"),
+        ),
+        Group(
+            "Taps of a pixel inside the map, and which of them fall outside at the map's borders.",
+            tap_row_last=Field(3, "rows of the kernel, or of the map that a classifier pools, minus one"),
+            tap_col_last=Field(3, "the same of its columns"),
+            pad_top=Field(1, "the first row lacks its first tap row"),
+            pad_bottom=Field(1, "the last row lacks its last tap row"),
+            pad_left=Field(1, "the first column lacks its first tap column"),
+            pad_right=Field(1, "the last column lacks its last tap column"),
+        ),
+        Group(
+            "Where feature maps are.",
+            ifmap_bank=Field(2, "activation bank that is read"),
+            residual_bank=Field(2, "activation bank of the residual, if there is one; not the ifmap's"),
+            ofmap_bank=Field(2, "activation bank that is written; not the ifmap's"),
+        ),
+        Group(
+            "With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps, "
+            "modulo the address width.",
+            ifmap_base=Field(addr, "of the first pixel's first tap"),
+            residual_base=Field(addr, "of the first pixel"),
+            ofmap_base=Field(addr, "of the first pixel"),
+            ifmap_image_step=Field(addr, "from an image to the next"),
+            residual_image_step=Field(addr, "from an image to the next"),
+            ofmap_image_step=Field(addr, "from an image to the next"),
+            tap_col_step=Field(addr, "from a pixel to its right neighbour: chunks of a pixel of the ifmap"),
+            tap_row_step=Field(addr, "from a pixel to the one below"),
+            ifmap_col_step=Field(addr, "the same from one output pixel to the next: stride * tap_col_step"),
+            ifmap_row_step=Field(addr, "from one row of output pixels to the next: stride * tap_row_step"),
+            ofmap_col_step=Field(addr, "words of a pixel of the ofmap, and of the residual"),
+        ),
+        Group(
+            "Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and "
+            "goes down.",
+            base_chunk_last=Field(addr, "chunks of one input group, minus one"),
+            base_chunk_first=Field(addr, "first base chunk of output group 0"),
+            base_chunk_step=Field(addr, "from an output group to the next, modulo the address width"),
+            group_slice_last=Field(params.slice_bits, "slices of an output group, minus one"),
+        ),
+        Group(
+            "Entries of the weight ring.",
+            base_entries=Field(entries, "of one slice's base path"),
+            cond_entries=Field(entries, "of one slice's conditional path; 0 if there is none"),
+            base_tap_entries=Field(entries, "of one tap: chunks of the path"),
+            cond_tap_entries=Field(entries, "the same of the conditional path"),
+            base_row_entries=Field(entries, "of one row of taps"),
+            cond_row_entries=Field(entries, "the same of the conditional path"),
+            weight_hold=Field(1, "weights do not advance with the tap (pooling + classifier)"),
+        ),
+        Group(
+            "Requantisation.",
+            param_half=Field(1, "of the parameter memory that holds this layer's"),
+            residual_enable=Field(1, "a residual is added"),
+            residual_signed=Field(1, "the residual's codes are int8, not uint8"),
+            residual_scale=Field(unsigned(16), "R0"),
+            residual_shift=Field(5, "Q"),
+            shift=Field(6, "S"),
+            signed_output=Field(1, "clamp to -128..127, not 0..255"),
+            logits=Field(1, "int32 sums leave by `logit_o`; nothing is written to a bank"),
+        ),
     )
 
 

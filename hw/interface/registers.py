@@ -1,10 +1,12 @@
 """The registers behind ``s_axil``: one description for hardware, driver, C header and documentation."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from hw.interface.described import member_docs
 from hw.interface.layouts import IdleCause
 
-__all__ = ["ADDRESS_BITS", "IDENTITY", "Field", "Register", "REGISTERS", "COUNTERS", "register"]
+__all__ = ["ADDRESS_BITS", "IDENTITY", "BitField", "Register", "REGISTERS", "COUNTERS", "register"]
 
 
 #: Width of an address of ``s_axil``, in bits; addresses are in bytes, registers have 32 bits.
@@ -15,7 +17,7 @@ IDENTITY = 0x43444731
 
 
 @dataclass(frozen=True)
-class Field:
+class BitField:
     """Bits of a register.
 
     Parameters
@@ -47,7 +49,7 @@ class Register:
         cleared bit by bit by writing ones.
     doc : :class:`str`
         What it means, a sentence.
-    fields : tuple of :class:`Field`
+    fields : tuple of :class:`BitField`
         Empty if the register is one number.
     init : :class:`int`
         Value after reset, of a ``"rw"`` register.
@@ -57,7 +59,7 @@ class Register:
     address: int
     access: str
     doc: str
-    fields: tuple = field(default=())
+    fields: tuple[BitField, ...] = ()
     init: int = 0
 
 
@@ -71,8 +73,8 @@ COUNTERS = (
     ("decisions", "decisions made by the saliency comparator"),
     ("fired", "of these, those that fired"),
     *(
-        (f"idle_{cause.name.lower()}", f"idle cycles of the MAC array, cause: {cause.name.lower()}")
-        for cause in IdleCause
+        (f"idle_{cause.lower()}", f"idle cycles of the MAC array, cause: {cause.lower()}")
+        for cause in member_docs(IdleCause)
     ),
     ("weights_read", "bytes of weights read"),
     ("parameters_read", "bytes of parameters read"),
@@ -85,7 +87,7 @@ COUNTERS = (
 _COUNTERS_ADDRESS = 0x80
 
 
-def _registers():
+def _registers() -> Iterator[Register]:
     yield Register("IDENTITY", 0x00, "ro", f"{IDENTITY:#010x}.")
     yield Register(
         "CONFIGURATION",
@@ -93,11 +95,11 @@ def _registers():
         "ro",
         "What the engine was generated with.",
         (
-            Field("IN_PAR", 0, 8, "Input channels of a chunk."),
-            Field("RQ_LANES", 8, 4, "Channels requantised in a cycle."),
-            Field("AXI_BYTES", 12, 5, "Bytes of a beat of `m_axi`."),
-            Field("BANK_LOG2", 17, 5, "Binary logarithm of the words of an activation bank."),
-            Field("RING_LOG2", 22, 4, "Binary logarithm of the entries of the weight ring."),
+            BitField("IN_PAR", 0, 8, "Input channels of a chunk."),
+            BitField("RQ_LANES", 8, 4, "Channels requantised in a cycle."),
+            BitField("AXI_BYTES", 12, 5, "Bytes of a beat of `m_axi`."),
+            BitField("BANK_LOG2", 17, 5, "Binary logarithm of the words of an activation bank."),
+            BitField("RING_LOG2", 22, 4, "Binary logarithm of the entries of the weight ring."),
         ),
     )
     yield Register(
@@ -106,8 +108,8 @@ def _registers():
         "wo",
         "Acts on what is written.",
         (
-            Field("START", 0, 1, "Starts the program; refused while the engine is busy or stopped by an error."),
-            Field(
+            BitField("START", 0, 1, "Starts the program; refused while the engine is busy or stopped by an error."),
+            BitField(
                 "RESET",
                 1,
                 1,
@@ -123,10 +125,10 @@ def _registers():
         "ro",
         "State of the engine.",
         (
-            Field("BUSY", 0, 1, "A run is under way."),
-            Field("DONE", 1, 1, "The last run ended well."),
-            Field("ERROR", 2, 1, "The last run was stopped: see ERROR_CODE."),
-            Field("DRAINING", 3, 1, "After an error or a soft reset: transactions on the bus are being completed."),
+            BitField("BUSY", 0, 1, "A run is under way."),
+            BitField("DONE", 1, 1, "The last run ended well."),
+            BitField("ERROR", 2, 1, "The last run was stopped: see ERROR_CODE."),
+            BitField("DRAINING", 3, 1, "After an error or a soft reset: transactions on the bus are being completed."),
         ),
     )
     yield Register(
@@ -135,9 +137,9 @@ def _registers():
         "w1c",
         "Causes of the interrupt that came up.",
         (
-            Field("DONE", 0, 1, "A run ended well."),
-            Field("ERROR", 1, 1, "A run was stopped."),
-            Field("REFUSED", 2, 1, "A start was refused: see REFUSAL."),
+            BitField("DONE", 0, 1, "A run ended well."),
+            BitField("ERROR", 1, 1, "A run was stopped."),
+            BitField("REFUSED", 2, 1, "A start was refused: see REFUSAL."),
         ),
     )
     yield Register(
@@ -146,9 +148,9 @@ def _registers():
         "rw",
         "Causes that raise the interrupt line; bits as in INTERRUPT.",
         (
-            Field("DONE", 0, 1, "A run ended well."),
-            Field("ERROR", 1, 1, "A run was stopped."),
-            Field("REFUSED", 2, 1, "A start was refused."),
+            BitField("DONE", 0, 1, "A run ended well."),
+            BitField("ERROR", 1, 1, "A run was stopped."),
+            BitField("REFUSED", 2, 1, "A start was refused."),
         ),
     )
     yield Register("PROGRAM_ADDRESS", 0x18, "rw", "Byte address of the first instruction, a multiple of 64.")
@@ -187,7 +189,7 @@ def _registers():
 REGISTERS = tuple(_registers())
 
 
-def register(name):
+def register(name: str) -> Register:
     """Return the register called ``name``; :exc:`KeyError` if there is none."""
     for entry in REGISTERS:
         if entry.name == name:

@@ -6,9 +6,18 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.interface.axi import ADDR_BITS, BusTransfer
-from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, ErrorCode, Header, Opcode, Transfer, Unit
+from hw.interface.instructions import (
+    BODY_OFFSET,
+    INSTRUCTION_BYTES,
+    UNIT_OF,
+    ErrorCode,
+    Header,
+    Opcode,
+    Transfer,
+    Unit,
+    item_bytes,
+)
 from hw.interface.layouts import GateMode, LayerRegisters
-from hw.params import LANES
 
 __all__ = ["InstructionCheck"]
 
@@ -55,14 +64,7 @@ class InstructionCheck(wiring.Component):
         layer = data.View(LayerRegisters(params), self.word[BODY_OFFSET : BODY_OFFSET + layer_size])
         beat = exact_log2(params.axi_bytes)
 
-        # By opcode: size of an item, limit of what it counts within, and tokens that must not be set.
-        item = {
-            Opcode.LOAD_MAP: params.in_par,
-            Opcode.STORE_MAP: params.in_par,
-            Opcode.LOAD_PARAMETERS: params.param_record_bytes,
-            Opcode.LOAD_WEIGHTS: LANES * params.in_par,
-            Opcode.STORE_LOGITS: 4 * params.rq_lanes,
-        }
+        # By opcode: limit of what it counts within, and tokens that must not be set.
         depth = {
             Opcode.LOAD_MAP: params.bank_words,
             Opcode.STORE_MAP: params.bank_words,
@@ -80,15 +82,17 @@ class InstructionCheck(wiring.Component):
         space = Signal(range(max(params.bank_words, params.param_words) + 1))
         with m.Switch(header.opcode):
             for opcode, unit in UNIT_OF.items():
+                is_transfer = opcode is not Opcode.COMPUTE
+                item = item_bytes(opcode, params) if is_transfer else 1
                 with m.Case(opcode.value):
                     m.d.sync += [
                         known.eq(1),
                         tokens.eq(forbidden[unit]),
-                        is_layer.eq(opcode is Opcode.COMPUTE),
+                        is_layer.eq(not is_transfer),
                         stores.eq(unit is Unit.STORE),
                         in_bank.eq(opcode in depth),
                         space.eq(depth.get(opcode, 0)),
-                        size.eq(transfer.count << exact_log2(item.get(opcode, 1))),
+                        size.eq(transfer.count << exact_log2(item)),
                     ]
             with m.Default():
                 m.d.sync += known.eq(0)

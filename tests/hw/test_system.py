@@ -13,11 +13,19 @@ from amaranth.sim import Simulator
 from gen.layer.compiler import compile_layer
 from gen.layer.packing import pack
 from gen.layer.places import Placement
-from hw.interface.instructions import INSTRUCTION_BYTES, ChannelParameters, ErrorCode, Header, Opcode, Transfer
+from hw.interface.instructions import (
+    INSTRUCTION_BYTES,
+    QUEUE_DEPTH,
+    ChannelParameters,
+    ErrorCode,
+    Header,
+    Opcode,
+    Transfer,
+)
 from hw.interface.layouts import LayerRegisters
 from hw.interface.registers import register
 from hw.params import LANES, HwParams
-from hw.system import QUEUE_DEPTH, System
+from hw.system import System
 from sim.plan.cases import random_case
 
 TINY = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=512, max_slices=16)

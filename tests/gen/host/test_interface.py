@@ -10,10 +10,9 @@ from gen import interface
 from gen.config import CONFIGS, DEFAULT, config
 from gen.host.c_header import c_header
 from gen.host.interface_page import interface_page
-from gen.host.source_docs import field_docs, member_docs
 from gen.layer.packing import pack
-from hw.interface import instructions, layouts
-from hw.interface.instructions import ChannelParameters, ErrorCode, Header, Opcode, Transfer
+from hw.interface.described import member_docs
+from hw.interface.instructions import BODY_OFFSET, ChannelParameters, ErrorCode, Header, Opcode, Transfer
 from hw.interface.layouts import GateMode, LayerRegisters
 from hw.interface.registers import IDENTITY, REGISTERS
 
@@ -64,14 +63,15 @@ def test_page_has_everything():
     for register in REGISTERS:
         assert register.name.removesuffix("_HIGH") in page
         assert all(field.doc in page for field in register.fields)
-    for layout, module, name in (
-        (Transfer, instructions, "Transfer"),
-        (LayerRegisters(config("tiny")), layouts, "LayerRegisters"),
-    ):
-        docs = field_docs(module, name)
-        assert [field for field, _ in docs if field] == list(layout.members) and all(text for _, text in docs)
+    for layout in (Transfer, ChannelParameters, LayerRegisters(config("tiny"))):
+        fields = {name: field for group in layout.groups for name, field in group.fields.items()}
+        assert list(fields) == list(layout.members)
+        for name, field in fields.items():
+            assert field.doc and f"| `{name}` | {field.doc[0].upper()}{field.doc[1:]}. |" in page
+        assert all(f"*{group.heading}*" in page for group in layout.groups if group.heading)
     for enum in (Opcode, ErrorCode, GateMode):
-        assert list(member_docs(enum)) == [member.name for member in enum] and all(member_docs(enum).values())
+        assert list(member_docs(enum)) == [member.name for member in enum]
+        assert all(text and f"{text} |" in page for text in member_docs(enum).values())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -116,18 +116,18 @@ def test_header_has_every_number(tmp_path):
     """What the preprocessor and the compiler make of the names, against hw/."""
     params = config("half")
     expected = {}
-    for one in REGISTERS:
-        expected[f"CDGATE_{one.name}"] = one.address
-        for field in one.fields:
-            expected[f"CDGATE_{one.name}_{field.name}_SHIFT"] = field.offset
-            expected[f"CDGATE_{one.name}_{field.name}_MASK"] = ((1 << field.width) - 1) << field.offset
+    for entry in REGISTERS:
+        expected[f"CDGATE_{entry.name}"] = entry.address
+        for field in entry.fields:
+            expected[f"CDGATE_{entry.name}_{field.name}_SHIFT"] = field.offset
+            expected[f"CDGATE_{entry.name}_{field.name}_MASK"] = ((1 << field.width) - 1) << field.offset
     for prefix, enum in (("OP", Opcode), ("MODE", GateMode), ("ERROR", ErrorCode)):
         expected |= {f"CDGATE_{prefix}_{member.name}": member.value for member in enum}
     pairs = {}
     for prefix, layout, start in (
-        ("TRANSFER", Transfer, instructions.BODY_OFFSET),
+        ("TRANSFER", Transfer, BODY_OFFSET),
         ("CHANNEL", ChannelParameters, 0),
-        ("LAYER", LayerRegisters(params), instructions.BODY_OFFSET),
+        ("LAYER", LayerRegisters(params), BODY_OFFSET),
     ):
         pairs |= {f"CDGATE_{prefix}_{name.upper()}": (start + field.offset, field.width) for name, field in layout}
     checks = [f"    CHECK({name} == {value}u)" for name, value in expected.items()]

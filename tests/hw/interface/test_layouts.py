@@ -8,6 +8,7 @@ from amaranth.lib import data
 
 from hw.interface import layouts
 from hw.interface.layouts import CounterLayout, GateMode, IdleCause
+from hw.jobs import payloads
 from hw.jobs.payloads import TapFlags
 from hw.params import HwParams
 
@@ -122,11 +123,14 @@ WIDTHS = {
 }
 CONFIGS = [(0, SMALL), (1, LARGE)]
 
+#: The layouts by name, from both of the places where they are declared.
+LAYOUTS = {name: getattr(module, name) for module in (layouts, payloads) for name in module.__all__}
+
 
 @pytest.mark.parametrize("column, params", CONFIGS)
 @pytest.mark.parametrize("name", WIDTHS)
 def test_field_widths(name, column, params):
-    layout = getattr(layouts, name)(params)
+    layout = LAYOUTS[name](params)
     assert list(layout.members) == list(WIDTHS[name])
     offset = 0
     for field, widths in WIDTHS[name].items():
@@ -136,12 +140,12 @@ def test_field_widths(name, column, params):
         offset += shape.width
     assert layout.size == offset
     # Both sides of a border make their own layout, which must be the same.
-    assert layout == getattr(layouts, name)(params)
+    assert layout == LAYOUTS[name](params)
 
 
 def test_every_layout_is_listed():
     others = {"GateMode", "IdleCause", "CounterLayout", "TapFlags"}
-    assert set(layouts.__all__) == set(WIDTHS) | others
+    assert set(LAYOUTS) == set(WIDTHS) | others
 
 
 def random_value(shape, rng):
@@ -172,7 +176,7 @@ def check(value, const):
 @pytest.mark.parametrize("name", WIDTHS)
 def test_round_trip(name, column, params, seed):
     rng = random.Random(seed)
-    layout = getattr(layouts, name)(params)
+    layout = LAYOUTS[name](params)
     for _ in range(5):
         value = random_value(layout, rng)
         bits = layout.const(value).as_bits()
@@ -184,7 +188,7 @@ def test_elements_of_arrays():
     element = layouts.ParameterWord(LARGE).members["scales"].elem_shape
     assert element.members["multiplier"] == Shape(16, signed=True)
     assert element.members["offset"] == Shape(48, signed=True)
-    for layout in (layouts.ParameterWord(LARGE), layouts.SliceContext(LARGE)):
+    for layout in (layouts.ParameterWord(LARGE), payloads.SliceContext(LARGE)):
         assert layout.members["thresholds"].elem_shape == Shape(32, signed=True)
     assert layouts.LogitRecord(LARGE).members["logits"].elem_shape == Shape(32, signed=True)
     assert layouts.OfmapWrite(LARGE).members["codes"].elem_shape == Shape(8)
