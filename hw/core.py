@@ -9,7 +9,7 @@ from hw.datapath.activation_banks import ActivationBanks
 from hw.datapath.lane import Lane
 from hw.datapath.mac_array import MacArray
 from hw.datapath.output_stage import OutputStage
-from hw.datapath.parameter_memory import Parameters
+from hw.datapath.parameter_memory import ParameterMemory
 from hw.datapath.weight_ring import WeightRing
 from hw.interface.layouts import (
     BankAddress,
@@ -100,43 +100,51 @@ class Core(wiring.Component):
 
     def elaborate(self, platform):
         top = Module()
-        params = self.params
-
-        def add(name, part):
-            """Adds a submodule with its own register of `clear`: one signal would have to reach all of the chip."""
+        parts = _Parts(self.params)
+        m = Module()
+        for name, part in (*parts.cleared.items(), ("control", m)):
+            # Its own register of `clear`: one signal would have to reach all of the chip.
             clear = Signal(name=f"clear_{name}", attrs=KEEP)
             top.d.sync += clear.eq(self.clear)
             top.submodules[name] = ResetInserter(clear)(part)
-            return part
+        top.submodules.array = parts.array
 
-        banks = add("banks", ActivationBanks(params))
-        parameters = add("parameters", Parameters(params))
-        ring = add("ring", WeightRing(params))
-        walker = add("walker", PixelWalker(params))
-        table = add("table", SliceTable(params))
-        scheduler = add("scheduler", Scheduler(params))
-        steps = add("steps", StepGenerator(params))
-        comparator = add("comparator", SaliencyComparator(params))
-        output = add("output", OutputStage(params))
-        counters = add("counters", Counters())
-        top.submodules.array = array = MacArray(params)
-        m = Module()
-        add("control", m)
+        self._connect_streams(m, parts)
+        layer, running, begin, finish = self._run_pass(m, parts)
+        self._connect_slices(m, parts)
+        self._connect_steps(m, parts, layer, running)
+        self._connect_outputs(m, parts)
+        self._announce_base_jobs(m, parts)
+        self._count(m, parts, layer, running, begin, finish)
+        if self.params.trace:
+            m.d.comb += [
+                self.trace_o.valid.eq(parts.output.write_en),
+                self.trace_o.payload.eq(parts.output.write),
+            ]
+        return top
 
+    def _connect_streams(self, m, parts):
+        """The ports that are streams, and the way of a job."""
         for port, sub in (
-            (self.load_i, banks.load),
-            (self.read_i, banks.read),
-            (self.param_i, parameters.i),
-            (self.weight_i, ring.i),
-            (self.mask_i, scheduler.mask),
+            (self.load_i, parts.banks.load),
+            (self.read_i, parts.banks.read),
+            (self.param_i, parts.parameters.i),
+            (self.weight_i, parts.ring.i),
+            (self.mask_i, parts.scheduler.mask),
         ):
             wiring.connect(m, wiring.flipped(port), sub)
-        for port, sub in ((self.read_o, banks.word), (self.mask_o, comparator.mask), (self.logit_o, output.logit)):
+        for port, sub in (
+            (self.read_o, parts.banks.word),
+            (self.mask_o, parts.comparator.mask),
+            (self.logit_o, parts.output.logit),
+        ):
             wiring.connect(m, sub, wiring.flipped(port))
-        wiring.connect(m, walker.o, scheduler.pixel)
-        wiring.connect(m, scheduler.o, steps.i)
+        wiring.connect(m, parts.walker.o, parts.scheduler.pixel)
+        wiring.connect(m, parts.scheduler.o, parts.steps.i)
 
-        # A pass.
+    def _run_pass(self, m, parts):
+        """The life of a pass; returns its layer registers, whether it is under way, and the strobes at both ends."""
+        params, output = self.params, parts.output
         layer = Signal(LayerRegisters(params), reset_less=True)
         running = Signal()
         begin = Signal()
@@ -145,8 +153,8 @@ class Core(wiring.Component):
         m.d.sync += begin.eq(self.start & ~self.busy)
         with m.If(self.start & ~self.busy):
             m.d.sync += [layer.eq(self.layer), running.eq(1), self.busy.eq(1)]
-        m.d.comb += finish.eq(walker.done & ~begin & output.complete & (incomplete == 1))
-        m.d.sync += incomplete.eq(incomplete + scheduler.issue - output.complete)
+        m.d.comb += finish.eq(parts.walker.done & ~begin & output.complete & (incomplete == 1))
+        m.d.sync += incomplete.eq(incomplete + parts.scheduler.issue - output.complete)
         with m.If(finish):
             m.d.sync += running.eq(0)
         # The last granule reaches its bank, and its cycle the counters, before the pass is called done.
@@ -154,36 +162,42 @@ class Core(wiring.Component):
         m.d.sync += [finished.eq(Cat(finish, finished)), self.done.eq(finished[-1])]
         with m.If(finished[-1]):
             m.d.sync += self.busy.eq(0)
-        for part in (banks, walker, table, scheduler, steps, comparator, output):
+        for part in (parts.banks, parts.walker, parts.table, parts.scheduler, parts.steps, parts.comparator, output):
             m.d.comb += part.layer.eq(layer)
-        for part in (walker, table, scheduler):
+        for part in (parts.walker, parts.table, parts.scheduler):
             m.d.comb += part.begin.eq(begin)
+        return layer, running, begin, finish
 
-        # Slices, and the jobs that belong to them.
+    def _connect_slices(self, m, parts):
+        """Slices, and the jobs that belong to them."""
+        table, scheduler, ring = parts.table, parts.scheduler, parts.ring
         m.d.comb += [
-            table.open.eq(walker.open),
-            walker.can_open.eq(table.can_open),
+            table.open.eq(parts.walker.open),
+            parts.walker.can_open.eq(table.can_open),
             table.issue.eq(scheduler.issue),
-            table.issue_last.eq(walker.o.p.last),
-            table.end.eq(comparator.end),
+            table.issue_last.eq(parts.walker.o.p.last),
+            table.end.eq(parts.comparator.end),
             table.loaded.eq(ring.loaded),
             ring.free_en.eq(table.free_en),
             ring.free_entries.eq(table.free_entries),
+            self.weight_free.eq(Mux(table.free_en, table.free_entries, 0)),
             scheduler.newest.eq(table.newest),
             scheduler.oldest.eq(table.oldest),
             scheduler.contexts.eq(table.contexts),
             scheduler.base_ready.eq(table.base_ready),
             scheduler.cond_ready.eq(table.cond_ready),
-            scheduler.end.eq(comparator.end),
-            scheduler.release.eq(output.release),
-            scheduler.release_slot.eq(output.release_slot),
-            scheduler.mask_taken.eq(comparator.mask_taken),
-            scheduler.output_blocked.eq(output.blocked),
-            parameters.threshold_addr.eq(table.threshold_addr),
-            table.thresholds.eq(parameters.thresholds),
+            scheduler.end.eq(parts.comparator.end),
+            scheduler.release.eq(parts.output.release),
+            scheduler.release_slot.eq(parts.output.release_slot),
+            scheduler.mask_taken.eq(parts.comparator.mask_taken),
+            scheduler.output_blocked.eq(parts.output.blocked),
+            parts.parameters.threshold_addr.eq(table.threshold_addr),
+            table.thresholds.eq(parts.parameters.thresholds),
         ]
 
-        # Steps. The chunk comes READ_LATENCY cycles after its address, WEIGHT_LEAD cycles after the weight's address.
+    def _connect_steps(self, m, parts, layer, running):
+        """Steps. The chunk comes READ_LATENCY cycles after its address, WEIGHT_LEAD cycles after the weight's."""
+        banks, steps, array, table, ring = parts.banks, parts.steps, parts.array, parts.table, parts.ring
         control = steps.control
         for n in range(ActivationBanks.READ_LATENCY):
             stage = Signal.like(control, name=f"control_{n + 1}")
@@ -209,9 +223,11 @@ class Core(wiring.Component):
             array.write_data.eq(ring.write_data),
         ]
 
-        # Job ends, decisions and outputs.
+    def _connect_outputs(self, m, parts):
+        """Job ends, decisions and outputs."""
+        comparator, output, array, banks = parts.comparator, parts.output, parts.array, parts.banks
         m.d.comb += [
-            comparator.contexts.eq(table.contexts),
+            comparator.contexts.eq(parts.table.contexts),
             comparator.i.eq(array.end),
             comparator.saliency.eq(array.saliency),
             comparator.fires.eq(array.fires),
@@ -219,46 +235,66 @@ class Core(wiring.Component):
             array.psum_read.eq(output.psum_read),
             array.psum_slot.eq(output.psum_slot),
             output.psums.eq(array.psums),
-            parameters.address.eq(output.param_addr),
-            output.scales.eq(parameters.scales),
+            parts.parameters.address.eq(output.param_addr),
+            output.scales.eq(parts.parameters.scales),
             banks.residual_addr.eq(output.residual_addr),
             output.residual.eq(banks.residual),
             banks.write_en.eq(output.write_en),
             banks.write.eq(output.write),
         ]
-        # Of a base job they need to know when it ends, so the choice of a job need not reach them in its own cycle.
-        for name, part in (("comparator", comparator), ("output", output)):
+
+    def _announce_base_jobs(self, m, parts):
+        """Base jobs for those who need to know when they end: their choice need not reach them in its own cycle."""
+        for name, part in (("comparator", parts.comparator), ("output", parts.output)):
             issue = Signal(name=f"{name}_issue", attrs=KEEP)
-            issue_slot = Signal(params.slot_bits, name=f"{name}_issue_slot", attrs=KEEP, reset_less=True)
-            pixel = Signal(BasePixel(params), name=f"{name}_pixel", reset_less=True)
+            issue_slot = Signal(self.params.slot_bits, name=f"{name}_issue_slot", attrs=KEEP, reset_less=True)
+            pixel = Signal(BasePixel(self.params), name=f"{name}_pixel", reset_less=True)
             m.d.sync += [
-                issue.eq(scheduler.issue),
-                issue_slot.eq(scheduler.issue_slot),
-                pixel.eq(walker.o.payload),
+                issue.eq(parts.scheduler.issue),
+                issue_slot.eq(parts.scheduler.issue_slot),
+                pixel.eq(parts.walker.o.payload),
             ]
             m.d.comb += [
                 part.issue.eq(issue),
                 part.issue_slot.eq(issue_slot),
                 part.pixel.eq(pixel),
             ]
-        if params.trace:
-            m.d.comb += [self.trace_o.valid.eq(output.write_en), self.trace_o.payload.eq(output.write)]
 
+    def _count(self, m, parts, layer, running, begin, finish):
+        """Counters, and the cause of each cycle without a step."""
+        counters, steps, table, scheduler = parts.counters, parts.steps, parts.table, parts.scheduler
         # After the last base job, what is left are conditional jobs that are waiting or still to be decided on.
-        ending = walker.done & ~begin & scheduler.empty & (table.idle | (layer.mode == GateMode.BASE))
+        all_issued = parts.walker.done & ~begin & scheduler.empty
+        ending = all_issued & (table.idle | (layer.mode == GateMode.BASE))
         counting = Signal()
         m.d.sync += counting.eq(self.counting)
         m.d.comb += [
             self.step.eq(steps.issue),
-            self.weight_free.eq(Mux(table.free_en, table.free_entries, 0)),
             counters.clear.eq(Mux(self.counting, ~counting, self.start & ~self.busy)),
             # That the last logit was taken is told one cycle later.
             counters.running.eq((running & ~(finish & layer.logits)) | counting),
             counters.step.eq(steps.issue),
             counters.step_cond.eq(steps.issue_cond),
             counters.cause.eq(Mux(running, Mux(ending, IdleCause.END, scheduler.stall), self.outside)),
-            counters.decided.eq(comparator.decided),
-            counters.fired.eq(comparator.fired),
+            counters.decided.eq(parts.comparator.decided),
+            counters.fired.eq(parts.comparator.fired),
             self.counters.eq(counters.counts),
         ]
-        return top
+
+
+class _Parts:
+    """The components of a `Core`; all but the array are in `cleared`, by name."""
+
+    def __init__(self, params):
+        self.banks = ActivationBanks(params)
+        self.parameters = ParameterMemory(params)
+        self.ring = WeightRing(params)
+        self.walker = PixelWalker(params)
+        self.table = SliceTable(params)
+        self.scheduler = Scheduler(params)
+        self.steps = StepGenerator(params)
+        self.comparator = SaliencyComparator(params)
+        self.output = OutputStage(params)
+        self.counters = Counters()
+        self.cleared = dict(vars(self))
+        self.array = MacArray(params)

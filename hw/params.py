@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["LANES", "HwParams"]
+__all__ = ["BANKS", "BANK_BITS", "LANES", "HwParams"]
 
 
 #: Output channels of a slice, and MAC lanes of the array. SCDG decides once per 8 channels and pixel.
 LANES = 8
+
+#: Activation banks.
+BANKS = 4
+
+#: Width of the number of an activation bank, in bits.
+BANK_BITS = (BANKS - 1).bit_length()
 
 
 def _is_power_of_two(value: int) -> bool:

@@ -1,7 +1,7 @@
 """The engine as it is put into a chip: the compute core with its units, behind an AXI master and a register port."""
 
 from amaranth import *
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attributes import KEEP
@@ -10,13 +10,15 @@ from hw.bus.axi_reader import AxiReader
 from hw.bus.axi_writer import AxiWriter
 from hw.core import Core
 from hw.interface.axi import MAX_BURST, Axi4, AxiLite, prefixed
-from hw.interface.instructions import QUEUE_DEPTH, ErrorCode, LayerInstruction, PassRecord, TransferInstruction
-from hw.interface.layouts import IdleCause, MaskRecord, OfmapWrite
+from hw.interface.instructions import QUEUE_DEPTH, ErrorCode, PassRecord, Tokens
+from hw.interface.layouts import CounterLayout, IdleCause, MaskRecord, OfmapWrite
 from hw.interface.registers import COUNTERS
+from hw.queue import Queue
 from hw.units.compute_unit import ComputeUnit
 from hw.units.control import Control
 from hw.units.instruction_fetch import InstructionFetch
 from hw.units.load_unit import LoadUnit
+from hw.units.run_monitor import RunMonitor
 from hw.units.store_unit import StoreUnit
 from hw.units.tokens import TokenCounters
 from hw.units.weight_unit import WeightUnit
@@ -81,81 +83,83 @@ class System(wiring.Component):
                 f"burst of {MAX_BURST} beats of {params.axi_bits} bits, not {params.ring_entries}"
             )
         m = Module()
-        m.submodules.core = core = Core(params)
-        fetch = InstructionFetch(params)
-        tokens = TokenCounters()
-        load, weights, compute, store = LoadUnit(params), WeightUnit(params), ComputeUnit(params), StoreUnit(params)
-        reader, writer, slave, control = AxiReader(params, 3), AxiWriter(params), AxiLiteSlave(), Control(params)
+        parts = _Parts(params)
+        self._add_parts(m, parts)
+        self._connect_ports(m, parts)
+        self._connect_bus(m, parts)
+        self._connect_units(m, parts)
+        self._connect_core(m, parts)
+        self._control_run(m, parts)
+        self._monitor_run(m, parts)
+        self._count(m, parts)
+        if params.trace:
+            self._trace(m, parts)
+        return m
 
-        # A register for each part: one signal would have to reach all of the chip. A soft reset leaves alone what is
-        # needed to get to it.
+    def _add_parts(self, m, parts):
+        """A reset register for each part: one signal would have to reach all of the chip."""
         reset = Signal()
         clear = Signal()
-        m.d.sync += [reset.eq(self.rst), clear.eq(self.rst | control.clear)]
-        m.d.comb += core.clear.eq(clear)
+        m.d.sync += [reset.eq(self.rst), clear.eq(self.rst | parts.control.clear)]
+        for by, group in ((clear, parts.cleared), (reset, parts.kept)):
+            for name, part in group.items():
+                part_clear = Signal(name=f"clear_{name}", attrs=KEEP)
+                m.d.sync += part_clear.eq(by)
+                m.submodules[name] = ResetInserter(part_clear)(part)
+        m.submodules.core = parts.core
+        m.submodules.monitor = parts.monitor
+        m.d.comb += parts.core.clear.eq(clear)
 
-        def cleared(name, part, by=clear):
-            part_clear = Signal(name=f"clear_{name}", attrs=KEEP)
-            m.d.sync += part_clear.eq(by)
-            m.submodules[name] = ResetInserter(part_clear)(part)
+    def _connect_ports(self, m, parts):
+        """The ports, which are flat, and the channels of the components."""
 
-        for name, part in (
-            ("fetch", fetch),
-            ("tokens", tokens),
-            ("load", load),
-            ("weights", weights),
-            ("compute", compute),
-            ("store", store),
+        def connect(prefix, signature, channels):
+            for name, member in signature.members.items():
+                if name not in channels:
+                    continue
+                port, inner = getattr(self, f"{prefix}_{name}"), channels[name]
+                m.d.comb += port.eq(inner) if member.flow == Out else inner.eq(port)
+
+        axi, lite = Axi4(self.params.axi_bits), AxiLite().flip()
+        for owner, channels in ((parts.reader, ("ar", "r")), (parts.writer, ("aw", "w", "b"))):
+            connect("m_axi", axi, {name: getattr(owner.axi, name) for name in axi.members if name.startswith(channels)})
+        connect("s_axil", lite, {name: getattr(parts.slave.axi, name) for name in lite.members})
+        wiring.connect(m, parts.slave.registers, parts.control.registers)
+        m.d.comb += self.interrupt.eq(parts.control.interrupt)
+
+    def _connect_bus(self, m, parts):
+        """The clients of the bus."""
+        for client, unit in ((FETCH, parts.fetch), (WEIGHTS, parts.weights), (LOAD, parts.load)):
+            wiring.connect(m, unit.burst, parts.reader.bursts[client])
+            wiring.connect(m, parts.reader.data[client], unit.data)
+        wiring.connect(m, parts.store.burst, parts.writer.burst)
+        wiring.connect(m, parts.store.data, parts.writer.data)
+        m.d.comb += parts.store.response.eq(parts.writer.responses)
+        m.d.sync += [parts.reader.drain.eq(parts.control.drain), parts.writer.drain.eq(parts.control.drain)]
+
+    def _connect_units(self, m, parts):
+        """Instructions to the units, and tokens between them."""
+        for name, unit in parts.units.items():
+            queue = parts.cleared[f"{name}_queue"]
+            wiring.connect(m, getattr(parts.fetch, name), queue.i)
+            wiring.connect(m, queue.o, unit.i)
+        for number, name in enumerate(Tokens.members):
+            wiring.connect(m, parts.units[name].tokens, parts.tokens.units[number])
+
+    def _connect_core(self, m, parts):
+        """Data and passes of the core."""
+        core, compute = parts.core, parts.compute
+        for source, target in (
+            (parts.load.load, core.load_i),
+            (parts.load.param, core.param_i),
+            (parts.weights.entry, core.weight_i),
+            (parts.store.read, core.read_i),
+            (core.read_o, parts.store.word),
+            (core.logit_o, parts.store.logit),
         ):
-            cleared(name, part)
-        for name, part in (("reader", reader), ("writer", writer), ("slave", slave), ("control", control)):
-            cleared(name, part, by=reset)
-
-        # Queues, shallow enough to be LUTs.
-        for name, port, unit in (
-            ("load", fetch.load, load),
-            ("weights", fetch.weights, weights),
-            ("store", fetch.store, store),
-            ("compute", fetch.compute, compute),
-        ):
-            shape = LayerInstruction(params) if unit is compute else TransferInstruction
-            queue = fifo.SyncFIFO(width=shape.size, depth=QUEUE_DEPTH)
-            cleared(f"{name}_queue", queue)
-            m.d.comb += [
-                queue.w_data.eq(port.payload),
-                queue.w_en.eq(port.valid),
-                port.ready.eq(queue.w_rdy),
-                unit.i.payload.eq(queue.r_data),
-                unit.i.valid.eq(queue.r_rdy),
-                queue.r_en.eq(unit.i.ready),
-            ]
-        for number, unit in enumerate((load, compute, store)):
-            m.d.comb += [
-                tokens.want[number].eq(unit.want),
-                # After an error no pass is started: its counters would take the place of those of the failed one.
-                unit.ready.eq(tokens.ready[number] & control.running if unit is compute else tokens.ready[number]),
-                tokens.take[number].eq(unit.take),
-                tokens.give[number].eq(unit.give),
-            ]
-        m.d.comb += compute.missing.eq(tokens.missing[1])
-
-        self._connect_bus(m, reader, writer, slave, control)
-        for client, unit in ((FETCH, fetch), (WEIGHTS, weights), (LOAD, load)):
-            wiring.connect(m, unit.burst, reader.bursts[client])
-            wiring.connect(m, reader.data[client], unit.data)
-        wiring.connect(m, store.burst, writer.burst)
-        wiring.connect(m, store.data, writer.data)
-        m.d.comb += store.response.eq(writer.responses)
-
-        # The core.
-        wiring.connect(m, load.load, core.load_i)
-        wiring.connect(m, load.param, core.param_i)
-        wiring.connect(m, weights.entry, core.weight_i)
-        wiring.connect(m, store.read, core.read_i)
-        wiring.connect(m, core.read_o, store.word)
-        wiring.connect(m, core.logit_o, store.logit)
+            wiring.connect(m, source, target)
         m.d.comb += [
-            weights.free.eq(core.weight_free),
+            parts.weights.free.eq(core.weight_free),
             core.mask_o.ready.eq(1),
             core.start.eq(compute.start),
             core.layer.eq(compute.layer),
@@ -165,7 +169,9 @@ class System(wiring.Component):
             core.outside.eq(compute.outside),
         ]
 
-        # A run.
+    def _control_run(self, m, parts):
+        """The start of a run, and what depends on whether one is under way."""
+        control, fetch, compute = parts.control, parts.fetch, parts.compute
         m.d.comb += [
             fetch.start.eq(control.start),
             fetch.address.eq(control.program_address),
@@ -173,97 +179,50 @@ class System(wiring.Component):
             fetch.store_base.eq(control.store_base),
             fetch.store_end.eq(control.store_end),
             compute.dispatched.eq(fetch.dispatched),
-            control.bus_idle.eq(reader.idle & writer.idle),
-            self.interrupt.eq(control.interrupt),
+            # After an error no pass is started: its counters would take the place of those of the failed one.
+            compute.enable.eq(control.running),
+            control.bus_idle.eq(parts.reader.idle & parts.writer.idle),
         ]
-        units = (load, weights, compute, store)
-        busy = Signal(len(units))
-        dispatched = Signal()
-        m.d.sync += [
-            reader.drain.eq(control.drain),
-            writer.drain.eq(control.drain),
-            core.counting.eq(control.running),
-            busy.eq(Cat(unit.busy for unit in units)),
-            dispatched.eq(fetch.dispatched),
-            control.idle.eq(dispatched & ~busy.any()),
-            control.complete.eq(Cat(unit.complete for unit in units).any()),
-        ]
-        self._collect_errors(m, control, reader, writer, fetch, tokens, load, weights, compute, store)
-        self._count(m, control, reader, writer, core, load, store)
+        m.d.sync += parts.core.counting.eq(control.running)
 
-        if params.trace:
-            m.d.comb += [
-                self.trace_o.valid.eq(core.trace_o.valid),
-                self.trace_o.payload.eq(core.trace_o.payload),
-                self.mask_o.valid.eq(core.mask_o.valid),
-                self.mask_o.payload.eq(core.mask_o.payload),
-                self.pass_o.valid.eq(compute.first_step & control.running),
-                self.pass_o.payload.index.eq(compute.index),
-                self.pass_o.payload.counters.eq(core.counters),
-            ]
-        return m
+    def _monitor_run(self, m, parts):
+        """What becomes of a run. The first error stops it."""
+        monitor, reader, writer, fetch = parts.monitor, parts.reader, parts.writer, parts.fetch
+        load, weights, compute, store = parts.load, parts.weights, parts.compute, parts.store
+        for unit, port in zip((store, weights, load, compute), monitor.units, strict=True):
+            wiring.connect(m, unit.progress, port)
+        from_reader, from_writer, from_tokens, from_fetch = monitor.failures
+        reading = Array((fetch.reading, weights.progress.index, load.progress.index))  # by client
+        for failure, valid, code, index in (
+            (
+                from_reader,
+                reader.error,
+                Mux(reader.error_decode, ErrorCode.READ_DECODE, ErrorCode.READ_SLAVE),
+                reading[reader.error_client],
+            ),
+            (
+                from_writer,
+                writer.error,
+                Mux(writer.error_decode, ErrorCode.WRITE_DECODE, ErrorCode.WRITE_SLAVE),
+                store.progress.index,
+            ),
+            (from_tokens, parts.tokens.overflow, ErrorCode.TOKENS, fetch.index),
+        ):
+            m.d.comb += [failure.valid.eq(valid), failure.code.eq(code), failure.index.eq(index)]
+        wiring.connect(m, fetch.failure, from_fetch)
+        wiring.connect(m, monitor.status, parts.control.status)
+        m.d.comb += [monitor.dispatched.eq(fetch.dispatched), monitor.index.eq(fetch.index)]
 
-    def _connect_bus(self, m, reader, writer, slave, control):
-        """Connects the ports, which are flat, with the channels of the components."""
-
-        def connect(prefix, signature, channels):
-            for name, member in signature.members.items():
-                if name not in channels:
-                    continue
-                port, inner = getattr(self, f"{prefix}_{name}"), channels[name]
-                m.d.comb += port.eq(inner) if member.flow == Out else inner.eq(port)
-
-        axi = Axi4(self.params.axi_bits)
-        connect("m_axi", axi, {name: getattr(reader.axi, name) for name in axi.members if name.startswith(("ar", "r"))})
-        connect(
-            "m_axi", axi, {name: getattr(writer.axi, name) for name in axi.members if name.startswith(("aw", "w", "b"))}
-        )
-        lite = AxiLite().flip()
-        connect("s_axil", lite, {name: getattr(slave.axi, name) for name in lite.members})
-        m.d.comb += [
-            control.write.eq(slave.write),
-            control.write_addr.eq(slave.write_addr),
-            control.write_data.eq(slave.write_data),
-            slave.write_hit.eq(control.write_hit),
-            control.read_addr.eq(slave.read_addr),
-            slave.read_data.eq(control.read_data),
-            slave.read_hit.eq(control.read_hit),
-        ]
-
-    def _collect_errors(self, m, control, reader, writer, fetch, tokens, load, weights, compute, store):
-        """The first error of a run stops it; of several in one cycle, the last of these wins."""
-        readers = Array((fetch.reading, weights.index, load.index))
-        m.d.sync += control.failed.eq(0)
-        with m.If(reader.error):
-            m.d.sync += [
-                control.failed.eq(1),
-                control.code.eq(Mux(reader.error_decode, ErrorCode.READ_DECODE, ErrorCode.READ_SLAVE)),
-                control.index.eq(readers[reader.error_client]),
-            ]
-        with m.If(writer.error):
-            m.d.sync += [
-                control.failed.eq(1),
-                control.code.eq(Mux(writer.error_decode, ErrorCode.WRITE_DECODE, ErrorCode.WRITE_SLAVE)),
-                control.index.eq(store.index),
-            ]
-        with m.If(tokens.overflow):
-            m.d.sync += [control.failed.eq(1), control.code.eq(ErrorCode.TOKENS), control.index.eq(fetch.index)]
-        with m.If(fetch.error):
-            m.d.sync += [control.failed.eq(1), control.code.eq(fetch.code), control.index.eq(fetch.index)]
-        stuck = fetch.index
-        for unit in (store, weights, load, compute):
-            stuck = Mux(unit.busy, unit.index, stuck)
-        m.d.sync += control.stuck_index.eq(stuck)
-
-    def _count(self, m, control, reader, writer, core, load, store):
+    def _count(self, m, parts):
         """Bytes by kind; the other counters are the core's."""
+        control, reader, writer, core = parts.control, parts.reader, parts.writer, parts.core
         beats = {
             "weights_read": reader.beats[WEIGHTS],
-            "parameters_read": reader.beats[LOAD] & load.parameters,
-            "maps_read": reader.beats[LOAD] & ~load.parameters,
+            "parameters_read": reader.beats[LOAD] & parts.load.parameters,
+            "maps_read": reader.beats[LOAD] & ~parts.load.parameters,
             "instructions_read": reader.beats[FETCH],
-            "maps_written": writer.beat & ~store.logits,
-            "logits_written": writer.beat & store.logits,
+            "maps_written": writer.beat & ~parts.store.logits,
+            "logits_written": writer.beat & parts.store.logits,
         }
         counters = dict(zip((name for name, _ in COUNTERS), control.counters, strict=True))
         shift = (self.params.axi_bytes - 1).bit_length()
@@ -276,7 +235,53 @@ class System(wiring.Component):
             with m.Elif(event):
                 m.d.sync += count.eq(count + 1)
             m.d.comb += counters[name].eq(count << shift)
-        for name in ("cycles", "base_steps", "cond_steps", "decisions", "fired"):
-            m.d.comb += counters[name].eq(core.counters[name])
+        for name in CounterLayout.members:
+            if name != "idle":
+                m.d.comb += counters[name].eq(core.counters[name])
         for cause in IdleCause:
             m.d.comb += counters[f"idle_{cause.name.lower()}"].eq(core.counters.idle[cause.value])
+
+    def _trace(self, m, parts):
+        """What simulations watch."""
+        core, compute = parts.core, parts.compute
+        m.d.comb += [
+            self.trace_o.valid.eq(core.trace_o.valid),
+            self.trace_o.payload.eq(core.trace_o.payload),
+            self.mask_o.valid.eq(core.mask_o.valid),
+            self.mask_o.payload.eq(core.mask_o.payload),
+            self.pass_o.valid.eq(compute.first_step & parts.control.running),
+            self.pass_o.payload.index.eq(compute.progress.index),
+            self.pass_o.payload.counters.eq(core.counters),
+        ]
+
+
+class _Parts:
+    """The components of a `System`.
+
+    Attributes
+    ----------
+    units
+        The units by name, which is that of their instructions' stream and of their tokens.
+    cleared
+        What a soft reset clears, by name: fetch, tokens, the units and their queues, shallow enough to be LUTs.
+    kept
+        What it leaves alone, by name, as it is needed to get to a soft reset.
+    """
+
+    def __init__(self, params):
+        self.core = Core(params)
+        self.fetch = InstructionFetch(params)
+        self.tokens = TokenCounters()
+        self.load = LoadUnit(params)
+        self.weights = WeightUnit(params)
+        self.compute = ComputeUnit(params)
+        self.store = StoreUnit(params)
+        self.reader = AxiReader(params, 3)
+        self.writer = AxiWriter(params)
+        self.slave = AxiLiteSlave()
+        self.control = Control(params)
+        self.units = {"load": self.load, "weights": self.weights, "store": self.store, "compute": self.compute}
+        self.monitor = RunMonitor(len(self.units), 4)
+        queues = {f"{name}_queue": Queue(unit.i.payload.shape(), QUEUE_DEPTH) for name, unit in self.units.items()}
+        self.cleared = {"fetch": self.fetch, "tokens": self.tokens, **self.units, **queues}
+        self.kept = {"reader": self.reader, "writer": self.writer, "slave": self.slave, "control": self.control}

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hw.interface.layouts import ParameterWord
-from hw.params import LANES, HwParams
+from hw.params import BANKS, LANES, HwParams
 
 __all__ = ["Memory", "estimate", "memories"]
 
@@ -56,7 +56,7 @@ def memories(params: HwParams) -> list[Memory]:
     """Return the memories of an engine that become block RAM."""
     word = ParameterWord(params)
     return [
-        Memory("banks", 4, params.bank_words, params.word_subs, 8 * params.rq_lanes),
+        Memory("banks", BANKS, params.bank_words, params.word_subs, 8 * params.rq_lanes),
         Memory("ring", LANES, params.ring_entries, 1, params.chunk_bits),
         Memory("scales", 1, params.param_words, 1, word["scales"].width),
         Memory("thresholds", 1, params.param_words, 1, word["thresholds"].width),

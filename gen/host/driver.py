@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from cdgate.errors import RunError
 from gen.network.program import NetworkProgram
 from hw.interface.instructions import ErrorCode
+from hw.interface.layouts import Refusal
 from hw.interface.registers import COUNTERS, IDENTITY, register
 
 __all__ = [
@@ -108,8 +109,6 @@ class RefusedError(DriverError):
     reason
         "busy", or "stopped by an error".
     """
-
-    REASONS = {1: "busy", 2: "stopped by an error"}
 
     def __init__(self, reason: str):
         super().__init__(f"start refused: engine is {reason}")
@@ -226,7 +225,7 @@ class Driver:
         self.write("CONTROL", self._bits("CONTROL", "START"))
         if self.fields("INTERRUPT")["REFUSED"]:
             self.write("INTERRUPT", self._bits("INTERRUPT", "REFUSED"))
-            raise RefusedError(RefusedError.REASONS[self.read("REFUSAL")])
+            raise RefusedError(Refusal(self.read("REFUSAL")).value.doc)
 
     def poll(self, cycles: int) -> bool:
         """Wait for the end of a run, at most for some cycles; return whether it has ended well.

@@ -4,8 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface.axi import AxiLite, Response
-from hw.interface.registers import ADDRESS_BITS
+from hw.interface.axi import AxiLite, RegisterPort, Response
 
 __all__ = ["AxiLiteSlave"]
 
@@ -22,32 +21,18 @@ class AxiLiteSlave(wiring.Component):
     Members
     -------
     axi : the bus, from the slave's side.
-    write, write_addr, write_data, write_hit : strobe, number of the register, its new value; whether there is such a
-        register, in the same cycle.
-    read_addr, read_data, read_hit : number of the register; :attr:`READ_LATENCY` cycles later its value, and whether
-        there is one.
+    registers : the register file, which answers a read :attr:`READ_LATENCY` cycles later.
     """
 
     #: Cycles in which the register file answers a read.
     READ_LATENCY = 3
 
     def __init__(self):
-        super().__init__(
-            {
-                "axi": In(AxiLite()),
-                "write": Out(1),
-                "write_addr": Out(ADDRESS_BITS - 2),
-                "write_data": Out(32),
-                "write_hit": In(1),
-                "read_addr": Out(ADDRESS_BITS - 2),
-                "read_data": In(32),
-                "read_hit": In(1),
-            }
-        )
+        super().__init__({"axi": In(AxiLite()), "registers": Out(RegisterPort())})
 
     def elaborate(self, platform):
         m = Module()
-        axi = self.axi
+        axi, registers = self.axi, self.registers
 
         # Not in reset, nor in the cycle after it: there is no handshake that a reset could lose.
         awake = Signal()
@@ -62,14 +47,14 @@ class AxiLiteSlave(wiring.Component):
             axi.wready.eq(~has_data & awake),
         ]
         with m.If(axi.awvalid & axi.awready):
-            m.d.sync += [has_address.eq(1), self.write_addr.eq(axi.awaddr[2:]), aligned.eq(axi.awaddr[:2] == 0)]
+            m.d.sync += [has_address.eq(1), registers.write_addr.eq(axi.awaddr[2:]), aligned.eq(axi.awaddr[:2] == 0)]
         with m.If(axi.wvalid & axi.wready):
-            m.d.sync += [has_data.eq(1), self.write_data.eq(axi.wdata), whole.eq(axi.wstrb.all())]
+            m.d.sync += [has_data.eq(1), registers.write_data.eq(axi.wdata), whole.eq(axi.wstrb.all())]
         with m.If(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
         with m.If(has_address & has_data & ~axi.bvalid):
-            good = aligned & whole & self.write_hit
-            m.d.comb += self.write.eq(good)
+            good = aligned & whole & registers.write_hit
+            m.d.comb += registers.write.eq(good)
             m.d.sync += [
                 has_address.eq(0),
                 has_data.eq(0),
@@ -86,17 +71,17 @@ class AxiLiteSlave(wiring.Component):
             m.d.sync += [
                 reading.eq(1),
                 waiting.eq(1),
-                self.read_addr.eq(axi.araddr[2:]),
+                registers.read_addr.eq(axi.araddr[2:]),
                 straight.eq(axi.araddr[:2] == 0),
             ]
         with m.If(axi.rvalid & axi.rready):
             m.d.sync += [axi.rvalid.eq(0), reading.eq(0)]
         with m.If(waiting[-1]):
-            good = straight & self.read_hit
+            good = straight & registers.read_hit
             # The register file's answer stands for this one cycle.
             m.d.sync += [
                 axi.rvalid.eq(1),
-                axi.rdata.eq(Mux(good, self.read_data, 0)),
+                axi.rdata.eq(Mux(good, registers.read_data, 0)),
                 axi.rresp.eq(Mux(good, 0, Response["SLVERR"])),
             ]
         return m

@@ -1,10 +1,11 @@
 """Read side of the AXI master: bursts of several clients share the bus."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.axi import OUTSTANDING, Axi4, Burst, ReadBeat, Response
+from hw.queue import Queue
 
 __all__ = ["AxiReader"]
 
@@ -65,19 +66,18 @@ class AxiReader(wiring.Component):
         params, axi = self.params, self.axi
         whose = data.StructLayout({"client": range(self.clients), "last": 1})
         arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
-        m.submodules.order = order = fifo.SyncFIFO(width=whose.size, depth=OUTSTANDING)
-        m.submodules.arrivals = arrivals = fifo.SyncFIFOBuffered(width=arrived.size, depth=self.DEPTH)
+        m.submodules.order = order = Queue(whose, OUTSTANDING)
+        m.submodules.arrivals = arrivals = Queue(arrived, self.DEPTH, buffered=True)
 
         # Addresses: the next client after the last one that has a burst.
         turn = Signal(range(self.clients))
-        asked = data.View(whose, order.w_data)
         m.d.comb += [
             axi.arsize.eq((params.axi_bytes - 1).bit_length()),
             axi.arburst.eq(1),  # INCR
         ]
         with m.If(axi.arready):
             m.d.sync += axi.arvalid.eq(0)
-        with m.If(~axi.arvalid & ~self.drain & order.w_rdy):
+        with m.If(~axi.arvalid & ~self.drain & order.i.ready):
             with m.Switch(turn):
                 for first in range(self.clients):
                     with m.Case(first):
@@ -87,9 +87,9 @@ class AxiReader(wiring.Component):
                             with m.If(burst.valid) if rank == 0 else m.Elif(burst.valid):
                                 m.d.comb += [
                                     burst.ready.eq(1),
-                                    order.w_en.eq(1),
-                                    asked.client.eq(client),
-                                    asked.last.eq(burst.p.last),
+                                    order.i.valid.eq(1),
+                                    order.i.p.client.eq(client),
+                                    order.i.p.last.eq(burst.p.last),
                                 ]
                                 m.d.sync += [
                                     axi.arvalid.eq(1),
@@ -99,34 +99,34 @@ class AxiReader(wiring.Component):
                                 ]
 
         # Data. What arrives waits in a few registers, so that no client's ready reaches the bus.
-        beat = data.View(arrived, arrivals.r_data)
-        owner = data.View(whose, order.r_data)
+        beat, owner = arrivals.o.payload, order.o.payload
         gives = Signal(self.clients)
         taken = Signal()
         m.d.comb += [
-            arrivals.w_data.eq(Cat(axi.rdata, axi.rresp, axi.rlast)),
-            arrivals.w_en.eq(axi.rvalid),
-            axi.rready.eq(arrivals.w_rdy),
-            arrivals.r_en.eq(taken),
-            order.r_en.eq(taken & beat.last),
+            arrivals.i.p.data.eq(axi.rdata),
+            arrivals.i.p.resp.eq(axi.rresp),
+            arrivals.i.p.last.eq(axi.rlast),
+            arrivals.i.valid.eq(axi.rvalid),
+            axi.rready.eq(arrivals.i.ready),
+            arrivals.o.ready.eq(taken),
+            order.o.ready.eq(taken & beat.last),
         ]
         for client, port in enumerate(self.data):
-            offers = fifo.SyncFIFO(width=ReadBeat(params.axi_bits).size, depth=self.OFFERS)
+            offers = Queue(ReadBeat(params.axi_bits), self.OFFERS)
             m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
+            wiring.connect(m, offers.o, wiring.flipped(port))
             m.d.comb += [
-                gives[client].eq(arrivals.r_rdy & (owner.client == client) & offers.w_rdy & ~self.drain),
+                gives[client].eq(arrivals.o.valid & (owner.client == client) & offers.i.ready & ~self.drain),
                 self.beats[client].eq(taken & (owner.client == client)),
-                offers.w_en.eq(gives[client]),
-                offers.w_data.eq(Cat(beat.data, beat.last & owner.last)),
-                port.payload.eq(offers.r_data),
-                port.valid.eq(offers.r_rdy),
-                offers.r_en.eq(port.ready),
+                offers.i.valid.eq(gives[client]),
+                offers.i.p.data.eq(beat.data),
+                offers.i.p.last.eq(beat.last & owner.last),
             ]
-        m.d.comb += taken.eq(Mux(self.drain, arrivals.r_rdy, gives.any()))
+        m.d.comb += taken.eq(Mux(self.drain, arrivals.o.valid, gives.any()))
         m.d.sync += [
             self.error.eq(taken & (beat.resp >= Response["SLVERR"])),
             self.error_decode.eq(beat.resp == Response["DECERR"]),
             self.error_client.eq(owner.client),
         ]
-        m.d.comb += self.idle.eq(~axi.arvalid & ~order.r_rdy)
+        m.d.comb += self.idle.eq(~axi.arvalid & ~order.o.valid)
         return m

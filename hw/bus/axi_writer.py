@@ -1,10 +1,11 @@
 """Write side of the AXI master."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.axi import MAX_BURST, OUTSTANDING, Axi4, Burst, Response, WriteBeat
+from hw.queue import Queue
 
 __all__ = ["AxiWriter"]
 
@@ -54,7 +55,7 @@ class AxiWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params, axi = self.params, self.axi
-        m.submodules.lengths = lengths = fifo.SyncFIFO(width=MAX_BURST.bit_length(), depth=OUTSTANDING)
+        m.submodules.lengths = lengths = Queue(unsigned(MAX_BURST.bit_length()), OUTSTANDING)
         unanswered = Signal(range(OUTSTANDING + 1))
         accept = Signal()
         answered = Signal()
@@ -63,9 +64,9 @@ class AxiWriter(wiring.Component):
             axi.awsize.eq((params.axi_bytes - 1).bit_length()),
             axi.awburst.eq(1),  # INCR
             accept.eq(self.burst.valid & self.burst.ready),
-            self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != OUTSTANDING) & lengths.w_rdy),
-            lengths.w_en.eq(accept),
-            lengths.w_data.eq(self.burst.p.length),
+            self.burst.ready.eq(~axi.awvalid & ~self.drain & (unanswered != OUTSTANDING) & lengths.i.ready),
+            lengths.i.valid.eq(accept),
+            lengths.i.payload.eq(self.burst.p.length),
             axi.bready.eq(1),
             answered.eq(axi.bvalid & axi.bready),
         ]
@@ -89,16 +90,15 @@ class AxiWriter(wiring.Component):
         left = Signal(MAX_BURST.bit_length())  # behind the next one
         move = Signal()
         free = ~axi.wvalid | axi.wready
-        beats = fifo.SyncFIFO(width=WriteBeat(params.axi_bits).size, depth=self.DEPTH)
+        beats = Queue(WriteBeat(params.axi_bits), self.DEPTH)
         m.submodules.beats = ResetInserter(self.drain)(beats)
-        beat = data.View(WriteBeat(params.axi_bits), beats.r_data)
         m.d.comb += [
-            self.data.ready.eq(beats.w_rdy & ~self.drain),
-            beats.w_en.eq(self.data.valid & self.data.ready),
-            beats.w_data.eq(self.data.payload),
-            move.eq(active & free & (beats.r_rdy | self.drain)),
-            beats.r_en.eq(move),
-            lengths.r_en.eq(~active | (move & (left == 0))),
+            self.data.ready.eq(beats.i.ready & ~self.drain),
+            beats.i.valid.eq(self.data.valid & self.data.ready),
+            beats.i.payload.eq(self.data.payload),
+            move.eq(active & free & (beats.o.valid | self.drain)),
+            beats.o.ready.eq(move),
+            lengths.o.ready.eq(~active | (move & (left == 0))),
         ]
         m.d.sync += self.beat.eq(move & ~self.drain)
         with m.If(axi.wready):
@@ -106,12 +106,12 @@ class AxiWriter(wiring.Component):
         with m.If(move):
             m.d.sync += [
                 axi.wvalid.eq(1),
-                axi.wdata.eq(beat.data),
-                axi.wstrb.eq(Mux(self.drain, 0, beat.strobe)),
+                axi.wdata.eq(beats.o.p.data),
+                axi.wstrb.eq(Mux(self.drain, 0, beats.o.p.strobe)),
                 axi.wlast.eq(left == 0),
                 left.eq(left - 1),
             ]
-        with m.If(lengths.r_en):
-            m.d.sync += [active.eq(lengths.r_rdy), left.eq(lengths.r_data - 1)]
+        with m.If(lengths.o.ready):
+            m.d.sync += [active.eq(lengths.o.valid), left.eq(lengths.o.payload - 1)]
         m.d.comb += self.idle.eq(unanswered == 0)  # a burst is answered after all of it was sent
         return m

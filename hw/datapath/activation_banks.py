@@ -1,11 +1,13 @@
 """The four activation banks and the roles they have in a layer."""
 
 from amaranth import *
-from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attributes import KEEP, NO_COLLISION
 from hw.interface.layouts import BankAddress, BankWrite, LayerRegisters, OfmapWrite
+from hw.params import BANK_BITS, BANKS
+from hw.queue import Queue
 
 __all__ = ["ActivationBanks"]
 
@@ -39,9 +41,6 @@ class ActivationBanks(wiring.Component):
     #: Cycles from an engine read's address to its data.
     READ_LATENCY = 5
 
-    #: Banks.
-    NUM_BANKS = 4
-
     #: Words read back that may wait for their consumer.
     READ_DEPTH = 16
 
@@ -69,17 +68,15 @@ class ActivationBanks(wiring.Component):
         part_bits = 8 * params.rq_lanes
 
         # Words read back wait in a queue; a read starts only if its word has a place there.
-        m.submodules.words = words = fifo.SyncFIFO(width=params.chunk_bits, depth=self.READ_DEPTH)
+        m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH)
+        wiring.connect(m, words.o, wiring.flipped(self.word))
         room = Signal(range(self.READ_DEPTH + 1), init=self.READ_DEPTH)
         read_accept = Signal()
         read_valid = Signal(self.READ_LATENCY)
-        read_banks = Signal(2 * (self.READ_LATENCY - 2), reset_less=True)
+        read_banks = Signal(BANK_BITS * (self.READ_LATENCY - 2), reset_less=True)
         m.d.comb += [
             read_accept.eq(self.read.valid & self.read.ready),
-            self.word.payload.eq(words.r_data),
-            self.word.valid.eq(words.r_rdy),
-            words.r_en.eq(self.word.ready),
-            words.w_en.eq(read_valid[-1]),
+            words.i.valid.eq(read_valid[-1]),
         ]
         m.d.sync += [
             room.eq(room - read_accept + (self.word.valid & self.word.ready)),
@@ -89,16 +86,16 @@ class ActivationBanks(wiring.Component):
 
         # The roles, and where a write or a load goes. A load that was accepted and a granule have one register each
         # before they meet at the memories.
-        read_free = Signal(self.NUM_BANKS)
-        load_free = Signal(self.NUM_BANKS)
+        read_free = Signal(BANKS)
+        load_free = Signal(BANKS)
         load_word = Signal(BankWrite(params), reset_less=True)
-        load_en = Signal(self.NUM_BANKS)
+        load_en = Signal(BANKS)
         m.d.sync += [
             load_word.eq(self.load.payload),
             load_en.eq((self.load.valid & self.load.ready) << self.load.p.bank),
         ]
         banks = []
-        for n in range(self.NUM_BANKS):
+        for n in range(BANKS):
             is_ifmap = Signal(name=f"is_ifmap_{n}")
             is_residual = Signal(name=f"is_residual_{n}")
             is_ofmap = Signal(name=f"is_ofmap_{n}")
@@ -159,9 +156,9 @@ class ActivationBanks(wiring.Component):
             for target, source, name in (
                 (ifmap, layer.ifmap_bank, "ifmap"),
                 (residual, layer.residual_bank, "residual"),
-                (word, read_banks[-2:], "word"),
+                (word, read_banks[-BANK_BITS:], "word"),
             ):
-                choice = Signal(2, name=f"{name}_bank_{sub}", attrs=KEEP, reset_less=True)
+                choice = Signal(BANK_BITS, name=f"{name}_bank_{sub}", attrs=KEEP, reset_less=True)
                 m.d.sync += [
                     choice.eq(source),
                     target.word_select(sub, part_bits).eq(outputs[choice]),
@@ -172,6 +169,6 @@ class ActivationBanks(wiring.Component):
             self.load.ready.eq(Array(load_free)[self.load.p.bank]),
             self.ifmap.eq(ifmap),
             self.residual.eq(residual),
-            words.w_data.eq(word),
+            words.i.payload.eq(word),
         ]
         return m

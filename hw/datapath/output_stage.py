@@ -1,17 +1,18 @@
 """From complete psums to the ofmap: requantisation with the residual, or logits as they are."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attributes import KEEP
 from hw.datapath.activation_banks import ActivationBanks
-from hw.datapath.parameter_memory import Parameters
+from hw.datapath.parameter_memory import ParameterMemory
 from hw.datapath.requantise import Requantise
 from hw.interface.layouts import LayerRegisters, LogitRecord, OfmapWrite, ParameterWord
 from hw.jobs.payloads import BasePixel, JobEnd
 from hw.jobs.slot_queue import SlotQueue
 from hw.params import LANES
+from hw.queue import Queue
 
 __all__ = ["OutputStage"]
 
@@ -34,7 +35,7 @@ class OutputStage(wiring.Component):
     end : job ends; those that do not fire are complete.
     psum_read, psum_slot, psums : read of the MAC array's psum slots.
     release, release_slot : a slot was read.
-    param_addr, scales : read of :class:`Parameters`.
+    param_addr, scales : read of :class:`ParameterMemory`.
     residual_addr, residual : read of the residual's bank.
     write_en, write : a granule of the ofmap.
     logit : stream of logits.
@@ -171,7 +172,7 @@ class OutputStage(wiring.Component):
             self.residual_addr.eq(here.residual_addr + word),
         ]
         m.d.comb += self.param_addr.eq(
-            delay(Cat(granule, layer.param_half), self.OPERAND_LATENCY - Parameters.SCALES_LATENCY, "param_addr")
+            delay(Cat(granule, layer.param_half), self.OPERAND_LATENCY - ParameterMemory.SCALES_LATENCY, "param_addr")
         )
         psum_lanes = data.ArrayLayout(signed(32), params.rq_lanes)
         granule_psums = Signal(psum_lanes)
@@ -230,19 +231,15 @@ class OutputStage(wiring.Component):
         """Returns the strobe that a pixel's last logits were taken, one cycle later."""
         layer, params = self.layer, self.params
         depth = self.LOGIT_PIXELS * params.rq_phases
-        m.submodules.logits = logits = fifo.SyncFIFO(width=LogitRecord(params).size, depth=depth)
-        record = Signal(LogitRecord(params))
+        m.submodules.logits = logits = Queue(LogitRecord(params), depth)
+        wiring.connect(m, logits.o, wiring.flipped(self.logit))
         room = Signal(range(depth + 1), init=depth)
         m.d.comb += [
-            record.logits.eq(totals),
-            record.phase.eq(tag.phase),
-            record.slice.eq(tag.slice),
-            record.image.eq(tag.image),
-            logits.w_data.eq(record),
-            logits.w_en.eq(tag.valid & layer.logits),
-            self.logit.payload.eq(logits.r_data),
-            self.logit.valid.eq(logits.r_rdy),
-            logits.r_en.eq(self.logit.ready),
+            logits.i.p.logits.eq(totals),
+            logits.i.p.phase.eq(tag.phase),
+            logits.i.p.slice.eq(tag.slice),
+            logits.i.p.image.eq(tag.image),
+            logits.i.valid.eq(tag.valid & layer.logits),
             self.blocked.eq(layer.logits & (room < params.rq_phases)),
         ]
         # Who takes them is far away.

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out
 from hw.attributes import NO_COLLISION
 from hw.interface.layouts import ParameterWord
 
-__all__ = ["Parameters"]
+__all__ = ["ParameterMemory"]
 
 
-class Parameters(wiring.Component):
+class ParameterMemory(wiring.Component):
     """Holds multiplier, offset and threshold of every channel.
 
     One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales``

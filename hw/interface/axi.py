@@ -17,6 +17,7 @@ __all__ = [
     "Response",
     "Axi4",
     "AxiLite",
+    "RegisterPort",
     "prefixed",
     "BusTransfer",
     "Burst",
@@ -83,6 +84,25 @@ def AxiLite():
             "rresp": In(2),
             "rvalid": In(1),
             "rready": Out(1),
+        }
+    )
+
+
+def RegisterPort():
+    """Reads and writes of whole registers, by number of the register, from the side that asks.
+
+    ``write`` is a strobe; ``write_hit`` says in its cycle whether there is such a register. ``read_data`` and
+    ``read_hit`` answer ``read_addr`` :attr:`AxiLiteSlave.READ_LATENCY` cycles later.
+    """
+    return wiring.Signature(
+        {
+            "write": Out(1),
+            "write_addr": Out(ADDRESS_BITS - 2),
+            "write_data": Out(32),
+            "write_hit": In(1),
+            "read_addr": Out(ADDRESS_BITS - 2),
+            "read_data": In(32),
+            "read_hit": In(1),
         }
     )
 

@@ -12,7 +12,7 @@ from amaranth.lib import data, enum
 from hw.interface.axi import BusTransfer
 from hw.interface.described import DescribedLayout, Field, Group, Member
 from hw.interface.layouts import CounterLayout, LayerRegisters
-from hw.params import LANES
+from hw.params import BANK_BITS, LANES
 
 __all__ = [
     "INSTRUCTION_BYTES",
@@ -141,7 +141,7 @@ Transfer = DescribedLayout(
         address=Field(unsigned(32), "in memory, in bytes; a multiple of the bus width"),
         count=Field(unsigned(24), "bank words, parameter words, ring entries or logit records"),
         bank_addr=Field(unsigned(16), "first word in the bank, or first parameter word; otherwise 0"),
-        bank=Field(unsigned(2), "activation bank of a map; otherwise 0"),
+        bank=Field(unsigned(BANK_BITS), "activation bank of a map; otherwise 0"),
     ),
 )
 

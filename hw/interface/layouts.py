@@ -7,11 +7,12 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from hw.interface.described import DescribedLayout, Field, Group, Member
-from hw.params import LANES
+from hw.params import BANK_BITS, LANES
 
 __all__ = [
     "GateMode",
     "IdleCause",
+    "Refusal",
     "LayerRegisters",
     "CounterLayout",
     "BankWrite",
@@ -51,6 +52,14 @@ class IdleCause(enum.Enum, shape=3):
     END = Member(5, "The last step has been issued, the last ofmap write has not.")
 
 
+class Refusal(enum.Enum, shape=2):
+    """Why a start was refused: what the engine is."""
+
+    NONE = Member(0, "it was not")
+    BUSY = Member(1, "busy")
+    STOPPED = Member(2, "stopped by an error")
+
+
 def LayerRegisters(params):
     """Registers of one layer and pass; constant while the engine is busy.
 
@@ -79,9 +88,9 @@ def LayerRegisters(params):
         ),
         Group(
             "Where feature maps are.",
-            ifmap_bank=Field(2, "activation bank that is read"),
-            residual_bank=Field(2, "activation bank of the residual, if there is one; not the ifmap's"),
-            ofmap_bank=Field(2, "activation bank that is written; not the ifmap's"),
+            ifmap_bank=Field(BANK_BITS, "activation bank that is read"),
+            residual_bank=Field(BANK_BITS, "activation bank of the residual, if there is one; not the ifmap's"),
+            ofmap_bank=Field(BANK_BITS, "activation bank that is written; not the ifmap's"),
         ),
         Group(
             "With padding the first pixel's first tap lies before the map: ifmap_base is the map's base - pad steps, "
@@ -146,12 +155,12 @@ CounterLayout = data.StructLayout(
 
 def BankAddress(params):
     """A word of the activation banks."""
-    return data.StructLayout({"addr": params.bank_addr_bits, "bank": 2})
+    return data.StructLayout({"addr": params.bank_addr_bits, "bank": BANK_BITS})
 
 
 def BankWrite(params):
     """A word for the activation banks; channel ``n`` of the chunk in bits ``8 * n`` and up."""
-    return data.StructLayout({"data": params.chunk_bits, "addr": params.bank_addr_bits, "bank": 2})
+    return data.StructLayout({"data": params.chunk_bits, "addr": params.bank_addr_bits, "bank": BANK_BITS})
 
 
 def OfmapWrite(params):

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hw.interface.described import member_docs
-from hw.interface.layouts import IdleCause
+from hw.interface.layouts import IdleCause, Refusal
 
 __all__ = ["ADDRESS_BITS", "IDENTITY", "BitField", "Register", "REGISTERS", "COUNTERS", "register"]
 
@@ -88,6 +89,7 @@ _COUNTERS_ADDRESS = 0x80
 
 
 def _registers() -> Iterator[Register]:
+    refusals: Any = Refusal
     yield Register("IDENTITY", 0x00, "ro", f"{IDENTITY:#010x}.")
     yield Register(
         "CONFIGURATION",
@@ -177,7 +179,8 @@ def _registers() -> Iterator[Register]:
         "REFUSAL",
         0x34,
         "ro",
-        "Why the last start was refused: 0 it was not, 1 busy, 2 stopped by an error (which takes a soft reset).",
+        f"Why the last start was refused: {', '.join(f'{code.value} {code.value.doc}' for code in refusals)} "
+        "(which takes a soft reset).",
     )
     for number, (name, text) in enumerate(COUNTERS):
         address = _COUNTERS_ADDRESS + 8 * number

@@ -1,12 +1,13 @@
 """The saliency comparator: the decision on a pixel's conditional path."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.layouts import GateMode, LayerRegisters, MaskRecord
 from hw.jobs.payloads import BasePixel, JobEnd, SliceContext, StepControl
 from hw.params import LANES
+from hw.queue import Queue
 
 __all__ = ["SaliencyComparator"]
 
@@ -107,16 +108,12 @@ class SaliencyComparator(wiring.Component):
             s2_place.eq(s1_place),
         ]
 
-        m.submodules.masks = masks = fifo.SyncFIFOBuffered(width=MaskRecord(params).size, depth=params.psum_slots)
-        record = Signal(MaskRecord(params))
-        m.d.comb += record.fire.eq(s2_fires)
-        m.d.comb += [record[name].eq(s2_place[name]) for name in place.members]
+        m.submodules.masks = masks = Queue(MaskRecord(params), params.psum_slots, buffered=True)
+        wiring.connect(m, masks.o, wiring.flipped(self.mask))
+        m.d.comb += [masks.i.p[name].eq(s2_place[name]) for name in place.members]
         m.d.comb += [
-            masks.w_data.eq(record),
-            masks.w_en.eq(self.decided),
-            self.mask.payload.eq(masks.r_data),
-            self.mask.valid.eq(masks.r_rdy),
-            masks.r_en.eq(self.mask.ready),
+            masks.i.p.fire.eq(s2_fires),
+            masks.i.valid.eq(self.decided),
             self.mask_taken.eq(self.mask.valid & self.mask.ready),
         ]
         return m

@@ -4,8 +4,9 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface.instructions import INDEX_BITS, LayerInstruction, Tokens
+from hw.interface.instructions import LayerInstruction
 from hw.interface.layouts import IdleCause, LayerRegisters
+from hw.units.signatures import Progress, TokenPort
 
 __all__ = ["ComputeUnit"]
 
@@ -22,13 +23,13 @@ class ComputeUnit(wiring.Component):
     Members
     -------
     i : stream of instructions, checked.
-    want, ready, missing, take, give : to and from :class:`TokenCounters`.
+    tokens : to and from :class:`TokenCounters`.
+    enable : passes may start.
     dispatched : no instruction is to come.
     start, layer, busy_core, done, step : to and from :class:`Core`.
     outside : why no pass is under way.
     first_step : strobe, one cycle after the first step of a pass.
-    busy, index : a pass is under way or waits for its tokens, and its instruction's number.
-    complete : strobe: an instruction has ended.
+    progress : of the pass under way, or of the one that waits for its tokens.
     """
 
     def __init__(self, params):
@@ -36,11 +37,9 @@ class ComputeUnit(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(LayerInstruction(params))),
-                "want": Out(Tokens),
-                "ready": In(1),
-                "missing": In(Tokens),
-                "take": Out(1),
-                "give": Out(Tokens),
+                "tokens": Out(TokenPort),
+                "progress": Out(Progress),
+                "enable": In(1),
                 "dispatched": In(1),
                 "start": Out(1),
                 "layer": Out(LayerRegisters(params)),
@@ -49,9 +48,6 @@ class ComputeUnit(wiring.Component):
                 "step": In(1),
                 "outside": Out(IdleCause),
                 "first_step": Out(1),
-                "busy": Out(1),
-                "index": Out(INDEX_BITS),
-                "complete": Out(1),
             }
         )
 
@@ -61,8 +57,8 @@ class ComputeUnit(wiring.Component):
         stepped = Signal()
         m.d.comb += [
             self.layer.eq(instruction.layer),
-            self.want.eq(instruction.take),
-            self.index.eq(instruction.index),
+            self.tokens.want.eq(instruction.take),
+            self.progress.index.eq(instruction.index),
         ]
         m.d.sync += self.first_step.eq(self.step & ~stepped)
         with m.If(self.step):
@@ -70,27 +66,27 @@ class ComputeUnit(wiring.Component):
 
         with m.FSM(name="compute") as compute:
             with m.State("Idle"):
-                m.d.comb += [self.i.ready.eq(1), self.busy.eq(self.i.valid)]
+                m.d.comb += [self.i.ready.eq(1), self.progress.busy.eq(self.i.valid)]
                 m.d.sync += instruction.eq(self.i.payload)
                 with m.If(self.i.valid):
                     m.next = "Wait"
             with m.State("Wait"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(self.ready & ~self.busy_core):
+                m.d.comb += self.progress.busy.eq(1)
+                with m.If(self.tokens.ready & self.enable & ~self.busy_core):
                     m.next = "Start"
             with m.State("Start"):
-                m.d.comb += [self.busy.eq(1), self.take.eq(1), self.start.eq(1)]
+                m.d.comb += [self.progress.busy.eq(1), self.tokens.take.eq(1), self.start.eq(1)]
                 m.d.sync += stepped.eq(0)
                 m.next = "Run"
             with m.State("Run"):
-                m.d.comb += self.busy.eq(1)
+                m.d.comb += self.progress.busy.eq(1)
                 with m.If(self.done):
-                    m.d.comb += [self.complete.eq(1), self.give.eq(instruction.give)]
+                    m.d.comb += [self.progress.complete.eq(1), self.tokens.give.eq(instruction.give)]
                     m.next = "Idle"
 
-        with m.If(compute.ongoing("Wait") & self.missing.load):
+        with m.If(compute.ongoing("Wait") & self.tokens.missing.load):
             m.d.comb += self.outside.eq(IdleCause.INPUT)
-        with m.Elif(compute.ongoing("Wait") & self.missing.store):
+        with m.Elif(compute.ongoing("Wait") & self.tokens.missing.store):
             m.d.comb += self.outside.eq(IdleCause.OUTPUT)
         with m.Elif(compute.ongoing("Idle") & ~self.i.valid & self.dispatched):
             m.d.comb += self.outside.eq(IdleCause.END)

@@ -6,9 +6,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.attributes import KEEP
-from hw.interface.axi import ADDR_BITS
+from hw.interface.axi import ADDR_BITS, RegisterPort
 from hw.interface.instructions import INDEX_BITS, INSTRUCTION_BYTES, ErrorCode
-from hw.interface.registers import ADDRESS_BITS, COUNTERS, IDENTITY, REGISTERS, register
+from hw.interface.layouts import Refusal
+from hw.interface.registers import COUNTERS, IDENTITY, REGISTERS, register
+from hw.units.signatures import RunStatus
 
 __all__ = ["COUNTER_BITS", "Control"]
 
@@ -33,16 +35,12 @@ class Control(wiring.Component):
 
     Members
     -------
-    write, write_addr, write_data, write_hit : register writes, by word number; whether there is such a register.
-    read_addr, read_data, read_hit : register reads, likewise.
+    registers : reads and writes of registers.
     start : strobe: a run begins.
     running : a run is under way.
     program_address, program_length, store_base, store_end : registers.
     counters : by `COUNTERS`, which are shown as they are.
-    idle : everything was dispatched, and no unit has anything left to do.
-    complete : an instruction was completed.
-    failed, code, index : an error, why, and at which instruction.
-    stuck_index : the instruction that the watchdog would name.
+    status : what becomes of the run, from :class:`RunMonitor`.
     bus_idle : nothing is under way on the bus.
     drain : nothing new may be asked of the bus.
     clear : strobe: resets everything else, within three cycles.
@@ -53,13 +51,7 @@ class Control(wiring.Component):
         self.params = params
         super().__init__(
             {
-                "write": In(1),
-                "write_addr": In(ADDRESS_BITS - 2),
-                "write_data": In(32),
-                "write_hit": Out(1),
-                "read_addr": In(ADDRESS_BITS - 2),
-                "read_data": Out(32),
-                "read_hit": Out(1),
+                "registers": In(RegisterPort()),
                 "start": Out(1),
                 "running": Out(1),
                 "program_address": Out(ADDR_BITS),
@@ -67,12 +59,7 @@ class Control(wiring.Component):
                 "store_base": Out(ADDR_BITS),
                 "store_end": Out(ADDR_BITS),
                 "counters": In(data.ArrayLayout(COUNTER_BITS, len(COUNTERS))),
-                "idle": In(1),
-                "complete": In(1),
-                "failed": In(1),
-                "code": In(ErrorCode),
-                "index": In(INDEX_BITS),
-                "stuck_index": In(INDEX_BITS),
+                "status": In(RunStatus),
                 "bus_idle": In(1),
                 "drain": Out(1),
                 "clear": Out(1),
@@ -121,10 +108,10 @@ class Control(wiring.Component):
         }
         first = register(f"{COUNTERS[0][0].upper()}_LOW").address // 4
         words |= {first + n: self.counters.as_value().word_select(n, 32) for n in range(2 * len(COUNTERS))}
-        high = Signal(len(self.read_addr) - 3)
+        high = Signal(len(self.registers.read_addr) - 3)
         groups_high = Signal.like(high)
         groups, known, hits = [], [], []
-        for start in range(0, 1 << len(self.read_addr), 8):
+        for start in range(0, 1 << len(self.registers.read_addr), 8):
             group = Signal(32, name=f"group_{start // 8}")
             hit = Signal(name=f"hit_{start // 8}")
             numbers = range(start, start + 8)
@@ -134,36 +121,36 @@ class Control(wiring.Component):
                 continue
             low = Signal(3, name=f"low_{start // 8}", attrs=KEEP)
             m.d.sync += [
-                low.eq(self.read_addr[:3]),
+                low.eq(self.registers.read_addr[:3]),
                 group.eq(Array(words.get(n, Const(0, 32)) for n in numbers)[low]),
                 hit.eq(Const(sum((n in words) << (n - start) for n in numbers), 8).bit_select(low, 1)),
             ]
             groups.append(group)
             known.append(hit)
         m.d.sync += [
-            high.eq(self.read_addr[3:]),
+            high.eq(self.registers.read_addr[3:]),
             groups_high.eq(high),
-            self.read_data.eq(Array(groups)[groups_high]),
-            self.read_hit.eq(Array(known)[groups_high]),
+            self.registers.read_data.eq(Array(groups)[groups_high]),
+            self.registers.read_hit.eq(Array(known)[groups_high]),
         ]
         # A write reaches the registers one cycle later.
         written = Signal(32)
-        m.d.sync += written.eq(self.write_data)
+        m.d.sync += written.eq(self.registers.write_data)
         for name, value in values.items():
             access = register(name).access
             if access == "ro":
                 continue
             hit = Signal(name=f"write_hit_{name.lower()}")
             chosen = Signal(name=f"write_{name.lower()}")
-            m.d.comb += hit.eq(self.write_addr == register(name).address // 4)
-            m.d.sync += chosen.eq(self.write & hit)
+            m.d.comb += hit.eq(self.registers.write_addr == register(name).address // 4)
+            m.d.sync += chosen.eq(self.registers.write & hit)
             hits.append(hit)
             if access == "wo":
                 m.d.comb += value.eq(Mux(chosen, written, 0))
             else:
                 with m.If(chosen):
                     m.d.sync += value.eq(written if access == "rw" else value & ~written)
-        m.d.comb += self.write_hit.eq(Cat(hits).any())
+        m.d.comb += self.registers.write_hit.eq(Cat(hits).any())
 
     def _run(self, m, values):
         def bit(name, part):
@@ -194,11 +181,11 @@ class Control(wiring.Component):
         index = Signal(INDEX_BITS)
         started = Signal(6)  # long enough ago for `idle` to speak of this run
         m.d.sync += [
-            quiet.eq(Mux(self.complete | ~self.running, 0, quiet + 1)),
+            quiet.eq(Mux(self.status.complete | ~self.running, 0, quiet + 1)),
             timeout.eq(self.running & (quiet >= values["WATCHDOG"])),
-            failed.eq(self.failed | timeout),
-            code.eq(Mux(self.failed, self.code, ErrorCode.WATCHDOG)),
-            index.eq(Mux(self.failed, self.index, self.stuck_index)),
+            failed.eq(self.status.failure.valid | timeout),
+            code.eq(Mux(self.status.failure.valid, self.status.failure.code, ErrorCode.WATCHDOG)),
+            index.eq(Mux(self.status.failure.valid, self.status.failure.index, self.status.stuck_index)),
             started.eq(Mux(self.running, Cat(1, started), 0)),
         ]
 
@@ -213,14 +200,14 @@ class Control(wiring.Component):
 
         with m.If(self.running & failed):
             m.d.sync += stop(code, index)
-        with m.Elif(self.running & started.all() & self.idle):
+        with m.Elif(self.running & started.all() & self.status.idle):
             m.d.sync += [self.running.eq(0), done.eq(1), bit("INTERRUPT", "DONE").eq(1)]
 
         length, address = values["PROGRAM_LENGTH"], values["PROGRAM_ADDRESS"]
         with m.If(start & ~reset):
             with m.If(self.running | resetting | error):
                 m.d.sync += [
-                    values["REFUSAL"].eq(Mux(error, 2, 1)),
+                    values["REFUSAL"].eq(Mux(error, Refusal.STOPPED, Refusal.BUSY)),
                     bit("INTERRUPT", "REFUSED").eq(1),
                 ]
             with m.Else():

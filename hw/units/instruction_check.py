@@ -13,6 +13,7 @@ from hw.interface.instructions import (
     ErrorCode,
     Header,
     Opcode,
+    Tokens,
     Transfer,
     Unit,
     item_bytes,
@@ -64,13 +65,13 @@ class InstructionCheck(wiring.Component):
         layer = data.View(LayerRegisters(params), self.word[BODY_OFFSET : BODY_OFFSET + layer_size])
         beat = exact_log2(params.axi_bytes)
 
-        # By opcode: limit of what it counts within, and tokens that must not be set.
+        # By opcode the limit of what it counts within, by unit its own token. A unit that has none takes none either.
         depth = {
             Opcode.LOAD_MAP: params.bank_words,
             Opcode.STORE_MAP: params.bank_words,
             Opcode.LOAD_PARAMETERS: params.param_words,
         }
-        forbidden = {Unit.LOAD: 0b001, Unit.COMPUTE: 0b010, Unit.STORE: 0b100, Unit.WEIGHTS: 0b111}
+        own = {name: 1 << number for number, name in enumerate(Tokens.members)}
 
         # Step 1: what follows from the opcode.
         known = Signal()
@@ -87,7 +88,7 @@ class InstructionCheck(wiring.Component):
                 with m.Case(opcode.value):
                     m.d.sync += [
                         known.eq(1),
-                        tokens.eq(forbidden[unit]),
+                        tokens.eq(own.get(unit.name.lower(), ~0)),
                         is_layer.eq(not is_transfer),
                         stores.eq(unit is Unit.STORE),
                         in_bank.eq(opcode in depth),

@@ -10,14 +10,16 @@ from hw.interface.instructions import (
     BODY_OFFSET,
     INDEX_BITS,
     INSTRUCTION_BYTES,
+    UNIT_OF,
     ErrorCode,
     Header,
     LayerInstruction,
-    Opcode,
     Transfer,
     TransferInstruction,
+    Unit,
 )
 from hw.units.instruction_check import InstructionCheck
+from hw.units.signatures import Failure
 
 __all__ = ["InstructionFetch"]
 
@@ -42,7 +44,7 @@ class InstructionFetch(wiring.Component):
     index : number of the instruction at hand.
     reading : number of the instruction that is read next, or being read.
     dispatched : all were handed over.
-    error, code : strobe: the instruction at hand is not one; why.
+    failure : the instruction at hand is not one.
     """
 
     def __init__(self, params):
@@ -63,8 +65,7 @@ class InstructionFetch(wiring.Component):
                 "index": Out(INDEX_BITS),
                 "reading": Out(INDEX_BITS),
                 "dispatched": Out(1),
-                "error": Out(1),
-                "code": Out(ErrorCode),
+                "failure": Out(Failure),
             }
         )
 
@@ -106,6 +107,7 @@ class InstructionFetch(wiring.Component):
             check.store_base.eq(self.store_base),
             check.store_end.eq(self.store_end),
             self.dispatched.eq((left == 0) & ~self.start),
+            self.failure.index.eq(self.index),
         ]
         for port in (self.load, self.store, self.weights):
             m.d.comb += [
@@ -126,6 +128,12 @@ class InstructionFetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += [left.eq(self.length), self.index.eq(0), self.reading.eq(0)]
 
+        ports = {
+            Unit.LOAD: self.load,
+            Unit.WEIGHTS: self.weights,
+            Unit.COMPUTE: self.compute,
+            Unit.STORE: self.store,
+        }
         waiting = Signal(InstructionCheck.LATENCY)
         with m.FSM(name="dispatch"):
             with m.State("Fetch"):
@@ -139,23 +147,16 @@ class InstructionFetch(wiring.Component):
                     m.next = "Dispatch"
             with m.State("Dispatch"):
                 with m.If(check.code != ErrorCode.NONE):
-                    m.d.comb += [self.error.eq(1), self.code.eq(check.code)]
+                    m.d.comb += [self.failure.valid.eq(1), self.failure.code.eq(check.code)]
                     m.next = "Stopped"
                 with m.Else():
                     m.next = "Offer"
                     with m.Switch(header.opcode):
-                        for opcode, port in (
-                            (Opcode.LOAD_MAP, self.load),
-                            (Opcode.LOAD_PARAMETERS, self.load),
-                            (Opcode.LOAD_WEIGHTS, self.weights),
-                            (Opcode.COMPUTE, self.compute),
-                            (Opcode.STORE_MAP, self.store),
-                            (Opcode.STORE_LOGITS, self.store),
-                        ):
+                        for opcode, unit in UNIT_OF.items():
                             with m.Case(opcode.value):
-                                m.d.sync += port.valid.eq(1)
+                                m.d.sync += ports[unit].valid.eq(1)
             with m.State("Offer"):
-                for port in (self.load, self.weights, self.compute, self.store):
+                for port in ports.values():
                     with m.If(port.valid & port.ready):
                         m.d.sync += port.valid.eq(0)
                         m.next = "Next"

@@ -4,11 +4,12 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.bus.burst_splitter import BurstSplitter
 from hw.bus.gearbox import Gearbox
 from hw.interface.axi import Burst, ReadBeat
-from hw.interface.instructions import INDEX_BITS, Opcode, ParameterRecord, Tokens, TransferInstruction
+from hw.interface.instructions import Opcode, ParameterRecord, TransferInstruction
 from hw.interface.layouts import BankWrite, ParameterWord
+from hw.units.signatures import Progress, TokenPort
+from hw.units.transfer_request import TransferRequest
 
 __all__ = ["LoadUnit"]
 
@@ -26,13 +27,12 @@ class LoadUnit(wiring.Component):
     Members
     -------
     i : stream of instructions, checked.
-    want, ready, take, give : to and from :class:`TokenCounters`.
+    tokens : to and from :class:`TokenCounters`.
     burst, data : to and from the bus.
     load : stream of words for the activation banks.
     param : stream of parameter words. They are always taken.
     parameters : parameters are being loaded, not a map.
-    busy, index : an instruction is under way or waits for its tokens, and its number.
-    complete : strobe: an instruction has ended.
+    progress : of the instruction under way, or of the one that waits for its tokens.
     """
 
     def __init__(self, params):
@@ -40,39 +40,35 @@ class LoadUnit(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(TransferInstruction)),
-                "want": Out(Tokens),
-                "ready": In(1),
-                "take": Out(1),
-                "give": Out(Tokens),
+                "tokens": Out(TokenPort),
+                "progress": Out(Progress),
                 "burst": Out(stream.Signature(Burst)),
                 "data": In(stream.Signature(ReadBeat(params.axi_bits))),
                 "load": Out(stream.Signature(BankWrite(params))),
                 "param": Out(stream.Signature(ParameterWord(params))),
                 "parameters": Out(1),
-                "busy": Out(1),
-                "index": Out(INDEX_BITS),
-                "complete": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        m.submodules.splitter = splitter = BurstSplitter(params)
+        m.submodules.request = request = TransferRequest(params)
         m.submodules.words = words = Gearbox(params.axi_bits, params.chunk_bits)
         m.submodules.records = records = Gearbox(params.axi_bits, ParameterRecord(params).size)
-        wiring.connect(m, splitter.o, wiring.flipped(self.burst))
+        wiring.connect(m, wiring.flipped(self.i), request.i)
+        for inner, port in (
+            (request.tokens, self.tokens),
+            (request.progress, self.progress),
+            (request.burst, self.burst),
+        ):
+            wiring.connect(m, inner, wiring.flipped(port))
 
-        instruction = Signal(TransferInstruction)
+        instruction = request.instruction
         address = Signal(16)
         left = Signal(24)
         last = Signal()  # the word is the last one of the last beat
-        m.d.comb += [
-            self.want.eq(self.i.p.take),
-            splitter.i.p.address.eq(instruction.transfer.address),
-            splitter.i.p.beats.eq(instruction.beats),
-            self.parameters.eq(instruction.opcode == Opcode.LOAD_PARAMETERS.value),
-        ]
+        m.d.comb += self.parameters.eq(instruction.opcode == Opcode.LOAD_PARAMETERS.value)
 
         # Beats go to one of the gearboxes, and words from there to one of the memories.
         for box, chosen in ((words, ~self.parameters), (records, self.parameters)):
@@ -107,30 +103,13 @@ class LoadUnit(wiring.Component):
         with m.If(taken):
             m.d.sync += [address.eq(address + 1), left.eq(left - wanted), wanted.eq(left[1:].any())]
 
-        # A word that was taken is in its memory three cycles later; no pass reads it earlier than that after its token.
-        with m.FSM(name="load") as load:
-            with m.State("Idle"):
-                m.d.comb += self.busy.eq(self.i.valid)
-                m.d.sync += [
-                    instruction.eq(self.i.payload),
-                    address.eq(self.i.p.transfer.bank_addr),
-                    left.eq(self.i.p.transfer.count),
-                    wanted.eq(self.i.p.transfer.count != 0),
-                ]
-                with m.If(self.i.valid & self.ready):
-                    m.d.comb += [self.take.eq(1), self.i.ready.eq(1)]
-                    m.next = "Request"
-            with m.State("Request"):
-                m.d.comb += [self.busy.eq(1), splitter.i.valid.eq(1)]
-                with m.If(splitter.i.ready):
-                    m.next = "Copy"
-            with m.State("Copy"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(taken & last):
-                    m.next = "End"
-            with m.State("End"):
-                m.d.comb += [self.busy.eq(1), self.complete.eq(1), self.give.eq(instruction.give)]
-                m.next = "Idle"
-        # The next instruction may wait behind the one under way.
-        m.d.comb += self.index.eq(Mux(load.ongoing("Idle"), self.i.p.index, instruction.index))
+        with m.If(request.idle):
+            m.d.sync += [
+                address.eq(self.i.p.transfer.bank_addr),
+                left.eq(self.i.p.transfer.count),
+                wanted.eq(self.i.p.transfer.count != 0),
+            ]
+        # A word that was taken is in its memory three cycles later; no pass reads it earlier than that after its token,
+        # which is given in the cycle after the last word was taken.
+        m.d.sync += request.end.eq(request.running & ~request.end & taken & last)
         return m

@@ -5,11 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.bus.burst_splitter import BurstSplitter
 from hw.bus.gearbox import Gearbox
 from hw.interface.axi import Burst, WriteBeat
-from hw.interface.instructions import INDEX_BITS, Opcode, Tokens, TransferInstruction
+from hw.interface.instructions import Opcode, TransferInstruction, item_bytes
 from hw.interface.layouts import BankAddress, LogitRecord
+from hw.units.signatures import Progress, TokenPort
+from hw.units.transfer_request import TransferRequest
 
 __all__ = ["StoreUnit"]
 
@@ -31,13 +32,12 @@ class StoreUnit(wiring.Component):
     Members
     -------
     i : stream of instructions, checked.
-    want, ready, take, give : to and from :class:`TokenCounters`.
+    tokens : to and from :class:`TokenCounters`.
     read, word : to and from the activation banks.
     logit : stream of logits.
     burst, data, response : to and from the bus; ``response`` is a strobe for each burst that was acknowledged.
     logits : logits are being stored, not a map.
-    busy, index : an instruction is under way or waits for its tokens, and its number.
-    complete : strobe: an instruction has ended.
+    progress : of the instruction under way, or of the one that waits for its tokens.
     """
 
     def __init__(self, params):
@@ -45,10 +45,8 @@ class StoreUnit(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(TransferInstruction)),
-                "want": Out(Tokens),
-                "ready": In(1),
-                "take": Out(1),
-                "give": Out(Tokens),
+                "tokens": Out(TokenPort),
+                "progress": Out(Progress),
                 "read": Out(stream.Signature(BankAddress(params))),
                 "word": In(stream.Signature(unsigned(params.chunk_bits))),
                 "logit": In(stream.Signature(LogitRecord(params))),
@@ -56,31 +54,31 @@ class StoreUnit(wiring.Component):
                 "data": Out(stream.Signature(WriteBeat(params.axi_bits))),
                 "response": In(1),
                 "logits": Out(1),
-                "busy": Out(1),
-                "index": Out(INDEX_BITS),
-                "complete": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        logit_bits = 32 * params.rq_lanes
-        m.submodules.splitter = splitter = BurstSplitter(params)
+        logit_bits = 8 * item_bytes(Opcode.STORE_LOGITS, params)
+        m.submodules.request = request = TransferRequest(params)
         m.submodules.words = words = Gearbox(params.chunk_bits, params.axi_bits)
         m.submodules.records = records = Gearbox(logit_bits, params.axi_bits)
-        wiring.connect(m, splitter.o, wiring.flipped(self.burst))
+        wiring.connect(m, wiring.flipped(self.i), request.i)
+        for inner, port in (
+            (request.tokens, self.tokens),
+            (request.progress, self.progress),
+            (request.burst, self.burst),
+        ):
+            wiring.connect(m, inner, wiring.flipped(port))
 
-        instruction = Signal(TransferInstruction)
+        instruction = request.instruction
         active = Signal()
         asked = Signal(24)  # words still to be read from the bank
         left = Signal(24)  # items still to come into a gearbox
         pending = Signal(BURST_BITS)  # bursts without response
         last = left == 1
         m.d.comb += [
-            self.want.eq(self.i.p.take),
-            splitter.i.p.address.eq(instruction.transfer.address),
-            splitter.i.p.beats.eq(instruction.beats),
             self.logits.eq(instruction.opcode == Opcode.STORE_LOGITS.value),
             self.read.valid.eq(active & (asked != 0)),
             self.read.p.bank.eq(instruction.transfer.bank),
@@ -118,34 +116,22 @@ class StoreUnit(wiring.Component):
                 filled = Array((1 << (odd or ratio) * (params.axi_bytes // ratio)) - 1 for odd in range(ratio))
                 m.d.sync += strobes.eq(filled[count[: exact_log2(ratio)]])
 
-        m.d.sync += pending.eq(pending + (self.burst.valid & self.burst.ready) - self.response)
-        with m.FSM(name="store") as store:
-            with m.State("Idle"):
-                m.d.comb += self.busy.eq(self.i.valid)
-                m.d.sync += [
-                    instruction.eq(self.i.payload),
-                    asked.eq(Mux(self.i.p.opcode == Opcode.STORE_MAP.value, self.i.p.transfer.count, 0)),
-                    left.eq(self.i.p.transfer.count),
-                    self.read.p.addr.eq(self.i.p.transfer.bank_addr),
-                ]
-                with m.If(self.i.valid & self.ready):
-                    m.d.comb += [self.take.eq(1), self.i.ready.eq(1)]
-                    m.next = "Request"
-            with m.State("Request"):
-                m.d.comb += [self.busy.eq(1), splitter.i.valid.eq(1)]
-                with m.If(splitter.i.ready):
-                    m.d.sync += [active.eq(1), taking.eq(1)]
-                    m.next = "Copy"
-            with m.State("Copy"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(self.burst.valid & self.burst.ready & self.burst.p.last):
-                    m.next = "Acknowledge"
-            with m.State("Acknowledge"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(pending == 0):
-                    m.d.comb += [self.complete.eq(1), self.give.eq(instruction.give)]
-                    m.d.sync += active.eq(0)
-                    m.next = "Idle"
-        # The next instruction may wait behind the one under way.
-        m.d.comb += self.index.eq(Mux(store.ongoing("Idle"), self.i.p.index, instruction.index))
+        with m.If(request.idle):
+            m.d.sync += [
+                asked.eq(Mux(self.i.p.opcode == Opcode.STORE_MAP.value, self.i.p.transfer.count, 0)),
+                left.eq(self.i.p.transfer.count),
+                self.read.p.addr.eq(self.i.p.transfer.bank_addr),
+            ]
+        with m.If(request.asked):
+            m.d.sync += [active.eq(1), taking.eq(1)]
+
+        # The end: memory has acknowledged the last burst.
+        sent = self.burst.valid & self.burst.ready
+        all_sent = Signal()
+        m.d.sync += pending.eq(pending + sent - self.response)
+        m.d.comb += request.end.eq(all_sent & (pending == 0))
+        with m.If(request.running & sent & self.burst.p.last):
+            m.d.sync += all_sent.eq(1)
+        with m.If(request.end):
+            m.d.sync += [all_sent.eq(0), active.eq(0)]
         return m

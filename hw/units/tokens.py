@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.instructions import TOKEN_BITS, Tokens
+from hw.units.signatures import TokenPort
 
 __all__ = ["TokenCounters"]
 
@@ -18,26 +19,12 @@ class TokenCounters(wiring.Component):
 
     Members
     -------
-    want : by unit: tokens that its next instruction takes. A token from the unit itself never comes.
-    ready : by unit: all of these are there.
-    missing : by unit: which of these are not.
-    take : by unit: strobe that takes them; only while ``ready``.
-    give : by unit: tokens that it gives in this cycle, by receiver.
+    units : by unit. A token from the unit itself never comes.
     overflow : strobe: a token was lost, as more were given than are counted.
     """
 
     def __init__(self):
-        units = len(Tokens.members)
-        super().__init__(
-            {
-                "want": In(Tokens).array(units),
-                "ready": Out(1).array(units),
-                "missing": Out(Tokens).array(units),
-                "take": In(1).array(units),
-                "give": In(Tokens).array(units),
-                "overflow": Out(1),
-            }
-        )
+        super().__init__({"units": In(TokenPort).array(len(Tokens.members)), "overflow": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -45,20 +32,20 @@ class TokenCounters(wiring.Component):
         lost = []
         for taker, taker_name in enumerate(names):
             for giver, giver_name in enumerate(names):
-                wanted = self.want[taker][giver_name]
+                wanted = self.units[taker].want[giver_name]
                 if giver == taker:
-                    m.d.comb += self.missing[taker][giver_name].eq(wanted)
+                    m.d.comb += self.units[taker].missing[giver_name].eq(wanted)
                     continue
                 count = Signal(TOKEN_BITS, name=f"from_{giver_name}_to_{taker_name}")
                 some = Signal(name=f"some_from_{giver_name}_to_{taker_name}")
-                given = self.give[giver][taker_name]
-                taken = self.take[taker] & wanted
+                given = self.units[giver].give[taker_name]
+                taken = self.units[taker].take & wanted
                 m.d.sync += count.eq(count + given - taken)
                 m.d.comb += [
                     some.eq(count != 0),
-                    self.missing[taker][giver_name].eq(wanted & ~some),
+                    self.units[taker].missing[giver_name].eq(wanted & ~some),
                 ]
                 lost.append(given & ~taken & count.all())
-            m.d.comb += self.ready[taker].eq(~self.missing[taker].as_value().any())
+            m.d.comb += self.units[taker].ready.eq(~self.units[taker].missing.as_value().any())
         m.d.sync += self.overflow.eq(Cat(lost).any())
         return m

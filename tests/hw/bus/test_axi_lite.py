@@ -29,15 +29,17 @@ class RegisterFile(wiring.Component):
         m.submodules.slave = slave = self.slave
         wiring.connect(m, wiring.flipped(self.axi), slave.axi)
         values = Array(Signal(32, name=f"register_{n}", init=initial(n)) for n in range(COUNT))
-        m.d.comb += slave.write_hit.eq((slave.write_addr >= READ_ONLY) & (slave.write_addr < COUNT))
-        with m.If(slave.write):
-            m.d.sync += values[slave.write_addr].eq(slave.write_data)
-        answer = Cat(slave.read_addr < COUNT, values[slave.read_addr])
+        m.d.comb += slave.registers.write_hit.eq(
+            (slave.registers.write_addr >= READ_ONLY) & (slave.registers.write_addr < COUNT)
+        )
+        with m.If(slave.registers.write):
+            m.d.sync += values[slave.registers.write_addr].eq(slave.registers.write_data)
+        answer = Cat(slave.registers.read_addr < COUNT, values[slave.registers.read_addr])
         for n in range(slave.READ_LATENCY):
             later = Signal.like(answer, name=f"answer_{n}")
             m.d.sync += later.eq(answer)
             answer = later
-        m.d.comb += Cat(slave.read_hit, slave.read_data).eq(answer)
+        m.d.comb += Cat(slave.registers.read_hit, slave.registers.read_data).eq(answer)
         return m
 
 
@@ -81,7 +83,7 @@ def watch_writes(dut, log):
     async def process(ctx):
         slave = dut.slave
         async for _, _, write, hit, address, value in ctx.tick().sample(
-            slave.write, slave.write_hit, slave.write_addr, slave.write_data
+            slave.registers.write, slave.registers.write_hit, slave.registers.write_addr, slave.registers.write_data
         ):
             if write:
                 assert hit
@@ -328,7 +330,7 @@ def test_cycles():
         cycle = 0
         async for _, _, *values in ctx.tick().sample(
             dut.axi.awvalid & dut.axi.awready,
-            dut.slave.write,
+            dut.slave.registers.write,
             dut.axi.bvalid,
             dut.axi.arvalid & dut.axi.arready,
             dut.axi.rvalid,

@@ -7,7 +7,7 @@ import torch
 
 from hw.datapath.activation_banks import ActivationBanks
 from hw.datapath.output_stage import OutputStage
-from hw.datapath.parameter_memory import Parameters
+from hw.datapath.parameter_memory import ParameterMemory
 from hw.params import LANES, HwParams
 from sw_model.integer.ops import requantize
 from tests.hw.helpers import as_dict, monitor, simulate
@@ -87,7 +87,7 @@ class Bench:
         # reads whose address comes later. Psums two cycles after `psum_read`: the slot is registered, then what it
         # holds; that stands until the next read.
         dut = self.dut
-        scales, residuals = [0] * Parameters.SCALES_LATENCY, [0] * ActivationBanks.READ_LATENCY
+        scales, residuals = [0] * ParameterMemory.SCALES_LATENCY, [0] * ActivationBanks.READ_LATENCY
         read, slot, psums = False, 0, [0] * LANES
         while True:
             ctx.set(dut.psums, psums)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.datapath.parameter_memory import Parameters
+from hw.datapath.parameter_memory import ParameterMemory
 from hw.params import LANES, HwParams
 from tests.hw.helpers import as_dict, simulate, source, ticks
 
@@ -41,13 +41,13 @@ def random_words(params, rng):
 def test_read_back(in_par, rq_lanes, seed):
     params, rng = params_of(in_par, rq_lanes), random.Random(seed)
     words = random_words(params, rng)
-    dut = Parameters(params)
+    dut = ParameterMemory(params)
 
     async def bench(ctx):
         await source(dut.i, rng.sample(words, len(words)), 0.3, seed)(ctx)
         await ctx.tick()
         # A new address in every cycle. `scales` answers after SCALES_LATENCY cycles, `thresholds` after one.
-        latency = Parameters.SCALES_LATENCY
+        latency = ParameterMemory.SCALES_LATENCY
         addresses = [rng.randrange(params.param_words) for _ in range(100)]
         threshold_addrs = [rng.randrange(params.param_words) for _ in range(100)]
         for n in range(100):
@@ -72,7 +72,7 @@ def test_thresholds_of_a_slice(in_par, rq_lanes, seed):
     params, rng = params_of(in_par, rq_lanes), random.Random(seed)
     words = random_words(params, rng)
     for order in (words, words[::-1]):
-        dut = Parameters(params)
+        dut = ParameterMemory(params)
 
         async def bench(ctx, dut=dut, order=order):
             await source(dut.i, order)(ctx)
@@ -92,14 +92,14 @@ def test_takes_a_word_every_cycle(seed):
     # Words of the next layer are written while this one's are read: other addresses do not change.
     params, rng = params_of(2, 1), random.Random(seed)
     first, second = random_words(params, rng), random_words(params, rng)
-    dut = Parameters(params)
+    dut = ParameterMemory(params)
     half = params.param_words // 2
 
     async def bench(ctx):
         await source(dut.i, first)(ctx)
         ctx.set(dut.address, 3)
         ctx.set(dut.threshold_addr, 3)
-        await ticks(ctx, Parameters.SCALES_LATENCY + 1)
+        await ticks(ctx, ParameterMemory.SCALES_LATENCY + 1)
         for word in second[half:]:
             ctx.set(dut.i.payload, word)
             ctx.set(dut.i.valid, 1)
@@ -111,7 +111,7 @@ def test_takes_a_word_every_cycle(seed):
         for address in range(params.param_words):
             ctx.set(dut.address, address)
             ctx.set(dut.threshold_addr, address)
-            await ticks(ctx, Parameters.SCALES_LATENCY)
+            await ticks(ctx, ParameterMemory.SCALES_LATENCY)
             word = (first if address < half else second)[address]
             assert as_dict(ctx.get(dut.scales)) == word["scales"], f"address {address} (seed {seed})"
             assert as_dict(ctx.get(dut.thresholds)) == word["thresholds"], f"address {address} (seed {seed})"

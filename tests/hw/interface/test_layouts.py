@@ -144,7 +144,7 @@ def test_field_widths(name, column, params):
 
 
 def test_every_layout_is_listed():
-    others = {"GateMode", "IdleCause", "CounterLayout", "TapFlags"}
+    others = {"GateMode", "IdleCause", "Refusal", "CounterLayout", "TapFlags"}
     assert set(LAYOUTS) == set(WIDTHS) | others
 
 

@@ -27,6 +27,7 @@ def test_passes_one_after_the_other(seed):
     started, given = [], []
 
     async def queue(ctx):
+        ctx.set(dut.enable, 1)
         for index in range(count):
             ctx.set(dut.i.payload, instruction(index, take=["load"], give=["store"], shift=index))
             ctx.set(dut.i.valid, 1)
@@ -38,11 +39,11 @@ def test_passes_one_after_the_other(seed):
         steps = random.Random(seed + 1)
         for index in range(count):
             await ticks(ctx, steps.randrange(8))
-            ctx.set(dut.ready, 1)
-            layer, take, want = await ctx.tick().sample(dut.layer, dut.take, dut.want).until(dut.start)
+            ctx.set(dut.tokens.ready, 1)
+            layer, take, want = await ctx.tick().sample(dut.layer, dut.tokens.take, dut.tokens.want).until(dut.start)
             started.append(layer.shift)
             assert take and want == tokens("load"), f"pass {index} (seed {seed})"
-            ctx.set(dut.ready, 0)
+            ctx.set(dut.tokens.ready, 0)
             ctx.set(dut.busy_core, 1)
             for _ in range(steps.randrange(4)):
                 await ctx.tick()
@@ -52,19 +53,19 @@ def test_passes_one_after_the_other(seed):
                 ctx.set(dut.step, 1)
                 await ctx.tick()
                 seen += ctx.get(dut.first_step)
-                assert ctx.get(dut.index) == index and ctx.get(dut.busy)
+                assert ctx.get(dut.progress.index) == index and ctx.get(dut.progress.busy)
                 ctx.set(dut.step, 0)
             await ctx.tick()
             assert seen == 1, f"pass {index} (seed {seed})"
             ctx.set(dut.done, 1)
-            _, _, give, complete = await ctx.tick().sample(dut.give, dut.complete)
+            _, _, give, complete = await ctx.tick().sample(dut.tokens.give, dut.progress.complete)
             given.append(give)
             assert complete
             ctx.set(dut.done, 0)
             ctx.set(dut.busy_core, 0)
         for _ in range(20):
             await ctx.tick()
-            assert not ctx.get(dut.start) and not ctx.get(dut.busy)
+            assert not ctx.get(dut.start) and not ctx.get(dut.progress.busy)
 
     simulate(dut, queue, core, what=f"(seed {seed})")
     assert started == list(range(count))
@@ -89,11 +90,15 @@ def test_why_no_pass_is_under_way():
             (("load", "store"), IdleCause.INPUT),
             ((), IdleCause.START),
         ):
-            ctx.set(dut.missing, tokens(*missing))
+            ctx.set(dut.tokens.missing, tokens(*missing))
             assert ctx.get(dut.outside) == cause, missing
             assert not ctx.get(dut.start)
             await ctx.tick()
-        ctx.set(dut.ready, 1)
+        ctx.set(dut.tokens.ready, 1)
+        for _ in range(5):  # no pass may start
+            assert not ctx.get(dut.start)
+            await ctx.tick()
+        ctx.set(dut.enable, 1)
         ctx.set(dut.busy_core, 1)  # the pass before has not quite ended
         for _ in range(5):
             assert not ctx.get(dut.start)
@@ -112,6 +117,7 @@ def test_layer_registers_travel_whole(seed):
     dut = ComputeUnit(SMALL)
 
     async def bench(ctx):
+        ctx.set(dut.enable, 1)
         for _ in range(10):
             bits = rng.getrandbits(layout["layer"].width)
             value = bits << layout["layer"].offset
@@ -119,12 +125,12 @@ def test_layer_registers_travel_whole(seed):
             ctx.set(dut.i.valid, 1)
             await ctx.tick()
             ctx.set(dut.i.valid, 0)
-            ctx.set(dut.ready, 1)
+            ctx.set(dut.tokens.ready, 1)
             await ctx.tick()
             assert ctx.get(dut.start)
             assert ctx.get(dut.layer.as_value()) == bits, f"seed {seed}"
             await ctx.tick()
-            ctx.set(dut.ready, 0)
+            ctx.set(dut.tokens.ready, 0)
             ctx.set(dut.done, 1)
             await ctx.tick()
             ctx.set(dut.done, 0)

@@ -19,20 +19,20 @@ def bench_of(body):
     dut = Control(SMALL)
 
     async def write(ctx, name, value):
-        ctx.set(dut.write_addr, register(name).address // 4)
-        ctx.set(dut.write_data, value)
-        ctx.set(dut.write, 1)
-        hit = ctx.get(dut.write_hit)
+        ctx.set(dut.registers.write_addr, register(name).address // 4)
+        ctx.set(dut.registers.write_data, value)
+        ctx.set(dut.registers.write, 1)
+        hit = ctx.get(dut.registers.write_hit)
         await ctx.tick()
-        ctx.set(dut.write, 0)
+        ctx.set(dut.registers.write, 0)
         await ctx.tick()  # a write reaches the registers one cycle later
         return hit
 
     async def read(ctx, name):
-        ctx.set(dut.read_addr, register(name).address // 4)
+        ctx.set(dut.registers.read_addr, register(name).address // 4)
         await ticks(ctx, AxiLiteSlave.READ_LATENCY)
-        assert ctx.get(dut.read_hit), name
-        return ctx.get(dut.read_data)
+        assert ctx.get(dut.registers.read_hit), name
+        return ctx.get(dut.registers.read_data)
 
     async def bench(ctx):
         ctx.set(dut.bus_idle, 1)
@@ -44,11 +44,11 @@ def bench_of(body):
 
 
 async def fail(ctx, dut, code, index):
-    ctx.set(dut.failed, 1)
-    ctx.set(dut.code, code)
-    ctx.set(dut.index, index)
+    ctx.set(dut.status.failure.valid, 1)
+    ctx.set(dut.status.failure.code, code)
+    ctx.set(dut.status.failure.index, index)
     await ctx.tick()
-    ctx.set(dut.failed, 0)
+    ctx.set(dut.status.failure.valid, 0)
     await ticks(ctx, 3)
 
 
@@ -91,12 +91,12 @@ def test_addresses_without_a_register_do_not_hit():
     assert len(used) == len(REGISTERS)
 
     async def body(ctx, dut, write, read):
-        for address in range(1 << len(dut.read_addr)):
-            ctx.set(dut.read_addr, address)
-            ctx.set(dut.write_addr, address)
+        for address in range(1 << len(dut.registers.read_addr)):
+            ctx.set(dut.registers.read_addr, address)
+            ctx.set(dut.registers.write_addr, address)
             await ticks(ctx, AxiLiteSlave.READ_LATENCY)
-            assert ctx.get(dut.read_hit) == (address in used), address
-            assert address in used or not ctx.get(dut.write_hit), address
+            assert ctx.get(dut.registers.read_hit) == (address in used), address
+            assert address in used or not ctx.get(dut.registers.write_hit), address
 
     bench_of(body)
 
@@ -105,20 +105,20 @@ def test_addresses_without_a_register_do_not_hit():
 def test_a_run_that_ends_well(enable):
     async def body(ctx, dut, write, read):
         await write(ctx, "INTERRUPT_ENABLE", enable)
-        ctx.set(dut.idle, 1)  # of the run before: is not believed at once
-        ctx.set(dut.write_addr, register("CONTROL").address // 4)
-        ctx.set(dut.write_data, START)
-        ctx.set(dut.write, 1)
+        ctx.set(dut.status.idle, 1)  # of the run before: is not believed at once
+        ctx.set(dut.registers.write_addr, register("CONTROL").address // 4)
+        ctx.set(dut.registers.write_data, START)
+        ctx.set(dut.registers.write, 1)
         await ctx.tick()
-        ctx.set(dut.write, 0)
+        ctx.set(dut.registers.write, 0)
         await ctx.tick()
         assert ctx.get(dut.start) and ctx.get(dut.program_address) == 0x1000 and ctx.get(dut.program_length) == 5
         await ctx.tick()
         assert ctx.get(dut.running) and not ctx.get(dut.start)
-        ctx.set(dut.idle, 0)
+        ctx.set(dut.status.idle, 0)
         await ticks(ctx, 20)
         assert await read(ctx, "STATUS") == BUSY and not ctx.get(dut.interrupt)
-        ctx.set(dut.idle, 1)
+        ctx.set(dut.status.idle, 1)
         await ticks(ctx, 2)
         assert not ctx.get(dut.running)
         assert await read(ctx, "STATUS") == DONE
@@ -127,7 +127,7 @@ def test_a_run_that_ends_well(enable):
         await write(ctx, "INTERRUPT", 1)
         assert await read(ctx, "INTERRUPT") == 0 and not ctx.get(dut.interrupt)
         assert await read(ctx, "STATUS") == DONE
-        ctx.set(dut.idle, 0)
+        ctx.set(dut.status.idle, 0)
         await write(ctx, "CONTROL", START)
         assert await read(ctx, "STATUS") == BUSY
 
@@ -137,16 +137,16 @@ def test_a_run_that_ends_well(enable):
 def test_a_start_while_busy_is_refused_and_the_run_goes_on():
     async def body(ctx, dut, write, read):
         await write(ctx, "CONTROL", START)
-        ctx.set(dut.write_addr, register("CONTROL").address // 4)
-        ctx.set(dut.write, 1)
+        ctx.set(dut.registers.write_addr, register("CONTROL").address // 4)
+        ctx.set(dut.registers.write, 1)
         await ctx.tick()
-        ctx.set(dut.write, 0)
+        ctx.set(dut.registers.write, 0)
         assert not ctx.get(dut.start)
         await ctx.tick()
         assert await read(ctx, "REFUSAL") == 1
         assert await read(ctx, "INTERRUPT") == 4
         assert await read(ctx, "STATUS") == BUSY
-        ctx.set(dut.idle, 1)
+        ctx.set(dut.status.idle, 1)
         await ticks(ctx, 3)
         assert await read(ctx, "STATUS") == DONE
         await write(ctx, "CONTROL", START)
@@ -265,13 +265,13 @@ def test_watchdog_counts_from_the_last_completed_instruction():
         await write(ctx, "WATCHDOG", 50)
         await ticks(ctx, 100)  # nothing runs
         await write(ctx, "CONTROL", START)
-        ctx.set(dut.stuck_index, 77)
+        ctx.set(dut.status.stuck_index, 77)
         for _ in range(5):
             await ticks(ctx, 40)
             assert ctx.get(dut.running)
-            ctx.set(dut.complete, 1)
+            ctx.set(dut.status.complete, 1)
             await ctx.tick()
-            ctx.set(dut.complete, 0)
+            ctx.set(dut.status.complete, 0)
         await ticks(ctx, 60)
         assert not ctx.get(dut.running)
         assert await read(ctx, "ERROR_CODE") == ErrorCode.WATCHDOG.value

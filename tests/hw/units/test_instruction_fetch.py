@@ -171,7 +171,7 @@ class Bench:
 
     async def _errors(self, ctx):
         dut = self.dut
-        async for _, _, error, code, index in ctx.tick().sample(dut.error, dut.code, dut.index):
+        async for _, _, error, code, index in ctx.tick().sample(dut.failure.valid, dut.failure.code, dut.failure.index):
             if error:
                 self.errors.append((code, index))
 
@@ -294,7 +294,7 @@ def test_an_error_stops_and_is_told_once_with_its_index(code, place, seed):
 
     async def process(ctx):
         await bench.start(ctx, 0x400, len(cases))
-        await until(ctx, bench.dut.error)
+        await until(ctx, bench.dut.failure.valid)
         await ticks(ctx, 50)
         assert not ctx.get(bench.dut.dispatched), f"seed {seed}"
         assert ctx.get(bench.dut.index) == place and ctx.get(bench.dut.reading) == place + 1, f"seed {seed}"

@@ -37,18 +37,18 @@ def run(params, memory, instructions, *, gap_in, gap_out, seed):
             ctx.set(dut.i.payload, instruction)
             ctx.set(dut.i.valid, 1)
             await ticks(ctx, rng.randrange(5))
-            assert not ctx.get(dut.take), f"no token is there yet (seed {seed})"
-            assert ctx.get(dut.busy) and ctx.get(dut.want) == instruction.take, f"seed {seed}"
-            ctx.set(dut.ready, 1)
+            assert not ctx.get(dut.tokens.take), f"no token is there yet (seed {seed})"
+            assert ctx.get(dut.progress.busy) and ctx.get(dut.tokens.want) == instruction.take, f"seed {seed}"
+            ctx.set(dut.tokens.ready, 1)
             await until(ctx, dut.i.ready)
             ctx.set(dut.i.valid, 0)
-            ctx.set(dut.ready, 0)
-            await until(ctx, dut.complete)
+            ctx.set(dut.tokens.ready, 0)
+            await until(ctx, dut.progress.complete)
         await ticks(ctx, 30)
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.progress.busy)
 
     async def ends(ctx):
-        async for _, _, complete, give in ctx.tick().sample(dut.complete, dut.give):
+        async for _, _, complete, give in ctx.tick().sample(dut.progress.complete, dut.tokens.give):
             assert complete or not give.as_value().value, f"seed {seed}"
             if complete:
                 given.append((give, len(words), len(records)))
@@ -160,11 +160,11 @@ def test_a_beat_a_cycle(seed):
     async def bench(ctx):
         ctx.set(dut.i.payload, transfer(params, Opcode.LOAD_MAP, item_bytes=16, count=256))
         ctx.set(dut.i.valid, 1)
-        ctx.set(dut.ready, 1)
+        ctx.set(dut.tokens.ready, 1)
         ctx.set(dut.load.ready, 1)
         await until(ctx, dut.i.ready)
         ctx.set(dut.i.valid, 0)
-        while not ctx.get(dut.complete):
+        while not ctx.get(dut.progress.complete):
             cycles[0] += 1
             await ctx.tick()
 

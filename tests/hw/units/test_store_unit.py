@@ -102,17 +102,17 @@ def test_maps_and_logits(params, gap_in, gap_out, seed):
             ctx.set(dut.i.payload, instruction)
             ctx.set(dut.i.valid, 1)
             await ticks(ctx, rng.randrange(4))
-            assert not ctx.get(dut.take) and ctx.get(dut.want) == instruction.take
-            ctx.set(dut.ready, 1)
+            assert not ctx.get(dut.tokens.take) and ctx.get(dut.tokens.want) == instruction.take
+            ctx.set(dut.tokens.ready, 1)
             await until(ctx, dut.i.ready)
             ctx.set(dut.i.valid, 0)
-            ctx.set(dut.ready, 0)
-            await until(ctx, dut.complete)
+            ctx.set(dut.tokens.ready, 0)
+            await until(ctx, dut.progress.complete)
         await ticks(ctx, 30)
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.progress.busy)
 
     async def ends(ctx):
-        async for _, _, complete, give in ctx.tick().sample(dut.complete, dut.give):
+        async for _, _, complete, give in ctx.tick().sample(dut.progress.complete, dut.tokens.give):
             if complete:
                 given.append(give)
 

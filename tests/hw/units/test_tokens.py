@@ -17,8 +17,8 @@ def tokens(*names):
 
 async def idle(ctx, dut):
     for unit in range(len(UNITS)):
-        ctx.set(dut.give[unit], tokens())
-        ctx.set(dut.take[unit], 0)
+        ctx.set(dut.units[unit].give, tokens())
+        ctx.set(dut.units[unit].take, 0)
 
 
 @pytest.mark.parametrize("giver", UNITS)
@@ -27,18 +27,18 @@ def test_a_token_is_for_one_unit_from_one_unit(giver, taker):
     dut = TokenCounters()
 
     async def bench(ctx):
-        ctx.set(dut.give[UNITS.index(giver)], tokens(taker))
+        ctx.set(dut.units[UNITS.index(giver)].give, tokens(taker))
         await ctx.tick()
         await idle(ctx, dut)
         for other in UNITS:
             for source in UNITS:
-                ctx.set(dut.want[UNITS.index(other)], tokens(source))
+                ctx.set(dut.units[UNITS.index(other)].want, tokens(source))
                 there = (source, other) == (giver, taker) and giver != taker
-                assert ctx.get(dut.ready[UNITS.index(other)]) == there, (giver, taker, source, other)
-                missing = ctx.get(dut.missing[UNITS.index(other)])
+                assert ctx.get(dut.units[UNITS.index(other)].ready) == there, (giver, taker, source, other)
+                missing = ctx.get(dut.units[UNITS.index(other)].missing)
                 assert missing == Tokens.const(tokens() if there else tokens(source))
-            ctx.set(dut.want[UNITS.index(other)], tokens())
-            assert ctx.get(dut.ready[UNITS.index(other)]), "an instruction that takes nothing is ready"
+            ctx.set(dut.units[UNITS.index(other)].want, tokens())
+            assert ctx.get(dut.units[UNITS.index(other)].ready), "an instruction that takes nothing is ready"
 
     simulate(dut, bench)
 
@@ -53,12 +53,12 @@ def test_random_traffic_keeps_the_counts(seed):
             gives = {giver: [n for n in UNITS if n != giver and rng.random() < 0.4] for giver in UNITS}
             taken = []
             for number, unit in enumerate(UNITS):
-                ctx.set(dut.want[number], tokens(*wants[unit]))
-                ctx.set(dut.give[number], tokens(*gives[unit]))
+                ctx.set(dut.units[number].want, tokens(*wants[unit]))
+                ctx.set(dut.units[number].give, tokens(*gives[unit]))
                 ready = all(counts[giver, unit] for giver in wants[unit])
-                assert ctx.get(dut.ready[number]) == ready, f"{unit} (seed {seed})"
+                assert ctx.get(dut.units[number].ready) == ready, f"{unit} (seed {seed})"
                 take = ready and rng.random() < 0.7
-                ctx.set(dut.take[number], take)
+                ctx.set(dut.units[number].take, take)
                 taken += [(giver, unit) for giver in wants[unit] if take]
             await ctx.tick()
             assert not ctx.get(dut.overflow), f"seed {seed}"
@@ -76,16 +76,16 @@ def test_overflow_is_told():
     most = (1 << TOKEN_BITS) - 1
 
     async def bench(ctx):
-        ctx.set(dut.give[0], tokens("compute"))
+        ctx.set(dut.units[0].give, tokens("compute"))
         for _ in range(most):
             await ctx.tick()
             assert not ctx.get(dut.overflow)
         # One is taken as another comes: nothing is lost.
-        ctx.set(dut.want[1], tokens("load"))
-        ctx.set(dut.take[1], 1)
+        ctx.set(dut.units[1].want, tokens("load"))
+        ctx.set(dut.units[1].take, 1)
         await ctx.tick()
         assert not ctx.get(dut.overflow)
-        ctx.set(dut.take[1], 0)
+        ctx.set(dut.units[1].take, 0)
         await ctx.tick()
         assert ctx.get(dut.overflow)
 

@@ -41,10 +41,10 @@ def test_entries_in_order_within_the_room(params, gap_in, gap_free, seed):
             ctx.set(dut.i.valid, 1)
             await until(ctx, dut.i.ready)
             ctx.set(dut.i.valid, 0)
-            await until(ctx, dut.complete)
-            assert ctx.get(dut.index) == number
+            await until(ctx, dut.progress.complete)
+            assert ctx.get(dut.progress.index) == number
         await ticks(ctx, 30)
-        assert not ctx.get(dut.busy)
+        assert not ctx.get(dut.progress.busy)
 
     async def ring(ctx):
         """Take what comes; free some of it now and then, and once some that has not come yet."""
@@ -95,7 +95,7 @@ def test_a_beat_a_cycle(seed):
         ctx.set(dut.entry.ready, 1)
         await until(ctx, dut.i.ready)
         ctx.set(dut.i.valid, 0)
-        while not ctx.get(dut.complete):
+        while not ctx.get(dut.progress.complete):
             cycles[0] += 1
             await ctx.tick()
 
