@@ -21,16 +21,27 @@ from typing import Any
 
 import torch
 
+from cdgate.cli import Parser, run
 from cdgate.errors import UsageError
+from cdgate.files import write_json
 from sw_model.data.dataset import DataSet
 from sw_model.data.sources import DIGITS, load_data
 from sw_model.evaluation import flops
 from sw_model.evaluation.protocols import fine_tuned_evaluation, linear_evaluation
 from sw_model.network.methods import METHODS
-from sw_model.network.resnet import STAGES, ResNet
+from sw_model.network.resnet import STAGES, ResNet, current_arguments
 from sw_model.training.callbacks import read_log
 from sw_model.training.machine import PRECISIONS, hardware, on_gpu
-from sw_model.training.options import Parser, check_machine, command_line, exit_status, keep_options, write_json
+from sw_model.training.options import (
+    INTERRUPTED,
+    check_machine,
+    check_numbers,
+    check_output,
+    command_line,
+    keep_options,
+    only_run,
+    read_json,
+)
 from sw_model.training.phase import Phase, Settings, first_process, phase_facts, train_phase
 
 __all__ = ["FINE_TUNED", "ROWS", "main"]
@@ -41,6 +52,7 @@ ROWS = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc", "cdg50", "cdg75")
 FINE_TUNED = ("dense", "cdg0", "cdg100", "scdg", "fbs", "dgc")
 #: Middle of the band of sparsities, 0.68 to 0.75, in which rows are comparable.
 SPARSITY = 0.715
+PROG = "sw_model.compare"
 BRANCHES = (1, 2)
 TUNE_BATCH = 64
 CURVE_POINTS = 200
@@ -48,9 +60,7 @@ CURVE_POINTS = 200
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(
-        prog="python -m sw_model.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--row", required=True, help=f"one of {', '.join(ROWS)}")
     add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
@@ -87,15 +97,11 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.row not in ROWS:
         raise UsageError(f"--row must be one of {', '.join(ROWS)}, not {args.row!r}")
-    for name, least in (("batch", 2), ("bn_batches", 1), ("groups", 1)):
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(args, name)}")
+    check_numbers(args, "batch", "bn_batches", "groups", "epochs", "tune_epochs", "lr", "tune_lr", "sparsity")
     check_machine(args, (args.batch, TUNE_BATCH))
-    for name in ("epochs", "tune_epochs", "lr", "tune_lr"):
-        if not 0 < getattr(args, name) < math.inf:
-            raise UsageError(f"--{name.replace('_', '-')} must be positive and finite, not {getattr(args, name)}")
-    if not 0 < args.sparsity < 1:
-        raise UsageError(f"--sparsity must be between 0 and 1, not {args.sparsity}")
+    for name in ("epochs", "tune_epochs"):
+        if not getattr(args, name):
+            raise UsageError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(args, name)}")
 
 
 def phases(args: argparse.Namespace, data: DataSet) -> tuple[Phase, Phase]:
@@ -120,13 +126,10 @@ def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
     """The row's network, untrained; slices are of 8 channels, or of 4, 2 or 1 where 8 do not divide an output group."""
     torch.manual_seed(args.seed)
     narrowest = int(STAGES[args.depth][0] * args.width) // args.groups if args.depth in STAGES else 8
-    try:
-        model = ResNet(
-            args.width, args.depth, args.groups, math.gcd(8, narrowest), num_classes=len(data.classes), stem=data.stem,
-            **METHODS[args.row].network,
-        )  # fmt: skip
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    model = ResNet(
+        args.width, args.depth, args.groups, math.gcd(8, narrowest), num_classes=len(data.classes), stem=data.stem,
+        **METHODS[args.row].network,
+    )  # fmt: skip
     model.mean.copy_(torch.tensor(data.mean).view(3, 1, 1))
     model.std.copy_(torch.tensor(data.std).view(3, 1, 1))
     return model
@@ -145,7 +148,7 @@ class Evaluations:
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.device = path, device
-        self.known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        self.known: dict[str, Any] = read_json(path) if path.is_file() else {}
 
     def __call__(self, name: str, protocol: Any, model: ResNet, data: DataSet, branch: int, batches: int) -> Any:
         """The result of a protocol through a branch, with the work that its fire rates make."""
@@ -191,7 +194,8 @@ def refuse_to_replace(path: Path, scale: dict[str, Any]) -> None:
         The file has such results.
     """
     if path.is_file():
-        known, new = json.loads(path.read_text()), json.loads(json.dumps(scale))
+        known, new = read_json(path), json.loads(json.dumps(scale))
+        known["network"] = current_arguments(known.get("network", {}))
         other = [name for name, value in new.items() if known.get(name) != value]
         if other:
             raise UsageError(f"{path} must not be replaced by results of another {' and '.join(other)}; name other "
@@ -204,7 +208,7 @@ def run_row(args: argparse.Namespace, command: str) -> int:
     contrastive, tuning = phases(args, data)
     model = make_model(args, data)
     start = time.monotonic()
-    run = args.run or Path(f"runs/table/{args.row}-{args.seed}")
+    folder = args.run or Path(f"runs/table/{args.row}-{args.seed}")
     scale = {
         "data": data.name, "images": {"train": len(data.train), "test": len(data.test)}, "image_size": data.size,
         "network": model.hparams,
@@ -212,48 +216,60 @@ def run_row(args: argparse.Namespace, command: str) -> int:
         "fine_tuning": {"epochs": args.tune_epochs, "size": tuning.size, "batch": TUNE_BATCH, "lr": args.tune_lr},
         "precision": args.precision,
     }  # fmt: skip
-    out = run / "result.json" if args.steps else args.results / f"{args.row}_{slug(data.name)}_seed{args.seed}.json"
+    out = folder / "result.json" if args.steps else args.results / f"{args.row}_{slug(data.name)}_seed{args.seed}.json"
     if not args.steps:
+        check_output("--results", out)
         refuse_to_replace(out, scale)
-    run.mkdir(parents=True, exist_ok=True)
-    if first_process():
-        machine = ("run", "results", "threads", "accelerator", "devices")
-        keep_options(run / "options.json", {name: value for name, value in vars(args).items() if name not in machine})
     settings = Settings(
-        run=run, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices,
+        run=folder, seed=args.seed, steps=args.steps, accelerator=args.accelerator, devices=args.devices,
         precision=args.precision,
     )  # fmt: skip
-    device = "cuda" if on_gpu(args.accelerator) else "cpu"
-    evaluate, seconds = Evaluations(run / "evaluations.json", device), {}
-    train_phase(contrastive, model, data, settings)
-    facts = phase_facts(run / "contrastive.ckpt")
-    tunes, tuning = args.row in FINE_TUNED, replace(tuning, target=facts["target"])
     if not first_process():
         # Only the first process judges; the others wait for it in the fine-tuning.
-        if tunes:
-            train_phase(tuning, model, data, settings)
+        train_phase(contrastive, model, data, settings)
+        if args.row in FINE_TUNED:
+            train_phase(
+                replace(tuning, target=phase_facts(folder / "contrastive.ckpt")["target"]), model, data, settings
+            )
         return 0
-    seconds["contrastive"] = facts["seconds"]
-    branches = {b: evaluate("linear evaluation", linear_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
-    tuned = None
-    if tunes:
-        train_phase(tuning, model, data, settings)
-        seconds["fine_tuning"] = phase_facts(run / "supervised.ckpt")["seconds"]
-        tuned = {b: evaluate("fine-tuned", fine_tuned_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
-    write_json(out, {
+    with only_run(folder):
+        machine = ("run", "results", "threads", "accelerator", "devices")
+        keep_options(
+            folder / "options.json", {name: value for name, value in vars(args).items() if name not in machine}
+        )
+        judged = train_and_judge(args, model, data, settings, contrastive, tuning)
+    result = {
         "experiment": "comparison", "row": args.row, "title": METHODS[args.row].title, "command": command,
-        "seed": args.seed, **scale, "trial_steps": args.steps, "target": facts["target"],
-        "batch_norm_batches": args.bn_batches,
-        "linear": branches, "fine_tuned": tuned, "curve": curve(run / "log.csv"),
-        "wall_seconds": {**seconds, "this_launch": time.monotonic() - start}, "hardware": hardware(),
-        "torch": torch.__version__,
-    })  # fmt: skip
+        "seed": args.seed, **scale, "trial_steps": args.steps, "batch_norm_batches": args.bn_batches, **judged,
+        "hardware": hardware(), "torch": torch.__version__,
+    }  # fmt: skip
+    result["wall_seconds"]["this_launch"] = time.monotonic() - start
+    write_json(out, result)
     print(f"results: {out}", flush=True)
     return 0
 
 
+def train_and_judge(
+    args: argparse.Namespace, model: ResNet, data: DataSet, settings: Settings, contrastive: Phase, tuning: Phase
+) -> dict[str, Any]:
+    """Train a row and judge it after either phase; what its results file says of that."""
+    folder, device = settings.run, "cuda" if on_gpu(args.accelerator) else "cpu"
+    evaluate, seconds = Evaluations(folder / "evaluations.json", device), {}
+    train_phase(contrastive, model, data, settings)
+    facts = phase_facts(folder / "contrastive.ckpt")
+    seconds["contrastive"] = facts["seconds"]
+    branches = {b: evaluate("linear evaluation", linear_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
+    tuned = None
+    if args.row in FINE_TUNED:
+        train_phase(replace(tuning, target=facts["target"]), model, data, settings)
+        seconds["fine_tuning"] = phase_facts(folder / "supervised.ckpt")["seconds"]
+        tuned = {b: evaluate("fine-tuned", fine_tuned_evaluation, model, data, b, args.bn_batches) for b in BRANCHES}
+    return {"target": facts["target"], "linear": branches, "fine_tuned": tuned, "curve": curve(folder / "log.csv"),
+            "wall_seconds": seconds}  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
+    """Entry point; returns the exit status: 2 for bad input, 1 if training diverges, 130 if interrupted."""
 
     def work() -> int:
         args = build_parser().parse_args(argv)
@@ -261,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
         return run_row(args, command_line("sw_model.compare", argv, args.data))
 
-    return exit_status(work)
+    return run(PROG, work, INTERRUPTED)
 
 
 if __name__ == "__main__":

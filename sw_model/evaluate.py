@@ -8,56 +8,61 @@ gating is dynamic, on the first 200; zeros in the ofmaps, on the default photogr
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from cdgate.errors import DataError
+from cdgate.cli import Parser, run
+from cdgate.files import write_json
 from sw_model.data.sources import DIGITS, load_data
-from sw_model.evaluation.gating_report import as_json, gating_table
+from sw_model.evaluation.gating_report import as_json, print_evaluation
 from sw_model.evaluation.workers import Task, check_classes, evaluate_all, held_out
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
+from sw_model.training.options import check_numbers, check_output
 
 __all__ = ["main"]
 
+PROG = "sw_model.evaluate"
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog=PROG, description="Evaluate a quantised network.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="safetensors file (default: the repository's)")
+    add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
+    add("--limit", type=int, help="evaluate only the first test images")
+    add("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    add("--json", type=Path, help="file that the figures are written to")
+    return parser
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Evaluate a checkpoint, print the figures and write them; returns the exit status."""
+    check_numbers(args, "workers")
+    check_output("--json", args.json)
+    net = load(args.checkpoint)
+    data = load_data(args.data)
+    check_classes(len(net.meta["classes"]), data)
+    images, labels = held_out(data, args.limit)
+    results = evaluate_all(Task(net, None, images, labels), args.workers)
+    figures = as_json(net, results["gated"].gating)
+    figures["accuracy"] = {
+        "int8": results["gated"].top1,
+        "int8_base_only": results["base"].top1,
+        "int8_all_fire": results["dense"].top1,
+        "images": len(images),
+    }
+    try:
+        print_evaluation(figures)
+    finally:  # a closed terminal costs no results
+        if args.json:
+            write_json(args.json, figures)
+    return 0
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate a checkpoint; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m sw_model.evaluate", description="Evaluate a quantised network.")
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, help="safetensors file")
-    parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
-    parser.add_argument("--limit", type=int, help="evaluate only the first test images")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--json", type=Path, help="file that the figures are written to")
-    args = parser.parse_args(argv)
-    try:
-        if args.workers < 1:
-            raise ValueError(f"--workers must be at least 1, not {args.workers}")
-        net = load(args.checkpoint)
-        data = load_data(args.data)
-        check_classes(len(net.meta["classes"]), data)
-        images, labels = held_out(data, args.limit)
-        results = evaluate_all(Task(net, None, images, labels), args.workers)
-        figures = as_json(net, results["gated"].gating)
-        figures["accuracy"] = {
-            "int8": results["gated"].top1,
-            "int8_base_only": results["base"].top1,
-            "int8_all_fire": results["dense"].top1,
-            "images": len(images),
-        }
-        if args.json:
-            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    except (DataError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console = Console()
-    console.print(gating_table(figures))
-    top1 = [f"{100 * figures['accuracy'][key]:.2f} %" for key in ("int8", "int8_base_only", "int8_all_fire")]
-    text = f"gated {top1[0]}, base-only {top1[1]}, all-fire {top1[2]}"
-    console.print(f"top-1 on {len(images)} images: {text}", soft_wrap=True)
-    return 0
+    """Entry point; returns the exit status."""
+    return run(PROG, lambda: evaluate(build_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Post-training quantisation: `python -m sw_model.quantize --checkpoint runs/x/last.ckpt --data FOLDER --out FILE`.
+"""Post-training quantisation: `python -m sw_model.quantize --checkpoint runs/x/decay.ckpt --data FOLDER --out FILE`.
 
 What it does is told in `sw_model.quantisation.post_training`.
 """
@@ -6,59 +6,65 @@ What it does is told in `sw_model.quantisation.post_training`.
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 import sys
 from pathlib import Path
 
-from cdgate.errors import DataError
+from cdgate.cli import Parser, run
+from cdgate.files import write_json
 from sw_model.data.sources import DIGITS
-from sw_model.evaluation.gating_report import print_quantisation
+from sw_model.evaluation.gating_report import print_evaluation
 from sw_model.quantisation.post_training import quantize_checkpoint
+from sw_model.training.options import check_numbers, check_output
 
 __all__ = ["main"]
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Quantise a training checkpoint and evaluate it; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m sw_model.quantize", description="Quantise a trained network.")
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/decay.ckpt, or of --float16"
-    )
-    parser.add_argument("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
-    parser.add_argument(
-        "--out", type=Path, help="safetensors file to write (default: network.safetensors beside the checkpoint)"
-    )
-    parser.add_argument("--float16", type=Path, help="safetensors file for the network before it was quantised")
-    parser.add_argument("--results", type=Path, help="JSON file that the figures are written to")
-    parser.add_argument("--limit", type=int, help="evaluate only the first test images")
-    parser.add_argument("--batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics")
-    parser.add_argument("--batches2", type=int, default=50, help="the same for those of branch 2's saliency")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the evaluation, threads of the rest")
-    args = parser.parse_args(argv)
-    try:
-        _run(args, ["python", "-m", "sw_model.quantize", *(sys.argv[1:] if argv is None else argv)])
-    except (DataError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+PROG = "sw_model.quantize"
 
 
-def _run(args: argparse.Namespace, command: list[str]) -> None:
-    for name in ("batches", "batches2", "workers"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, not {getattr(args, name)}")
-    if not args.checkpoint.is_file():
-        raise ValueError(f"training checkpoint must exist, not {args.checkpoint}")
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog=PROG, description="Quantise a trained network, and evaluate it before and after.")
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="training checkpoint, as runs/NAME/decay.ckpt, or of --float16")
+    add("--data", required=True, help=f"{DIGITS} or a folder, see sw_model/data/sources.py")
+    add("--out", type=Path, help="safetensors file to write (default: network.safetensors beside the checkpoint)")
+    add("--float16", type=Path, help="safetensors file for the network before it was quantised")
+    add("--results", type=Path, help="JSON file that the figures are written to")
+    add("--limit", type=int, help="evaluate only the first test images")
+    add("--batches", type=int, default=50, help="batches of 256 for BatchNorm's statistics (default: %(default)s)")
+    add("--batches2", type=int, default=50, help="the same for branch 2's saliency (default: %(default)s)")
+    add("--workers", type=int, default=1, help="processes of the evaluation, threads of the rest")
+    return parser
+
+
+def quantize(args: argparse.Namespace, command: str) -> int:
+    """Quantise, evaluate, print, and write the results; returns the exit status."""
+    check_numbers(args, "batches", "batches2", "workers")
     out = args.out or args.checkpoint.with_name("network.safetensors")
+    for option, path in (("--out", out), ("--float16", args.float16), ("--results", args.results)):
+        check_output(option, path)
     figures = quantize_checkpoint(
         args.checkpoint, args.data, out, float16=args.float16, limit=args.limit, batches=args.batches,
         batches2=args.batches2, workers=args.workers,
     )  # fmt: skip
-    figures = {"command": " ".join(command), **figures}
-    if args.results:
-        args.results.parent.mkdir(parents=True, exist_ok=True)
-        args.results.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print_quantisation(figures)
+    try:
+        print_evaluation(figures)
+    finally:  # a closed terminal costs no results
+        if args.results:
+            write_json(args.results, {"command": command, **figures})
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+
+    def work() -> int:
+        args = build_parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        return quantize(args, shlex.join(["python", "-m", PROG, *words]))
+
+    return run(PROG, work)
 
 
 if __name__ == "__main__":

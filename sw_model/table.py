@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cdgate.cli import Parser, run
+from cdgate.errors import DataError, UsageError
+from cdgate.files import write_file
 from sw_model.evaluation.features import DIVERGED
 from sw_model.network.methods import METHODS
 from sw_model.results import figures
@@ -18,6 +21,8 @@ from sw_model.results.poster import ABLATION, METHOD_ROWS, STRUCTURED
 from sw_model.training.machine import PRECISIONS
 
 __all__ = ["Results", "main", "markdown"]
+
+PROG = "sw_model.table"
 
 Figure = Callable[[dict[str, Any]], float | None]
 
@@ -71,7 +76,7 @@ class Results:
 
     Raises
     ------
-    ValueError
+    DataError
         A file is not JSON, or has not what a results file has.
     """
 
@@ -83,13 +88,13 @@ class Results:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
-                raise ValueError(f"results file {path} must be JSON") from None
+                raise DataError(f"results file {path} must be JSON") from None
             if not isinstance(content, dict):
                 continue
             if content.get("experiment") == "comparison":
                 missing = [key for key in ROW_KEYS if key not in content]
                 if missing:
-                    raise ValueError(
+                    raise DataError(
                         f"results file {path} must have {' and '.join(missing)}, as sw_model.compare writes"
                     )
                 by_data.setdefault(short(content["data"]), {}).setdefault(content["row"], []).append(content)
@@ -302,29 +307,29 @@ def markdown(results: Results, drawn: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write tables and figures; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sw_model.table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder (default: %(default)s)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder written to (default: %(default)s)")
-    args = parser.parse_args(argv)
-    try:
-        if not args.results.is_dir():
-            raise ValueError(f"results folder {args.results} must exist")
-        results = Results(args.results)
-        print(f"{sum(map(len, results.rows.values()))} results of {len(results.rows)} rows", flush=True)
-        drawn = figures.draw(results.rows, results.shipped, args.docs)
-        text = markdown(results, drawn)
-        part = args.docs / "results.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(args.docs / "results.md")
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser
+
+
+def write_page(args: argparse.Namespace) -> int:
+    """Write tables and figures; returns the exit status."""
+    if not args.results.is_dir():
+        raise UsageError(f"--results must be a folder that exists, not {args.results}")
+    results = Results(args.results)
+    print(f"{sum(map(len, results.rows.values()))} results of {len(results.rows)} rows", flush=True)
+    drawn = figures.draw(results.rows, results.shipped, args.docs)
+    write_file(args.docs / "results.md", markdown(results, drawn))
     print(f"{args.docs / 'results.md'}, {len(drawn)} figures")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run(PROG, lambda: write_page(build_parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@
 
 The same command continues a run that was killed. The supervised phase has a constant learning rate and may be ended at
 any time (`--decay-at`, or a file `decay-now` in the run's folder); the decay phase then takes the rate to zero. With
+`--seconds` the phases share a time, all launches together, in the ratio of their epochs, and end with it. With
 `--from CHECKPOINT` another run goes on with the network. Options that are not given have values that suit the data set.
 """
 
 import argparse
 import datetime
-import json
 import math
 import sys
 import time
@@ -19,20 +19,31 @@ from typing import Any
 
 import torch
 
+from cdgate.cli import Parser, run
 from cdgate.errors import UsageError
+from cdgate.files import write_json
 from sw_model.data.dataset import DataSet
 from sw_model.data.sources import DIGITS, load_data
-from sw_model.evaluation.gating_report import print_quantisation
+from sw_model.evaluation.gating_report import print_evaluation
 from sw_model.network.methods import METHODS
 from sw_model.network.resnet import ResNet
 from sw_model.network.weights import load_model, training_facts
 from sw_model.quantisation.folding import obstacle
 from sw_model.quantisation.post_training import quantize_checkpoint
-from sw_model.training.machine import PRECISIONS, hardware
-from sw_model.training.options import Parser, check_machine, command_line, exit_status, keep_options, write_json
-from sw_model.training.phase import PHASES, Phase, Settings, first_process, phase_facts, train_phase
+from sw_model.training.machine import PRECISIONS
+from sw_model.training.options import (
+    INTERRUPTED,
+    check_machine,
+    check_numbers,
+    command_line,
+    keep_options,
+    only_run,
+    read_json,
+)
+from sw_model.training.phase import PHASES, Phase, Settings, first_process, train_phase
+from sw_model.training.record import note_launch, write_summary
 
-LAUNCHES = "launches.jsonl"  # commands of a run that was restarted, perhaps with other options
+PROG = "sw_model.train"
 
 #: Defaults: (usual ones, those of digits). Crops are three quarters of the image, but at least 16 pixels; the decay
 #: sees whole images.
@@ -60,9 +71,7 @@ def default(name: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = Parser(
-        prog="python -m sw_model.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=PROG, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", default=DIGITS, help="digits, or a folder, see sw_model/data/sources.py (default: %(default)s)")
     add("--run", type=Path, help=f"folder of checkpoints and logs ({default('run')})")
@@ -96,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     budget = parser.add_argument_group("budget")
     add = budget.add_argument
     add("--steps", type=int, help="at most this many steps of each phase, for a trial")
+    add("--seconds", type=float, metavar="S", help="train so long in all, instead of whole epochs")
     add("--decay-at", metavar="HH:MM", help="end the supervised phase at this time, UTC")
     add("--save-every", type=float, default=300, metavar="S", help="seconds between saves (default: %(default)s)")
     add("--precision", default="bf16-mixed", help=f"{' or '.join(PRECISIONS)} (default: %(default)s)")
@@ -109,12 +119,13 @@ def build_parser() -> argparse.ArgumentParser:
 def fill(args: argparse.Namespace) -> None:
     """Give the options that were left out the values that suit the data set, and the network's training so far.
 
-    The T that a network was trained with comes with its checkpoint, in `train`.
+    The T that a network was trained with comes with its checkpoint, in `train`; batches come with the data.
     """
     if args.start is not None and args.contrastive_epochs is None:
         args.contrastive_epochs = 0
     for name, values in DEFAULTS.items():
-        if getattr(args, name) is None and (name != "supervised_target" or args.start is None):
+        later = name.endswith("_batch") or (name == "supervised_target" and args.start is not None)
+        if getattr(args, name) is None and not later:
             setattr(args, name, values[args.data == DIGITS])
 
 
@@ -128,14 +139,12 @@ def check(args: argparse.Namespace) -> None:
     """
     if args.method not in METHODS:
         raise UsageError(f"--method must be one of {', '.join(METHODS)}, not {args.method!r}")
-    for phase in PHASES:
-        if not 0 <= getattr(args, f"{phase}_epochs") < math.inf:
-            raise UsageError(f"--{phase}-epochs must be 0 or more, not {getattr(args, f'{phase}_epochs')}")
-        if getattr(args, f"{phase}_batch") < 2:
-            raise UsageError(f"--{phase}-batch must be at least 2, not {getattr(args, f'{phase}_batch')}")
-    if not any(getattr(args, f"{phase}_epochs") for phase in PHASES):
+    check_numbers(args, *(f"{phase}_{name}" for phase in PHASES for name in ("epochs", "batch")))
+    check_numbers(args, *(f"{phase}_{name}" for phase in PHASES[:2] for name in ("lr", "target")))
+    check_numbers(args, "groups", "save_every", "seconds")
+    if not phases_to_train(args):
         raise UsageError("--contrastive-epochs, --supervised-epochs or --decay-epochs must be more than 0")
-    check_machine(args, [getattr(args, f"{phase}_batch") for phase in PHASES])
+    check_machine(args, [])
     if args.decay_at is not None:
         try:
             datetime.time.fromisoformat(args.decay_at)
@@ -143,9 +152,20 @@ def check(args: argparse.Namespace) -> None:
             raise UsageError(f"--decay-at must be a time HH:MM, not {args.decay_at!r}") from None
 
 
+def phases_to_train(args: argparse.Namespace) -> list[str]:
+    """The phases that have epochs."""
+    return [phase for phase in PHASES if getattr(args, f"{phase}_epochs") > 0]
+
+
 def fit_to_data(args: argparse.Namespace, data: DataSet) -> None:
-    """Choose the sizes of crops that were left out, and refuse what the images do not allow."""
+    """Choose the batches and the sizes of crops that were left out, and refuse what the images do not allow."""
     for phase in PHASES:
+        if getattr(args, f"{phase}_batch") is None:
+            usual, digits = DEFAULTS[f"{phase}_batch"]
+            # A small folder of images is one batch, as even as the devices need it.
+            most = len(data.train) // args.devices * args.devices
+            setattr(args, f"{phase}_batch", min(digits if args.data == DIGITS else usual, most))
+    for phase in phases_to_train(args):
         size = getattr(args, f"{phase}_size")
         if size is None:
             size = data.size if phase == "decay" else max(16, data.size * 3 // 4)
@@ -155,6 +175,7 @@ def fit_to_data(args: argparse.Namespace, data: DataSet) -> None:
         batch = getattr(args, f"{phase}_batch")
         if batch > len(data.train):
             raise UsageError(f"--{phase}-batch must be at most {len(data.train)}, not {batch}")
+    check_machine(args, [getattr(args, f"{phase}_batch") for phase in phases_to_train(args)])
 
 
 def deadline(clock: str, started: float) -> float:
@@ -167,9 +188,14 @@ def deadline(clock: str, started: float) -> float:
 def make_phase(args: argparse.Namespace, name: str) -> Phase:
     """What the options say about a phase; the decay goes on with rate and target of the supervised phase."""
     like = "supervised" if name == "decay" else name
+    epochs, seconds = getattr(args, f"{name}_epochs"), math.inf
+    if args.seconds is not None and epochs:
+        all_epochs = sum(getattr(args, f"{phase}_epochs") for phase in PHASES)
+        epochs, seconds = math.inf, args.seconds * epochs / all_epochs
     return Phase(
         name=name,
-        epochs=getattr(args, f"{name}_epochs"),
+        epochs=epochs,
+        seconds=seconds,
         size=getattr(args, f"{name}_size"),
         batch_size=getattr(args, f"{name}_batch"),
         lr=getattr(args, f"{like}_lr"),
@@ -180,29 +206,26 @@ def make_phase(args: argparse.Namespace, name: str) -> Phase:
 
 def make_model(args: argparse.Namespace, data: DataSet) -> ResNet:
     """The network that the options and the data set ask for, untrained or from a checkpoint."""
-    try:
-        if args.start is not None:
-            return start_model(args.start, data)
-        model = ResNet(
-            args.width, args.depth, args.groups, args.slice_size, num_classes=len(data.classes), density=args.density,
-            stem=data.stem, **METHODS[args.method].network,
-        )  # fmt: skip
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    if args.start is not None:
+        return start_model(args.start, data)
+    model = ResNet(
+        args.width, args.depth, args.groups, args.slice_size, num_classes=len(data.classes), density=args.density,
+        stem=data.stem, **METHODS[args.method].network,
+    )  # fmt: skip
     model.mean.copy_(torch.tensor(data.mean).view(3, 1, 1))
     model.std.copy_(torch.tensor(data.std).view(3, 1, 1))
     return model
 
 
 def start_model(path: Path, data: DataSet) -> ResNet:
-    """The network of a checkpoint, if it suits the data set; raises ValueError if not."""
+    """The network of a checkpoint, if it suits the data set; raises UserError if not."""
     model = load_model(path)
     for name, found, wanted in (
         ("classes are", model.hparams["num_classes"], len(data.classes)),
         ("stem is", model.hparams["stem"], data.stem),
     ):  # fmt: skip
         if found != wanted:
-            raise ValueError(f"--from needs a network for {data.name}, whose {name} {wanted}, not {found}")
+            raise UsageError(f"--from needs a network for {data.name}, whose {name} {wanted}, not {found}")
     return model
 
 
@@ -210,44 +233,6 @@ def fixed_options(args: argparse.Namespace, model: ResNet, data: DataSet) -> dic
     """What a run's folder must go on with; epochs, rates and T may change from one launch to the next."""
     names = ("seed", "start", *(f"{phase}_{name}" for phase in PHASES for name in ("batch", "size")))
     return {"data": data.name, "network": model.hparams, **{name: getattr(args, name) for name in names}}
-
-
-def write_summary(args: argparse.Namespace, model: ResNet, data: DataSet, command: str) -> None:
-    """Write `summary.json`: what was run, phase by phase."""
-    phases: dict[str, Any] = {}
-    for name in PHASES:
-        facts = phase_facts(args.run / f"{name}.ckpt")
-        if facts:
-            images = facts["steps"] * facts["batch_size"]
-            phase = make_phase(args, name)
-            phases[name] = {
-                "steps": facts["steps"],
-                "epochs": round(images / len(data.train), 3),
-                "batch_size": facts["batch_size"],
-                "image_size": facts["size"],
-                "peak_lr": phase.lr,
-                "target": phase.target,
-                "wall_seconds": round(facts["seconds"], 1),
-                "images_per_second": round(images / facts["seconds"], 1),
-                "sparsity": facts["sparsity"],
-                "complete": facts["complete"],
-            }
-    summary = {
-        "command": command,
-        "launches": [json.loads(line) for line in (args.run / LAUNCHES).read_text().splitlines()],
-        "seed": args.seed,
-        "data_set": data.name,
-        "network": dict(model.hparams),
-        "regulariser": 1e-2,
-        "weight_decay": 5e-4,
-        "optimiser": "SGD, Nesterov momentum 0.9",
-        "precision": args.precision,
-        "phases": phases,
-        "wall_seconds": round(sum(p["wall_seconds"] for p in phases.values()), 1),
-        "hardware": hardware(),
-        "torch": torch.__version__,
-    }  # fmt: skip
-    write_json(args.run / "summary.json", summary)
 
 
 def train(args: argparse.Namespace, command: str) -> int:
@@ -262,12 +247,23 @@ def train(args: argparse.Namespace, command: str) -> int:
     reason = obstacle(model)
     if args.quantize and reason:
         raise UsageError(f"--quantize must be left out here: {reason}")
-    args.run.mkdir(parents=True, exist_ok=True)
-    if first_process():
+    if not first_process():
+        return run_phases(args, model, data, command)
+    with only_run(args.run):
         keep_options(args.run / "options.json", fixed_options(args, model, data))
-        with (args.run / LAUNCHES).open("a") as file:
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            file.write(json.dumps({"time": now, "command": command}) + "\n")
+        note_launch(args.run, command)
+        run_phases(args, model, data, command)
+    if args.quantize is False or (args.quantize is None and args.data != DIGITS):
+        return 0
+    if reason:
+        print(f"not quantised: {reason}", flush=True)
+        return 0
+    finish(args)
+    return 0
+
+
+def run_phases(args: argparse.Namespace, model: ResNet, data: DataSet, command: str) -> int:
+    """Run all phases that are not complete."""
     if args.decay_at is not None:
         args.stop_time = start_time(args)
 
@@ -283,13 +279,9 @@ def train(args: argparse.Namespace, command: str) -> int:
         never = name != "supervised"
         train_phase(make_phase(args, name), model, data, settings, (lambda: False) if never else stop)
         if first_process():
-            write_summary(args, model, data, command)
-    if not first_process() or args.quantize is False or (args.quantize is None and args.data != DIGITS):
-        return 0
-    if reason:
-        print(f"not quantised: {reason}", flush=True)
-        return 0
-    finish(args)
+            content = {"command": command, "seed": args.seed, "data_set": data.name, "network": dict(model.hparams),
+                       "precision": args.precision}  # fmt: skip
+            write_summary(args.run, content, [make_phase(args, name) for name in PHASES], len(data.train))
     return 0
 
 
@@ -299,8 +291,10 @@ def finish(args: argparse.Namespace) -> None:
     out, results = args.run / "network.safetensors", args.run / "results.json"
     options = ["--checkpoint", last, "--data", args.data, "--out", out, "--workers", args.threads]
     figures = quantize_checkpoint(last, str(args.data), out, workers=args.threads)
-    write_json(results, {"command": " ".join(map(str, ["python -m sw_model.quantize", *options])), **figures})
-    print_quantisation(figures)
+    try:
+        print_evaluation(figures)
+    finally:  # a closed terminal costs no results
+        write_json(results, {"command": " ".join(map(str, ["python -m sw_model.quantize", *options])), **figures})
     print(f"network: {out}\nresults: {results}", flush=True)
 
 
@@ -308,12 +302,12 @@ def start_time(args: argparse.Namespace) -> float:
     """The moment of `--decay-at`, fixed when the run first starts so that a later restart does not wait a day."""
     note = args.run / f"decay-at-{args.decay_at.replace(':', '')}"
     if not note.exists():
-        note.write_text(str(deadline(args.decay_at, time.time())))
-    return float(note.read_text())
+        write_json(note, deadline(args.decay_at, time.time()))
+    return float(read_json(note))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; returns the exit status: 2 for bad input, 130 if interrupted."""
+    """Entry point; returns the exit status: 2 for bad input, 1 if training diverges, 130 if interrupted."""
 
     def work() -> int:
         args = build_parser().parse_args(argv)
@@ -322,7 +316,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
         return train(args, command_line("sw_model.train", argv, str(args.data)))
 
-    return exit_status(work)
+    return run(PROG, work, INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,32 @@
 """Random augmentation of whole batches, drawn from a given generator.
 
 Images come in as (N, H, W, 3) uint8 on any device and leave as (N, 3, size, size) float32 in [0, 1] on the same device,
-channels last in memory. The random numbers are drawn on the CPU, so that they are the same for every device.
+channels last in memory. The random numbers are drawn on the CPU, so that they are the same for every device, which is
+not waited for.
 
 kornia's augmentations draw from the global generator instead of one that a step's number seeds, and were measured to be
 two to three times slower than these (`docs/training.md`).
 """
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sw_model.data.draws import bring
+
 LUMA = (0.299, 0.587, 0.114)
 # RGB to YIQ (NTSC); a rotation of the I-Q plane is a change of hue, a scaling of it one of saturation.
 YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+
+
+@functools.cache
+def _colours(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The matrices from RGB to YIQ and back, on a device."""
+    yiq = torch.tensor(YIQ)
+    return yiq.to(device), torch.linalg.inv(yiq).to(device)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -58,7 +69,7 @@ def crop_flip(images: Tensor, size: int, pad: int, generator: torch.Generator, f
     line = torch.arange(size)
     rows = corner[0] + line
     cols = corner[1] + torch.where(mirrored, line.flip(0), line)
-    rows, cols = (_reflect(i - pad, height).to(images.device) for i in (rows, cols))
+    rows, cols = (bring(_reflect(i - pad, height), images.device) for i in (rows, cols))
     image = torch.arange(n, device=images.device)
     return to_float(images[image[:, None, None], rows[:, :, None], cols[:, None, :]])
 
@@ -102,7 +113,7 @@ def random_resized_crop(
     theta[:, 1, 1] = height
     theta[:, 0, 2] = (2 * u[2] - 1) * (1 - width)
     theta[:, 1, 2] = (2 * u[3] - 1) * (1 - height)
-    grid = F.affine_grid(theta.to(images.device), [n, 3, size, size], align_corners=False)
+    grid = F.affine_grid(bring(theta, images.device), [n, 3, size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
@@ -134,7 +145,7 @@ def color_jitter(
         (N, 3, H, W) float32 in [0, 1].
     """
     n = len(images)
-    u = torch.rand(6, n, generator=generator).to(images.device)
+    u = bring(torch.rand(6, n, generator=generator), images.device)
     on = (u[4] < probability).float()
     bright, contrast, saturation = (1 + on * s * (2 * v - 1) for s, v in zip(strength[:3], u[:3], strict=True))
     angle = on * 2 * math.pi * strength[3] * (2 * u[3] - 1)
@@ -144,8 +155,8 @@ def color_jitter(
     turn[:, 1, 1] = turn[:, 2, 2] = saturation * torch.cos(angle)
     turn[:, 2, 1] = saturation * torch.sin(angle)
     turn[:, 1, 2] = -turn[:, 2, 1]
-    yiq = torch.tensor(YIQ, device=images.device)
-    matrix = torch.linalg.inv(yiq) @ turn @ yiq
+    yiq, rgb = _colours(images.device)
+    matrix = rgb @ turn @ yiq
     images = (images * bright.view(n, 1, 1, 1)).clamp(0, 1)
     luma = (images * yiq[0].view(3, 1, 1)).sum(1).mean((1, 2)).view(n, 1, 1, 1)
     images = (luma + contrast.view(n, 1, 1, 1) * (images - luma)).clamp(0, 1)

@@ -8,7 +8,6 @@ import hashlib
 import io
 import pickle
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from cdgate.errors import DataError
+from cdgate.files import replaced
 from sw_model.data.dataset import DataSet
 
 __all__ = ["ARCHIVES", "CACHE", "EXACT_TEST", "JPEG_ARCHIVE", "JPEG_LABELS", "Archive", "load_archive", "load_jpegs"]
@@ -183,12 +183,9 @@ def load_jpegs(folder: Path, cache: Path = CACHE) -> DataSet:
     """
     stored = cache / "cifar10-jpeg.npz"
     if not stored.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        # A folder of its own, since several rows of a comparison may decode at the same time.
-        with tempfile.TemporaryDirectory(dir=cache) as own:
-            part = Path(own) / stored.name
+        # Several rows of a comparison may decode at the same time; each writes a file of its own first.
+        with replaced(stored) as part:
             np.savez(part, **_decode_jpegs(folder))
-            part.replace(stored)
     try:
         with np.load(stored) as z:
             arrays = {key: torch.from_numpy(z[key]) for key in ("x_train", "y_train", "x_test", "y_test")}

@@ -59,12 +59,22 @@ class FileImages:
         return torch.from_numpy(np.stack(images))
 
 
+def _shown(folder: Path) -> list[Path]:
+    """What a folder holds that is not hidden: by a dot, as .ipynb_checkpoints, or as archives for macOS have it."""
+    return [path for path in folder.glob("*") if not path.name.startswith((".", "__MACOSX"))]
+
+
 def _split(folder: Path, classes: Sequence[str], size: int) -> tuple[FileImages, Tensor]:
     files: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in _shown(folder / name) if p.suffix.lower() in SUFFIXES)
         if not found:
             raise DataError(f"class folder {folder / name} must hold images ({', '.join(SUFFIXES)}), but has none")
+        for path in found:
+            if not path.is_file():
+                raise DataError(f"{path} must be an image file, not a folder or a broken link")
+            if not os.access(path, os.R_OK):
+                raise DataError(f"{path} must be an image file that can be read; its permissions do not allow it")
         files += [(path, label) for path in found]
     return FileImages([path for path, _ in files], size), torch.tensor([label for _, label in files])
 
@@ -75,18 +85,18 @@ def load_image_folder(folder: Path, size: int = IMAGE_SIZE) -> DataSet:
     Parameters
     ----------
     folder
-        Holds `train/<class>/<file>` and `val/<class>/<file>`.
+        Holds `train/<class>/<file>` and `val/<class>/<file>`; what is hidden is not looked at.
     size
         Height and width to which the images are brought.
 
     Raises
     ------
     DataError
-        A class has no images, or the two parts differ in their classes.
+        A class has no images, what is named as an image is no file, or the two parts differ in their classes.
     """
     parts = {}
     for part in ("train", "val"):
-        parts[part] = sorted(p.name for p in (folder / part).glob("*") if p.is_dir())
+        parts[part] = sorted(p.name for p in _shown(folder / part) if p.is_dir())
     if parts["train"] != parts["val"] or len(parts["train"]) < 2:
         raise DataError(
             f"{folder} must hold the same two or more class folders in train and val, "

@@ -11,7 +11,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cdgate.errors import ImageError
 
@@ -41,13 +41,40 @@ PHOTOGRAPHS = (
 )
 
 
+#: Modes of Pillow whose values it brings to 0..255 by itself.
+_BYTE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Bring a picture to RGB, 8 bits a colour, turned as its orientation tag says.
+
+    Sixteen-bit grey keeps its upper eight bits, rounded. Wider integers and floats have no range that a file tells.
+
+    Raises
+    ------
+    ValueError
+        The picture has such values.
+    """
+    # Pillow gives 16-bit PNG and PGM as 32-bit integers or as I;16, by version; in TIFF mode I has 32 bits.
+    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in _BYTE_MODES:
+        return picture.convert("RGB")
+    values = np.asarray(picture)
+    if not sixteen or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"its values, of mode {picture.mode}, must be of 8 bits a colour, or grey of 16 bits")
+    grey = (values.astype(np.int64) * 255 + 32767) // 65535
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
 def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:
     """Read any image file as the network's input.
 
     Parameters
     ----------
     path
-        File in a format that Pillow reads (PNG, JPEG, ...). Grey becomes RGB, transparency is dropped.
+        File in a format that Pillow reads (PNG, JPEG, ...). Grey becomes RGB, 16-bit grey is scaled to 8
+        bits, transparency is dropped, and the orientation that a camera noted is applied.
     size
         Height and width of the result, in pixels.
 
@@ -59,15 +86,15 @@ def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:
     Raises
     ------
     ImageError
-        The file is missing or is no image.
+        The file is missing or no image, or its values have no known range.
     """
     path = Path(path)
     if not path.is_file():
         raise ImageError(f"image {path} must be an existing file, as PNG or JPEG")
     try:
         with Image.open(path) as picture:
-            rgb = picture.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            rgb = _to_rgb(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
         raise ImageError(f"image {path} must be readable as PNG or JPEG: {reason}") from None
     side = min(rgb.size)

@@ -7,6 +7,7 @@ evaluated with a frozen encoder, they are replaced by the plain mean over clean 
 import torch
 from torch import nn
 
+from cdgate.errors import DataError
 from sw_model.data.augment import to_float
 from sw_model.data.dataset import Images
 from sw_model.data.draws import step_generator
@@ -38,11 +39,11 @@ def reestimate(
 
     Raises
     ------
-    ValueError
+    DataError
         There are fewer images than one batch.
     """
     if len(images) < batch_size:
-        raise ValueError(f"number of images must be at least the batch size {batch_size}, not {len(images)}")
+        raise DataError(f"number of images must be at least the batch size {batch_size}, not {len(images)}")
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     other = {id(m) for c in model.gated_convs().values() for m in [c.norm[2 - branch]]}

@@ -111,12 +111,13 @@ def knn_logits(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: i
     for part in queries.split(1024):
         similarity, index = (part @ bank.T).topk(min(k, len(bank)), dim=1)
         weight = (similarity / t).exp()
-        votes.append(torch.zeros(len(part), classes).scatter_add_(1, labels[index], weight))
+        votes.append(torch.zeros(len(part), classes, device=part.device).scatter_add_(1, labels[index], weight))
     return torch.cat(votes)
 
 
 def top1(logits: Tensor, labels: Tensor) -> float:
     """Share of rows of (N, classes) whose greatest entry is that of the label; a row that is not finite is wrong."""
+    logits, labels = logits.cpu(), labels.cpu()
     finite = logits.isfinite().all(1)
     if not finite.any():
         return 0.0

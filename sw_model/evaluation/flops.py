@@ -93,7 +93,7 @@ def count_work(model: ResNet, size: int, fire_rates: Mapping[str, float]) -> lis
     for name, conv, _ in model.named_convs():
         assert isinstance(conv, nn.Conv2d | GatedConv2d | FBSConv2d | DGCConv2d)
         area, macs = pixels[name], conv.weight.numel() * pixels[name]
-        if isinstance(conv, GatedConv2d) and conv.mode != "dense":
+        if isinstance(conv, GatedConv2d) and conv.granularity != "dense":
             rate, groups = fire_rates[name], conv.groups_gating
             bits = area * conv.out_channels // conv.slice_size
             work.append(LayerWork(

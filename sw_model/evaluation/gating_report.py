@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
+from cdgate.cli import console, table
 from sw_model.data.photographs import default_images
 from sw_model.evaluation.accuracy import Gating
 from sw_model.integer import steps as accounting
 from sw_model.integer.network import IntNetwork
 
-__all__ = ["as_json", "gating_table", "print_quantisation", "zeros"]
+__all__ = ["as_json", "gating_table", "print_evaluation", "zeros"]
+
+#: Accuracies by their keys in `as_json`'s figures, with the words for them.
+_ACCURACIES = {"float32": "float32", "int8": "gated", "int8_base_only": "base-only", "int8_all_fire": "all-fire"}
 
 
 def zeros(net: IntNetwork, count: int = 8) -> dict[str, float]:
@@ -54,10 +57,8 @@ def as_json(net: IntNetwork, gating: Gating) -> dict[str, Any]:
 
 def gating_table(figures: dict[str, Any]) -> Table:
     """Return the table of `as_json`'s figures."""
-    table = Table(title="Gating, in % unless said", title_justify="left")
-    table.add_column("layer")
-    for column in ("sparsity, output", "sparsity, MAC", "speed-up (x)", "dynamic slices", "zeros, worst photograph"):
-        table.add_column(column, justify="right")
+    headings = ("output\nsparsity", "MAC\nsparsity", "speed-up\n(x)", "dynamic\nslices", "zeros, worst\nphotograph")
+    made = table("Gating, in % unless said", "layer", *headings)
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}"
@@ -66,19 +67,18 @@ def gating_table(figures: dict[str, Any]) -> Table:
         gated = row["dynamic_slices"] is not None
         sparsity = [percent(row["sparsity"][key]) if gated else "-" for key in ("output", "mac")]
         speedup = f"{row['theoretical_speedup']:.3f}" if gated else "-"
-        table.add_row(name, *sparsity, speedup, percent(row["dynamic_slices"]), percent(row["zeros_max"]))
+        made.add_row(name, *sparsity, speedup, percent(row["dynamic_slices"]), percent(row["zeros_max"]))
     reduction = figures["flop_reduction"]
     sparsity = [percent(figures["sparsity"][key]) for key in ("output", "mac")]
-    table.add_section()
-    table.add_row("gated layers", *sparsity, f"{reduction['mac_weighted']:.3f}", percent(figures["dynamic_slices"]), "")
-    table.add_row("whole network", "", "", f"{reduction['whole_network']:.3f}", "", "")
-    return table
+    made.add_section()
+    made.add_row("gated layers", *sparsity, f"{reduction['mac_weighted']:.3f}", percent(figures["dynamic_slices"]), "")
+    made.add_row("whole network", "", "", f"{reduction['whole_network']:.3f}", "", "")
+    return made
 
 
-def print_quantisation(figures: dict[str, Any]) -> None:
-    """Print what `sw_model.quantisation.post_training.quantize_checkpoint` found."""
-    console, top1 = Console(), figures["accuracy"]
-    console.print(gating_table(figures))
-    names = {"float32": "float32", "int8": "int8", "int8_base_only": "base-only", "int8_all_fire": "all-fire"}
-    text = ", ".join(f"{name} {100 * top1[key]:.2f} %" for key, name in names.items())
-    console.print(f"top-1 on {top1['images']} images: {text}", soft_wrap=True)
+def print_evaluation(figures: dict[str, Any]) -> None:
+    """Print the table of `as_json`'s figures, and the accuracies that are among them."""
+    out, top1 = console(), figures["accuracy"]
+    out.print(gating_table(figures))
+    text = ", ".join(f"{name} {100 * top1[key]:.2f} %" for key, name in _ACCURACIES.items() if key in top1)
+    out.print(f"top-1 on {top1['images']} images: {text}", soft_wrap=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sw_model.data.dataset import DataSet
-from sw_model.data.draws import step_generator
+from sw_model.data.draws import bring, step_generator
 from sw_model.evaluation.bn_stats import reestimate
 from sw_model.evaluation.features import diverged, extract, knn_logits, top1
 from sw_model.network.resnet import ResNet
@@ -58,13 +58,14 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, epochs: int = 100
     deviation, mean = torch.std_mean(features, dim=0)
     scale = 1 / deviation.clamp(min=1e-6)
     x = (features - mean) * scale
-    linear = nn.Linear(features.shape[1], classes)
+    linear = nn.Linear(features.shape[1], classes, device=features.device)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     optimiser = torch.optim.SGD(linear.parameters(), lr=0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [epochs * 6 // 10, epochs * 8 // 10])
     for epoch in range(epochs):
         for chosen in torch.randperm(len(x), generator=step_generator(seed, epoch)).split(256):
+            chosen = bring(chosen, x.device)
             optimiser.zero_grad()
             F.cross_entropy(linear(x[chosen]), labels[chosen]).backward()
             optimiser.step()
@@ -87,10 +88,12 @@ def linear_evaluation(model: ResNet, data: DataSet, branch: int, batches: int = 
     encoder = prepared(model, data, branch, batches)
     train, test = extract(encoder, data.train, branch), extract(encoder, data.test, branch)
     classes = len(data.classes)
-    classifier = fit_linear(train.values, data.train_labels, classes)
+    device = model.mean.device
+    bank, labels, queries = (values.to(device) for values in (train.values, data.train_labels, test.values))
+    classifier = fit_linear(bank, labels, classes)
     with torch.no_grad():
-        logits = classifier(test.values)
-    votes = knn_logits(train.values, data.train_labels, test.values, classes)
+        logits = classifier(queries)
+    votes = knn_logits(bank, labels, queries, classes)
     return {
         "linear": top1(logits, data.test_labels),
         "knn": top1(votes, data.test_labels),

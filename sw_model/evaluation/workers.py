@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,6 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from cdgate.cli import say
+from cdgate.errors import DataError, UsageError
+from cdgate.modes import PURE_MODES
 from sw_model.data.dataset import DataSet
 from sw_model.evaluation.accuracy import Accuracy, Gating, accuracy
 from sw_model.integer.network import IntNetwork
@@ -20,7 +22,7 @@ from sw_model.network.resnet import ResNet
 __all__ = ["check_classes", "held_out", "FLOAT", "INT_MODES", "Task", "evaluate_all", "float_correct"]
 
 #: Names of the evaluations: the float network, and the integer network's modes.
-FLOAT, INT_MODES = "float32", ("gated", "base", "dense")
+FLOAT, INT_MODES = "float32", PURE_MODES
 _SHARD = 500
 
 
@@ -96,7 +98,7 @@ def evaluate_all(task: Task, workers: int = 1) -> dict[str, Accuracy]:
         if now - shown >= 5 and done < len(shards):
             shown, left = now, (now - begin) * (len(shards) / done - 1)
             so_far = ", ".join(f"{n} {100 * t.top1:.2f} % of {t.images}" for n, t in totals.items() if t.images)
-            print(f"evaluation {done}/{len(shards)}, about {left:.0f} s left: {so_far}", file=sys.stderr)
+            say(f"evaluation {done}/{len(shards)}, about {left:.0f} s left: {so_far}")
     # Shards end in any order, but tables list the layers in the engine's.
     for total in totals.values():
         total.gating.counts = {n: total.gating.counts[n] for n in task.net.names if n in total.gating.counts}
@@ -121,16 +123,22 @@ def check_classes(classes: int, data: DataSet) -> None:
 
     Raises
     ------
-    ValueError
+    DataError
         It has.
     """
     if classes != len(data.classes):
-        raise ValueError(f"network for {data.name} must have {len(data.classes)} classes, not {classes}")
+        raise DataError(f"network for {data.name} must have {len(data.classes)} classes, not {classes}")
 
 
 def held_out(data: DataSet, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the test images and labels of a data set, or the first ones of them."""
+    """Return the test images and labels of a data set, or the first ones of them.
+
+    Raises
+    ------
+    UsageError
+        There are not so many.
+    """
     count = len(data.test) if limit is None else limit
     if not 1 <= count <= len(data.test):
-        raise ValueError(f"limit must be 1 to {len(data.test)}, not {limit}")
+        raise UsageError(f"--limit must be 1 to {len(data.test)}, not {limit}")
     return data.test[:count].numpy(), data.test_labels[:count].numpy()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdgate.errors import UserError
+
 __all__ = ["HEADS", "DGCConv2d", "pruned_share"]
 
 HEADS = 4
@@ -55,7 +57,7 @@ class DGCConv2d(nn.Module):
 
     Raises
     ------
-    ValueError
+    UserError
         The density is outside (0, 1], or the heads do not divide the output channels.
     """
 
@@ -73,9 +75,9 @@ class DGCConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < density <= 1:
-            raise ValueError(f"density must be in (0, 1], not {density}")
+            raise UserError(f"density must be in (0, 1], not {density}")
         if out_channels % HEADS:
-            raise ValueError(f"output channels must be a multiple of {HEADS} heads, not {out_channels}")
+            raise UserError(f"output channels must be a multiple of {HEADS} heads, not {out_channels}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.density, self.progress = density, 1.0

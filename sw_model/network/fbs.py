@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cdgate.errors import UserError
+
 __all__ = ["FBSConv2d"]
 
 
@@ -48,7 +50,7 @@ class FBSConv2d(nn.Module):
 
     Raises
     ------
-    ValueError
+    UserError
         The density is outside (0, 1].
     """
 
@@ -66,7 +68,7 @@ class FBSConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < density <= 1:
-            raise ValueError(f"density must be in (0, 1], not {density}")
+            raise UserError(f"density must be in (0, 1], not {density}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.kept = math.ceil(density * out_channels)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MODES = ("slice", "channel", "dense")
+from cdgate.errors import UserError
+
+GRANULARITIES = ("slice", "channel", "dense")
 BRANCHES = (1, 2)
 ALPHA = 2.0  # steepness of the surrogate's sigmoid, as in the CGNet and SCDG code
 
@@ -46,16 +48,16 @@ def base_groups(groups: int, branch: int = 1, overlap: int = 0) -> tuple[int, ..
 
     Raises
     ------
-    ValueError
+    UserError
         The overlap is no whole number of blocks, or the blocks to be reversed are odd in number: the middle
         one would stay where it is.
     """
     if not 0 <= overlap <= 100 or groups * overlap % 100:
-        raise ValueError(f"overlap must be a percentage that makes a whole number of {groups} groups, not {overlap}")
+        raise UserError(f"overlap must be a percentage that makes a whole number of {groups} groups, not {overlap}")
     shared = groups * overlap // 100
     other = groups - shared
     if other % 2 and other > 1:
-        raise ValueError(
+        raise UserError(
             "groups outside the overlap must be even in number, or the middle one is on the diagonal of both branches; "
             f"there are {other} with {groups} gating groups and overlap {overlap}"
         )
@@ -174,7 +176,7 @@ class GatedConv2d(nn.Module):
     in_channels
         Input channels, a multiple of `groups_gating`.
     out_channels
-        Output channels; in slice mode a multiple of `groups_gating * slice_size`, so that no slice
+        Output channels; with slices a multiple of `groups_gating * slice_size`, so that no slice
         straddles two output groups.
     kernel_size
         Kernel height and width.
@@ -185,9 +187,9 @@ class GatedConv2d(nn.Module):
     groups_gating
         G, the number of gating groups.
     slice_size
-        Consecutive output channels that share a decision in slice mode.
-    mode
-        "slice" (SCDG), "channel" (CDG, CGNet) or "dense" (an ordinary convolution).
+        Consecutive output channels that share a decision in slices.
+    granularity
+        What a decision is for: "slice" (SCDG), "channel" (CDG, CGNet), or "dense" (an ordinary convolution).
     overlap
         Base blocks that both branches have, in percent, see `base_groups`.
 
@@ -196,7 +198,7 @@ class GatedConv2d(nn.Module):
     weight
         (out_channels, in_channels, kernel_size, kernel_size), shared by both branches.
     tau
-        Learnable threshold, one per slice or channel, initially 0; absent in dense mode.
+        Learnable threshold, one per slice or channel, initially 0; absent if dense.
     norm
         BatchNorm without affine over the saliency, one per branch (index `branch - 1`), because the two branches
         have different base psums.
@@ -205,7 +207,7 @@ class GatedConv2d(nn.Module):
 
     Raises
     ------
-    ValueError
+    UserError
         An argument is outside the limits above.
     """
 
@@ -218,33 +220,33 @@ class GatedConv2d(nn.Module):
         padding: int = 1,
         groups_gating: int = 4,
         slice_size: int = 8,
-        mode: str = "slice",
+        granularity: str = "slice",
         overlap: int = 0,
     ) -> None:
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"gate mode must be one of {', '.join(MODES)}, not {mode!r}")
+        if granularity not in GRANULARITIES:
+            raise UserError(f"granularity must be one of {', '.join(GRANULARITIES)}, not {granularity!r}")
         if groups_gating < 2 or in_channels % groups_gating or out_channels % groups_gating:
-            raise ValueError(
+            raise UserError(
                 f"gating groups must be at least 2 and divide {in_channels} and {out_channels} channels, "
                 f"not {groups_gating}"
             )
-        if mode == "slice" and (slice_size < 1 or out_channels // groups_gating % slice_size):
-            raise ValueError(
+        if granularity == "slice" and (slice_size < 1 or out_channels // groups_gating % slice_size):
+            raise UserError(
                 f"slice size must divide the {out_channels // groups_gating} channels of an output group, "
                 f"not {slice_size}"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.groups_gating, self.mode = groups_gating, mode
-        if mode != "dense":
+        self.groups_gating, self.granularity = groups_gating, granularity
+        if granularity != "dense":
             self.base_groups = {branch: base_groups(groups_gating, branch, overlap) for branch in BRANCHES}
-        self.slice_size = slice_size if mode == "slice" else 1
+        self.slice_size = slice_size if granularity == "slice" else 1
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.fire_rate: Tensor
         self.register_buffer("fire_rate", torch.ones(()), persistent=False)
-        if mode != "dense":
+        if granularity != "dense":
             units = out_channels // self.slice_size
             self.tau = nn.Parameter(torch.zeros(units))
             self.norm = nn.ModuleList(nn.BatchNorm2d(units, affine=False) for _ in BRANCHES)
@@ -287,7 +289,7 @@ class GatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, branch: int = 1) -> Tensor:
         """Convolve (N, in_channels, H, W) through the base path of `branch`; returns (N, out_channels, H', W')."""
-        if self.mode == "dense":
+        if self.granularity == "dense":
             return F.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
         weight, base_weight = _Paths.apply(self.weight, self.base_groups[branch])
         full = F.conv2d(x, weight, stride=self.stride, padding=self.padding)
@@ -304,5 +306,5 @@ class GatedConv2d(nn.Module):
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"padding={self.padding}, groups_gating={self.groups_gating}, slice_size={self.slice_size}, "
-            f"mode={self.mode}"
+            f"granularity={self.granularity}"
         )

@@ -15,18 +15,18 @@ class Method:
 
 
 def _cdg(overlap: int) -> Method:
-    return Method(title=f"CDG, overlap {overlap} %", network={"gate_mode": "channel", "overlap": overlap})
+    return Method(title=f"CDG, overlap {overlap} %", network={"granularity": "channel", "overlap": overlap})
 
 
 #: By the name that commands know them by. CGNet's two branches have the same base path: it is CDG at 100 % overlap.
 METHODS = {
-    "dense": Method(title="dense SimCLR", network={"gate_mode": "dense"}),
+    "dense": Method(title="dense SimCLR", network={"granularity": "dense"}),
     "cdg0": _cdg(0),
     "cdg50": _cdg(50),
     "cdg75": _cdg(75),
     "cdg100": _cdg(100),
     "cgnet": Method(title="CGNet", network=_cdg(100).network),
-    "scdg": Method(title="SCDG", network={"gate_mode": "slice", "overlap": 0}),
-    "fbs": Method(title="FBS", network={"gate_mode": "fbs"}),
-    "dgc": Method(title="DGC", network={"gate_mode": "dgc"}),
+    "scdg": Method(title="SCDG", network={"granularity": "slice", "overlap": 0}),
+    "fbs": Method(title="FBS", network={"granularity": "fbs"}),
+    "dgc": Method(title="DGC", network={"granularity": "dgc"}),
 }

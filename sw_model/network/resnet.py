@@ -6,22 +6,33 @@ convolution of stride 1 without max-pooling, as usual; for 224x224 it is the pap
 the 1x1 shortcuts and the classifier are not gated; FBS replaces every convolution, DGC all but the stem.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cdgate.errors import UserError
 from sw_model.data.dataset import CIFAR_MEAN, CIFAR_STD
 from sw_model.network.dgc import DGCConv2d
 from sw_model.network.fbs import FBSConv2d
-from sw_model.network.gating import BRANCHES, MODES, GatedConv2d
+from sw_model.network.gating import BRANCHES, GRANULARITIES, GatedConv2d
 
 #: Depth: channels of the first stage, blocks of each stage.
 STAGES = {10: (64, (1, 1, 1, 1)), 18: (64, (2, 2, 2, 2)), 20: (16, (3, 3, 3)), 34: (64, (3, 4, 6, 3))}
 STEMS = ("small", "large")
-GATE_MODES = (*MODES, "fbs", "dgc")
+METHOD_GRANULARITIES = (*GRANULARITIES, "fbs", "dgc")
+#: Channels of the last stage at most: beyond it a single weight takes gigabytes.
+MOST_CHANNELS = 4096
+
+
+def current_arguments(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a `ResNet` as a file has them their present names.
+
+    Files from before the granularity had its name call it gate_mode, which elsewhere is what decides in a run.
+    """
+    return {"granularity" if name == "gate_mode" else name: value for name, value in stored.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,28 +41,28 @@ class Gate:
 
     groups: int
     slice_size: int
-    mode: str
+    granularity: str
     overlap: int
     density: float | None
 
     def block_conv(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
         """A 3x3 convolution of a residual block."""
-        if self.mode in ("fbs", "dgc"):
+        if self.granularity in ("fbs", "dgc"):
             return self.channel_conv(in_channels, out_channels, 3, stride)
         return GatedConv2d(
-            in_channels, out_channels, 3, stride, 1, self.groups, self.slice_size, self.mode, self.overlap
+            in_channels, out_channels, 3, stride, 1, self.groups, self.slice_size, self.granularity, self.overlap
         )
 
     def other_conv(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
         """The stem (three input channels) or a 1x1 shortcut."""
-        if self.mode == "fbs" or (self.mode == "dgc" and kernel == 1):
+        if self.granularity == "fbs" or (self.granularity == "dgc" and kernel == 1):
             return self.channel_conv(in_channels, out_channels, kernel, stride)
         return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
 
     def channel_conv(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
         """A convolution of FBS or DGC."""
         options = {} if self.density is None else {"density": self.density}
-        kind = FBSConv2d if self.mode == "fbs" else DGCConv2d
+        kind = FBSConv2d if self.granularity == "fbs" else DGCConv2d
         return kind(in_channels, out_channels, kernel, stride, kernel // 2, **options)
 
     def norm(self, conv: nn.Module, channels: int) -> nn.Module:
@@ -114,9 +125,9 @@ class ResNet(nn.Module):
     groups
         Gating groups G.
     slice_size
-        Output channels that share a decision in slice mode.
-    gate_mode
-        "slice" (SCDG), "channel" (CDG and CGNet), "dense", "fbs" or "dgc".
+        Output channels that share a decision in slices.
+    granularity
+        What a decision is for: "slice" (SCDG), "channel" (CDG and CGNet), "dense", "fbs" or "dgc".
     num_classes
         Outputs of the classifier.
     overlap
@@ -136,7 +147,7 @@ class ResNet(nn.Module):
 
     Raises
     ------
-    ValueError
+    UserError
         An argument is not supported, or the channel counts do not suit the gating.
     """
 
@@ -146,7 +157,7 @@ class ResNet(nn.Module):
         depth: int = 18,
         groups: int = 4,
         slice_size: int = 8,
-        gate_mode: str = "slice",
+        granularity: str = "slice",
         num_classes: int = 10,
         overlap: int = 0,
         density: float | None = None,
@@ -154,25 +165,26 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if depth not in STAGES:
-            raise ValueError(f"depth must be one of {', '.join(map(str, STAGES))}, not {depth}")
+            raise UserError(f"depth must be one of {', '.join(map(str, STAGES))}, not {depth}")
         first, self.stage_blocks = STAGES[depth]
-        if not width > 0 or (first * width) % 1:
-            raise ValueError(f"width must be positive and make {first} * width a whole number, not {width}")
+        widest = MOST_CHANNELS >> (len(self.stage_blocks) - 1)
+        if not 0 < first * width <= widest or (first * width) % 1:
+            raise UserError(f"width must make {first} * width a whole number from 1 to {widest}, not {width}")
         if num_classes < 2:
-            raise ValueError(f"number of classes must be at least 2, not {num_classes}")
-        if gate_mode not in GATE_MODES:
-            raise ValueError(f"gate mode must be one of {', '.join(GATE_MODES)}, not {gate_mode!r}")
+            raise UserError(f"number of classes must be at least 2, not {num_classes}")
+        if granularity not in METHOD_GRANULARITIES:
+            raise UserError(f"granularity must be one of {', '.join(METHOD_GRANULARITIES)}, not {granularity!r}")
         if stem not in STEMS:
-            raise ValueError(f"stem must be one of {', '.join(STEMS)}, not {stem!r}")
+            raise UserError(f"stem must be one of {', '.join(STEMS)}, not {stem!r}")
         self.hparams: dict[str, Any] = dict(
-            width=width, depth=depth, groups=groups, slice_size=slice_size, gate_mode=gate_mode,
+            width=width, depth=depth, groups=groups, slice_size=slice_size, granularity=granularity,
             num_classes=num_classes, overlap=overlap, density=density, stem=stem,
         )  # fmt: skip
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(CIFAR_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(CIFAR_STD).view(3, 1, 1))
-        gate = Gate(groups=groups, slice_size=slice_size, mode=gate_mode, overlap=overlap, density=density)
+        gate = Gate(groups=groups, slice_size=slice_size, granularity=granularity, overlap=overlap, density=density)
         self.stage_channels = tuple(int(first * width) << i for i in range(len(self.stage_blocks)))
         ch = self.stage_channels[0]
         self.conv1 = gate.other_conv(3, ch, *((3, 1) if stem == "small" else (7, 2)))
@@ -185,6 +197,7 @@ class ResNet(nn.Module):
                 ch = out_ch
         self.blocks = nn.ModuleList(blocks)
         self.fc = nn.Linear(ch, num_classes)
+        self._shares: dict[torch.device, Tensor] = {}  # of the gated layers in the sparsities
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -244,8 +257,8 @@ class ResNet(nn.Module):
                     yield f"down{stage}", block.down, block.down_bn
 
     def gated_convs(self) -> dict[str, GatedConv2d]:
-        """The gated convolutions by layer name, in execution order; empty in dense mode."""
-        return {n: c for n, c, _ in self.named_convs() if isinstance(c, GatedConv2d) and c.mode != "dense"}
+        """The gated convolutions by layer name, in execution order; empty in a dense network."""
+        return {n: c for n, c, _ in self.named_convs() if isinstance(c, GatedConv2d) and c.granularity != "dense"}
 
     def channel_convs(self) -> dict[str, FBSConv2d | DGCConv2d]:
         """The convolutions of FBS or DGC by layer name, in execution order; empty elsewhere."""
@@ -260,11 +273,21 @@ class ResNet(nn.Module):
             "output": share of decisions that are 0, weighted by output activations (as in the CDG paper);
             "mac": weighted by each layer's multiply-accumulates (as the engine's clock sees it).
         """
-        totals = {"output": 0.0, "mac": 0.0}
-        weights = dict(totals)
-        for name, conv in self.gated_convs().items():
-            area = 4.0 ** -int(name[4])  # relative pixels of the stage's maps
-            for key, weight in (("output", conv.out_channels * area), ("mac", conv.weight.numel() * area)):
-                totals[key] += weight * (1 - conv.fire_rate.item())
-                weights[key] += weight
-        return {key: totals[key] / weights[key] if weights[key] else 0.0 for key in totals}
+        output, mac = self.sparsities().tolist()
+        return {"output": output, "mac": mac}
+
+    def sparsities(self) -> Tensor:
+        """The same, output- and MAC-weighted, (2,) float64 on the network's device, which is not waited for."""
+        convs = self.gated_convs()
+        device = self.mean.device
+        if not convs:
+            return torch.zeros(2, dtype=torch.float64, device=device)
+        if device not in self._shares:
+            weights = []
+            for name, conv in convs.items():
+                area = 4.0 ** -int(name[4])  # relative pixels of the stage's maps
+                weights.append((conv.out_channels * area, conv.weight.numel() * area))
+            shares = torch.tensor(weights, dtype=torch.float64)
+            self._shares[device] = (shares / shares.sum(0)).to(device)
+        rates = torch.stack([conv.fire_rate for conv in convs.values()]).to(torch.float64)
+        return (1 - rates) @ self._shares[device]

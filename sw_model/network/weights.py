@@ -3,16 +3,72 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from sw_model.network.resnet import ResNet
+from cdgate.errors import CheckpointError
+from cdgate.files import replaced
+from sw_model.network.resnet import ResNet, current_arguments
 
-__all__ = ["load_model", "save_weights", "training_facts"]
+__all__ = ["check_finite", "load_model", "read_training", "save_weights", "training_facts"]
+
+
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors with a value that is not finite.
+
+    Parameters
+    ----------
+    state
+        Tensors by name.
+    what
+        Whose they are, for the message.
+
+    Raises
+    ------
+    CheckpointError
+        Names the first such tensor.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{what} must have finite values only, but {name} has others")
+
+
+def read_training(path: str | Path) -> dict[str, Any]:
+    """Read a training checkpoint: "network", "state_dict", "facts" and what the trainer keeps, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged or none.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(checkpoint["network"], dict) and isinstance(checkpoint["facts"], dict):
+            return dict(checkpoint, network=current_arguments(checkpoint["network"]))
+    except FileNotFoundError:
+        raise CheckpointError(f"training checkpoint must exist, not {path}") from None
+    except Exception as error:  # a damaged pickle may raise anything
+        raise CheckpointError(f"training checkpoint must be a whole file of sw_model.train, not {path}") from error
+    raise CheckpointError(f"training checkpoint must be a whole file of sw_model.train, not {path}")
+
+
+def _read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """Arguments, state and facts in a file of `save_weights`; raises CheckpointError if it is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return current_arguments(json.loads(metadata["network"])), state, json.loads(metadata["facts"])
+    except FileNotFoundError:
+        raise CheckpointError(f"training checkpoint must exist, not {path}") from None
+    except Exception as error:
+        raise CheckpointError(f"training checkpoint must be a whole file of sw_model.train, not {path}") from error
 
 
 def load_model(path: str | Path) -> ResNet:
@@ -22,43 +78,59 @@ def load_model(path: str | Path) -> ResNet:
 
     Raises
     ------
-    ValueError
-        The file is neither.
+    CheckpointError
+        The file is neither, or a tensor in it is not finite.
     """
+    if Path(path).suffix == ".safetensors":
+        arguments, state, _ = _read_weights(path)
+    else:
+        checkpoint = read_training(path)
+        arguments = checkpoint["network"]
+        whole = checkpoint["state_dict"]
+        state = {k.removeprefix("model."): v for k, v in whole.items() if k.startswith("model.")}
+    check_finite(state, f"training checkpoint {path}")
     try:
-        if Path(path).suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                model = ResNet(**json.loads(file.metadata()["network"]))
-                model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-            return model.eval()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        model = ResNet(**checkpoint["network"])
-        state = checkpoint["state_dict"]
-        model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
-    except FileNotFoundError:
-        raise ValueError(f"training checkpoint must exist, not {path}") from None
+        model = ResNet(**arguments)
+        model.load_state_dict(state)
     except Exception as error:
-        raise ValueError(f"training checkpoint must be a file written by sw_model.train, not {path}") from error
+        raise CheckpointError(f"training checkpoint must be a whole file of sw_model.train, not {path}") from error
     return model.eval()
 
 
 def save_weights(path: Path, model: ResNet, facts: dict[str, Any]) -> None:
     """Write a network's state without the optimiser's: weights in float16, what has one value a channel in float32.
 
-    It is half the size of the float32 weights, to train on from or to quantise anew. `facts` are those of the training.
+    It is half the size of the float32 weights, to train on from or to quantise anew.
+
+    Parameters
+    ----------
+    path
+        safetensors file; its folder is made if missing.
+    model
+        The network, on any device.
+    facts
+        Those of the training.
+
+    Raises
+    ------
+    CheckpointError
+        A value is not finite, or too large for float16.
     """
     state = {name: value.half() if value.ndim > 1 else value for name, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in state.items()}, part,
-              {"network": json.dumps(model.hparams), "facts": json.dumps(facts)})  # fmt: skip
-    part.replace(path)
+    check_finite(state, "network in float16")
+    content = {name: value.cpu().contiguous() for name, value in state.items()}
+    with replaced(path) as part:
+        save_file(content, part, {"network": json.dumps(model.hparams), "facts": json.dumps(facts)})
 
 
 def training_facts(path: Path) -> dict[str, Any]:
-    """Return what the training wrote about itself, as plain JSON values."""
+    """Return what the training wrote about itself, as plain JSON values.
+
+    Raises
+    ------
+    CheckpointError
+        The file is no training checkpoint.
+    """
     if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["facts"])
-    facts = torch.load(path, map_location="cpu", weights_only=True).get("facts", {})
-    return json.loads(json.dumps(facts, default=str))
+        return _read_weights(path)[2]
+    return dict(json.loads(json.dumps(read_training(path)["facts"], default=str)))

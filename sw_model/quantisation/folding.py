@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cdgate.errors import UserError
 from sw_model.integer import checkpoint
 from sw_model.integer.layer import IMAGE
 from sw_model.integer.network import IntNetwork
 from sw_model.integer.steps import LANES
 from sw_model.network.gating import GatedConv2d
-from sw_model.network.resnet import ResNet
+from sw_model.network.resnet import ResNet, current_arguments
+from sw_model.network.weights import check_finite
 from sw_model.quantisation.builder import RealLayer, build_network
 from sw_model.quantisation.plan import resnet_plan
 
@@ -23,7 +25,7 @@ __all__ = ["obstacle", "quantize", "real_layers", "restore_model"]
 def _folded(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return gain and offset of a BatchNorm in eval mode, (channels,) float64 each."""
     if bn.running_var is None or bn.running_mean is None:
-        raise ValueError("BatchNorm must keep running statistics")
+        raise UserError("BatchNorm must keep running statistics")
     gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
     return gain, bn.bias.double() - gain * bn.running_mean.double()
 
@@ -37,12 +39,12 @@ def _threshold(conv: GatedConv2d, branch: int) -> Tensor:
 
 def obstacle(model: ResNet) -> str | None:
     """Return why the engine cannot run a network of this kind, or None if it can."""
-    mode, stem, size = (model.hparams[key] for key in ("gate_mode", "stem", "slice_size"))
-    if mode in ("fbs", "dgc"):
-        return f"network to quantise must be dense or gated by slice or channel, not {mode}"
+    granularity, stem, size = (model.hparams[key] for key in ("granularity", "stem", "slice_size"))
+    if granularity in ("fbs", "dgc"):
+        return f"network to quantise must be dense or gated by slice or channel, not {granularity}"
     if stem != "small":
         return f"network to quantise must have the small stem, not the {stem} one"
-    if mode == "slice" and size not in (1, LANES):
+    if granularity == "slice" and size not in (1, LANES):
         return f"network to quantise must have slices of 1 or {LANES} channels, not {size}"
     return None
 
@@ -65,15 +67,18 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
 
     Raises
     ------
-    ValueError
+    UserError
         The engine has no such layers.
+    CheckpointError
+        A tensor of the network is not finite.
     """
-    mode, overlap = model.hparams["gate_mode"], model.hparams["overlap"]
+    granularity, overlap = model.hparams["granularity"], model.hparams["overlap"]
     if reason := obstacle(model):
-        raise ValueError(reason)
-    if branch == 2 and overlap and mode != "dense":
-        raise ValueError(f"branch to quantise must be 1 where the overlap is {overlap}: the engine's second is the "
+        raise UserError(reason)
+    if branch == 2 and overlap and granularity != "dense":
+        raise UserError(f"branch to quantise must be 1 where the overlap is {overlap}: the engine's second is the "
                          "inverse diagonal")  # fmt: skip
+    check_finite(model.state_dict(), "network to quantise")
     modules = {name: (conv, bn) for name, conv, bn in model.named_convs()}
     layers = []
     for entry in resnet_plan(1.0, model.stage_blocks, model.stage_channels):
@@ -85,7 +90,7 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
             weight = weight / (255 * model.std.double().reshape(1, -1, 1, 1))
             zero = 255 * model.mean.double().flatten()
         gate: dict[str, Any] = {}
-        if isinstance(conv, GatedConv2d) and conv.mode != "dense":
+        if isinstance(conv, GatedConv2d) and conv.granularity != "dense":
             gate = dict(groups=conv.groups_gating, branch=branch, slice_size=conv.slice_size,
                         threshold=_threshold(conv, branch))  # fmt: skip
         layers.append(RealLayer(
@@ -133,13 +138,18 @@ def quantize(
     -------
     IntNetwork
         The integer network, with all that `restore_model` needs.
+
+    Raises
+    ------
+    UserError
+        See `real_layers`.
     """
     weights = _weight_names(model)
     meta = {
         "network": dict(model.hparams),
         "width": model.hparams["width"],
         "groups": model.hparams["groups"],
-        "gate_mode": model.hparams["gate_mode"],
+        "granularity": model.hparams["granularity"],
         "branch": branch,
         "classes": [str(name) for name in (classes or range(model.fc.out_features))],
         "mean": model.mean.flatten().tolist(),
@@ -162,6 +172,6 @@ def restore_model(net: IntNetwork) -> ResNet:
         The checkpoint carries no training state.
     """
     state = checkpoint.float_state(net)
-    model = ResNet(**net.meta["network"])
+    model = ResNet(**current_arguments(net.meta["network"]))
     model.load_state_dict(state)
     return model.eval()

@@ -9,19 +9,21 @@ Then the float and the integer network are evaluated on the test images.
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cdgate.cli import say
+from cdgate.errors import CheckpointError, UserError
+from cdgate.files import replaced
 from sw_model.data.sources import load_data
 from sw_model.evaluation.bn_stats import reestimate
 from sw_model.evaluation.gating_report import as_json
 from sw_model.evaluation.workers import FLOAT, Task, check_classes, evaluate_all, held_out
 from sw_model.integer import checkpoint
-from sw_model.network.weights import load_model, save_weights, training_facts
+from sw_model.network.weights import check_finite, load_model, save_weights, training_facts
 from sw_model.quantisation.folding import obstacle, quantize
 from sw_model.training.machine import hardware
 
@@ -68,8 +70,9 @@ def quantize_checkpoint(
 
     Raises
     ------
-    ValueError
-        The engine cannot run the network, or it does not fit the data.
+    UserError
+        The engine cannot run the network, it does not fit the data, or it has values that cannot be quantised. No
+        file was written then.
     DataError
         The data cannot be had.
     """
@@ -77,26 +80,33 @@ def quantize_checkpoint(
     torch.set_num_threads(workers)
     model = load_model(trained)
     if reason := obstacle(model):
-        raise ValueError(reason)
+        raise UserError(reason)
     data = load_data(source)
     check_classes(model.fc.out_features, data)
     test_images, test_labels = held_out(data, limit)
     # Branch 1 last: the ordinary BatchNorms keep its statistics.
     for branch, count in ((2, batches2), (1, batches)):
         if branch == 1 or model.gated_convs():
-            print(f"BatchNorm statistics of branch {branch} over {count} batches of 256", file=sys.stderr)
+            say(f"BatchNorm statistics of branch {branch} over {count} batches of 256")
             reestimate(model, data.train, branch, count)
+    check_finite(model.state_dict(), f"network of {trained}, its statistics estimated anew,")
     facts = training_facts(trained)
-    if float16:
-        save_weights(float16, model, facts)
-    net = quantize(model, data.train[:CALIBRATION_IMAGES], classes=data.classes)
-    net.meta.update(training=facts, data=data.name, image_size=data.size)
-    checkpoint.save(out, net)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
-    net = checkpoint.load(out)  # what is evaluated is what was written
+    try:
+        net = quantize(model, data.train[:CALIBRATION_IMAGES], classes=data.classes)
+        net.meta.update(training=facts, data=data.name, image_size=data.size)
+        with replaced(out) as part:
+            checkpoint.save(part, net)
+            net = checkpoint.load(part)  # what is evaluated is what was written
+            if float16:
+                save_weights(float16, model, facts)
+    except ValueError as error:
+        if isinstance(error, UserError) and not isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{trained} cannot be quantised: {error}") from None
+    say(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     return {
         "data": net.meta["data"],
-        **{key: net.meta[key] for key in ("width", "groups", "gate_mode", "branch")},
+        **{key: net.meta[key] for key in ("width", "groups", "granularity", "branch")},
         "training": net.meta["training"],
         "batch_norm": {"batches": batches, "batches_branch2": batches2, "batch_size": 256},
         "calibration_images": CALIBRATION_IMAGES,

@@ -1,4 +1,7 @@
-"""Training batches of one phase for Lightning: drawn by step, augmented on the device."""
+"""Training batches of one phase for Lightning: drawn by step, augmented on the device.
+
+On a GPU the images lie there whole, as uint8, if they are a tensor; a step then waits for no copy.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -8,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from sw_model.data.augment import contrastive_view, crop_flip
-from sw_model.data.dataset import DataSet
-from sw_model.data.draws import batch_indices, step_generator
+from sw_model.data.dataset import DataSet, Images
+from sw_model.data.draws import batch_indices, bring, step_generator
 
 __all__ = ["Batch", "RawBatch", "StepBatches", "TrainingData"]
 
@@ -53,6 +56,13 @@ class TrainingData(L.LightningDataModule):
         super().__init__()
         self.data, self.contrastive = data, contrastive
         self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.images: Images = data.train
+        self.labels = data.train_labels
+
+    def lay(self, device: torch.device) -> None:
+        """Lay images and labels on a GPU."""
+        if device.type == "cuda" and isinstance(self.data.train, Tensor):
+            self.images, self.labels = self.data.train.to(device), self.data.train_labels.to(device)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -63,7 +73,8 @@ class TrainingData(L.LightningDataModule):
         """This process's images (n, H, W, 3) uint8 and labels of one step, and the step."""
         rank, processes = self.place
         chosen = batch_indices(self.seed, step, self.batch_size, len(self.data.train))[rank::processes]
-        return self.data.train[chosen], self.data.train_labels[chosen], step
+        chosen = bring(chosen, self.labels.device)
+        return self.images[chosen], self.labels[chosen], step
 
     def augment(self, batch: RawBatch) -> Batch:
         """Two views of the images, or crops and labels."""
@@ -81,6 +92,7 @@ class TrainingData(L.LightningDataModule):
         """Endless batches from the global step on; the trainer's `max_steps` ends them."""
         trainer = self.trainer
         assert trainer is not None
+        self.lay(trainer.strategy.root_device)
         return DataLoader(StepBatches(self.batch, lambda: trainer.global_step), batch_size=None)
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Batch:

@@ -1,6 +1,8 @@
-"""Callbacks of a phase: checkpoints that survive a kill, a line and a log of progress, the kNN monitor."""
+"""Callbacks of a phase: saves, a guard against losses that are not finite, progress with its log, the kNN monitor."""
 
 import csv
+import io
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 import lightning as L
 import torch
 
+from cdgate.errors import RunError, UserError
+from cdgate.files import replaced
 from sw_model.data.dataset import DataSet
 from sw_model.evaluation.features import extract, knn_logits, top1
 from sw_model.evaluation.protocols import prepared
 from sw_model.training.modules import PhaseModule
 
-__all__ = ["LOG_COLUMNS", "Checkpointer", "CsvLog", "KnnMonitor", "Log", "Progress", "read_log"]
+__all__ = ["LOG_COLUMNS", "Checkpointer", "CsvLog", "Guard", "KnnMonitor", "Log", "Progress", "read_log"]
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -38,23 +42,39 @@ class CsvLog:
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Append a row; columns that it lacks stay empty."""
-        new = not self.path.is_file()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, LOG_COLUMNS, restval="")
-            if new:
+        with self.path.open("a+b") as file:
+            empty = file.tell() == 0
+            if not empty:
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":  # a kill tore the last row
+                    file.write(b"\n")
+            text = io.StringIO(newline="")
+            writer = csv.DictWriter(text, LOG_COLUMNS, restval="", lineterminator="\n")
+            if empty:
                 writer.writeheader()
             writer.writerow(row)
+            file.write(text.getvalue().encode())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log with the columns that they have: the phase's name, the step as int, all else as float."""
+    """Rows of a log with the columns that they have: the phase's name, the step as int, all else as float.
+
+    A row that a kill tore is left out.
+
+    Raises
+    ------
+    UserError
+        The file is none that `CsvLog` wrote.
+    """
     if not path.is_file():
         return []
-    kinds = {"phase": str, "step": int}
-    with path.open(newline="") as file:
-        return [
-            {key: kinds.get(key, float)(value) for key, value in row.items() if value} for row in csv.DictReader(file)
-        ]
+    kinds: dict[str, Callable[[str], Any]] = {"phase": str, "step": int}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]
+        return [{key: kinds.get(key, float)(value) for key, value in row.items() if value} for row in rows]
+    except (ValueError, TypeError, csv.Error):
+        raise UserError(f"{path} must be a log of training: it is damaged; remove it, or name another --run") from None
 
 
 class Checkpointer(L.Callback):
@@ -66,50 +86,82 @@ class Checkpointer(L.Callback):
     ----------
     path
         The phase's checkpoint file.
-    total_steps
-        Steps of the phase.
     every_seconds
         Time between two saves.
     every_steps
-        Steps between two saves, whichever comes first.
+        Steps between two saves, whichever comes first; None if only the time counts.
     stop
         Asked after every step.
+    saved
+        Called after every save.
     """
 
     def __init__(
         self,
         path: Path,
-        total_steps: int,
         every_seconds: float = 300,
         every_steps: int | None = None,
         stop: Callable[[], bool] = lambda: False,
+        saved: Callable[[PhaseModule], None] = lambda module: None,
     ) -> None:
-        self.path, self.total_steps, self.every, self.stop = path, total_steps, every_seconds, stop
-        self.every_steps = every_steps or total_steps
-        self.saved = time.monotonic()
+        self.path, self.every, self.every_steps, self.stop, self.saved = path, every_seconds, every_steps, stop, saved
+        self.last = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Save when it is time."""
         assert isinstance(pl_module, PhaseModule)
         now, step = time.monotonic(), trainer.global_step
         # Clocks differ between processes; the first decides for all.
-        due, stop = now - self.saved >= self.every or step % self.every_steps == 0, self.stop()
+        due = now - self.last >= self.every or (self.every_steps is not None and step % self.every_steps == 0)
+        end = self.stop() or pl_module.clock.progress(step) >= 1
         if trainer.world_size > 1:
-            due, stop = trainer.strategy.broadcast((due, stop))
-        facts = pl_module.facts
-        facts["steps"] = step
-        facts["complete"] = step >= self.total_steps or stop
-        if facts["complete"] or due:
-            facts["seconds"] = facts.get("seconds", 0.0) + now - self.saved
-            self.saved = now
-            facts["sparsity"] = pl_module.model.sparsity()
-            part = self.path.with_suffix(".part")
-            trainer.save_checkpoint(part)
+            due, end = trainer.strategy.broadcast((due, end))
+        if due or end:
+            self.last = now
+            pl_module.facts.update(steps=step, complete=end, sparsity=pl_module.model.sparsity())
+            require_finite(trainer, pl_module)
             if trainer.is_global_zero:
-                part.replace(self.path)
-            trainer.strategy.barrier()
-        if facts["complete"]:
+                with replaced(self.path) as part:
+                    trainer.save_checkpoint(part)
+                self.saved(pl_module)
+            else:  # takes part in it, and writes nothing
+                trainer.save_checkpoint(self.path)
+        if end:
             trainer.should_stop = True
+
+
+def require_finite(trainer: L.Trainer, module: PhaseModule) -> None:
+    """End training where a loss or a parameter is not finite; what was saved last stays.
+
+    Raises
+    ------
+    RunError
+        Some are not.
+    """
+    if not module.stays_finite():
+        raise RunError(
+            f"loss and weights must stay finite, but those of step {trainer.global_step} are not: training has "
+            "diverged; what was saved last is kept, and goes on with a lower rate"
+        )
+
+
+class Guard(L.Callback):
+    """Looks every few steps whether loss and parameters are finite; comes before all that reports them.
+
+    Parameters
+    ----------
+    every_steps
+        Steps between two looks.
+    """
+
+    def __init__(self, every_steps: int = 10) -> None:
+        self.every = every_steps
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Look when it is time."""
+        assert isinstance(pl_module, PhaseModule)
+        if trainer.global_step % self.every == 0:
+            require_finite(trainer, pl_module)
 
 
 class Progress(L.Callback):
@@ -121,8 +173,6 @@ class Progress(L.Callback):
         Name of the phase.
     log
         Takes the figures.
-    total_steps
-        Steps of the phase.
     batch_size
         Images in a batch.
     every_steps
@@ -135,12 +185,11 @@ class Progress(L.Callback):
         self,
         phase: str,
         log: Log,
-        total_steps: int,
         batch_size: int,
         every_steps: int = 10,
         show: Callable[[str], None] = print,
     ) -> None:
-        self.phase, self.log_row, self.total, self.batch = phase, log, total_steps, batch_size
+        self.phase, self.log_row, self.batch = phase, log, batch_size
         self.every, self.show = every_steps, show
         self.mark: tuple[float, int] | None = None
 
@@ -152,29 +201,32 @@ class Progress(L.Callback):
             return
         if self.mark is None:
             self.mark = (now, step)
-        elif step % self.every == 0 or step >= self.total:
+        elif step % self.every == 0 or pl_module.clock.progress(step) >= 1:
+            latest = {name: float(value) for name, value in pl_module.latest.items()}
+            now = time.monotonic()  # the device has caught up
             rate = (step - self.mark[1]) / (now - self.mark[0])
             self.mark = (now, step)
-            left = (self.total - step) / rate
+            clock = pl_module.clock
+            left = clock.left(step, rate)
+            total = f"/{clock.steps}" if math.isfinite(clock.steps) else ""
             sparsity = pl_module.model.sparsity()
             taus = [conv.tau.detach() for conv in pl_module.model.gated_convs().values()]
             row = {
                 "phase": self.phase,
                 "step": step,
                 "lr": trainer.optimizers[0].param_groups[0]["lr"],
-                **pl_module.latest,
+                **latest,
                 "sparsity_output": sparsity["output"] if taus else None,
                 "sparsity_mac": sparsity["mac"] if taus else None,
                 "tau": torch.cat(taus).mean().item() if taus else None,
-                "target": pl_module.facts["target"] if taus else None,
+                "target": float(pl_module.target) if taus else None,
                 "images_per_second": rate * self.batch,
             }
             self.log_row(row)
-            figures = " ".join(f"{k} {v:.3f}" for k, v in pl_module.latest.items())
+            figures = " ".join(f"{k} {v:.3f}" for k, v in latest.items())
             gates = f" sparsity {sparsity['output']:.3f} (MAC {sparsity['mac']:.3f})" if taus else ""
             self.show(
-                f"{self.phase} {step}/{self.total} {figures}{gates} {rate * self.batch:.1f} img/s, "
-                f"{left / 60:.1f} min left"
+                f"{self.phase} {step}{total} {figures}{gates} {rate * self.batch:.1f} img/s, {left / 60:.1f} min left"
             )
 
 

@@ -67,7 +67,7 @@ def gather_batch(z: Tensor) -> Tensor:
     return gathered
 
 
-def threshold_penalty(thresholds: Iterable[Tensor], target: float, weight: float = 1e-2) -> Tensor:
+def threshold_penalty(thresholds: Iterable[Tensor], target: float | Tensor, weight: float = 1e-2) -> Tensor:
     """Pull of every threshold towards the target: `weight * sum (tau - target)^2` over all layers and slices.
 
     The form is CGNet's. Its weight of 1e-4 suits long runs; 1e-2 settles within 200 steps. Where the normalised

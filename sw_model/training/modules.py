@@ -1,4 +1,8 @@
-"""Lightning modules of contrastive and supervised training, the same for every method."""
+"""Lightning modules of contrastive and supervised training, the same for every method.
+
+Nothing in a step waits for the device: what is read off it, the figures of the log and whether the loss is finite, is
+kept there until somebody asks.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +11,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from sw_model.network.dgc import DGCConv2d
 from sw_model.network.resnet import ResNet
 from sw_model.training.batches import Batch
+from sw_model.training.clock import Clock
 from sw_model.training.losses import gather_batch, nt_xent, threshold_penalty
 
 __all__ = ["ContrastiveModule", "PhaseModule", "SupervisedModule"]
@@ -22,7 +26,7 @@ ADJUST_EVERY, ADJUST_RATE = 10, 0.005
 
 
 class PhaseModule(L.LightningModule):
-    """What the phases share: optimiser, learning rate as a function of the step, regulariser, checkpoint contents.
+    """What the phases share: optimiser, learning rate by step and progress, regulariser, checkpoint contents.
 
     Parameters
     ----------
@@ -31,7 +35,9 @@ class PhaseModule(L.LightningModule):
     lr
         Peak learning rate.
     lr_factor
-        Factor of the peak rate at a step.
+        Factor of the peak rate at a step and at a progress, 0 to 1.
+    clock
+        How far the phase is.
     weight_decay
         Of convolution and linear weights; thresholds, biases and BatchNorm have none.
     target
@@ -44,9 +50,15 @@ class PhaseModule(L.LightningModule):
     Attributes
     ----------
     facts
-        What is kept in the checkpoint about the phase: T, and what the callbacks add.
+        What is kept in the checkpoint about the phase, beside T: what the callbacks add.
+    target
+        T, a scalar on the device.
+    momentum
+        What the optimiser's momentum begins with, by the parameter's name; zero where it is missing.
     latest
-        Figures of the last step, for the log.
+        Figures of the last step, scalars on the device.
+    finite
+        Whether all losses were finite since the last look, a scalar on the device.
     """
 
     #: Whether DGC prunes more and more channels in this phase; it prunes all it shall in the other.
@@ -56,7 +68,8 @@ class PhaseModule(L.LightningModule):
         self,
         model: ResNet,
         lr: float,
-        lr_factor: Callable[[int], float],
+        lr_factor: Callable[[int, float], float],
+        clock: Clock | None = None,
         weight_decay: float = 5e-4,
         target: float = 0.57,
         sparsity: float | None = None,
@@ -69,44 +82,59 @@ class PhaseModule(L.LightningModule):
         self.encode: Callable[[Tensor, int], Tensor] = model.features
         if compiled:
             self.encode = torch.compile(model.features, dynamic=False)
-        self.facts: dict[str, Any] = {"target": target}
-        self.latest: dict[str, float] = {}
+        self.clock, self.progress = clock or Clock(), 0.0
+        self.facts: dict[str, Any] = {}
+        self.latest: dict[str, Tensor] = {}
+        self.momentum: dict[str, Tensor] = {}
+        self.target: Tensor
+        self.finite: Tensor
+        self.register_buffer("target", torch.tensor(target, dtype=torch.float64), persistent=False)
+        self.register_buffer("finite", torch.tensor(True), persistent=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum, without weight decay on everything that is one-dimensional (tau above all)."""
         params = list(self.parameters())
+        names = {parameter: name for name, parameter in self.named_parameters()}
         groups = [
             {"params": [p for p in params if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.SGD(groups, lr=self.peak_lr, momentum=0.9, nesterov=True)
+        optimiser = torch.optim.SGD(groups, lr=self.peak_lr, momentum=0.9, nesterov=True)
+        for parameter in params:
+            if names[parameter] in self.momentum:
+                start = torch.empty_like(parameter).copy_(self.momentum[names[parameter]])
+                optimiser.state[parameter]["momentum_buffer"] = start
+        return optimiser
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the step's learning rate, and how far DGC's ramp has come."""
+        """Look at the clock; set the step's learning rate, and how far DGC's ramp has come."""
         step = self.trainer.global_step
+        self.progress = self.clock.progress(step)
+        if self.clock.timed and self.trainer.world_size > 1:
+            self.progress = self.trainer.strategy.broadcast(self.progress)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.peak_lr * self.lr_factor(step)
+            group["lr"] = self.peak_lr * self.lr_factor(step, self.progress)
         for conv in self.model.channel_convs().values():
             if isinstance(conv, DGCConv2d):
-                conv.progress = step / self.trainer.max_steps if self.ramp else 1.0
+                conv.progress = self.progress if self.ramp else 1.0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Move T towards the one that gives the wanted sparsity; before the step ends, so that a save has it."""
         step = self.trainer.global_step
         # The thresholds cannot follow any more when the learning rate has come close to zero.
-        followed = step % ADJUST_EVERY == 0 and self.lr_factor(step) > 0.1
+        followed = step % ADJUST_EVERY == 0 and self.lr_factor(step, self.progress) > 0.1
         if self.sparsity is not None and followed and self.model.gated_convs():
             # All processes must agree on T.
-            own = torch.tensor(self.model.sparsity()["output"], device=self.device)
-            found = self.trainer.strategy.reduce(own, reduce_op="mean")
-            self.facts["target"] += ADJUST_EVERY * ADJUST_RATE * (self.sparsity - float(found))
+            found = self.trainer.strategy.reduce(self.model.sparsities()[0], reduce_op="mean")
+            self.target += ADJUST_EVERY * ADJUST_RATE * (self.sparsity - found)
 
     def regularised(self, loss: Tensor) -> Tensor:
         """The task's loss plus the method's own: the pull of the thresholds, or the size of the saliencies."""
-        self.latest["loss"] = loss.detach().item()
+        self.latest["loss"] = loss.detach()
+        self.finite &= loss.detach().isfinite()
         taus = [conv.tau for conv in self.model.gated_convs().values()]
         if taus:
-            loss = loss + threshold_penalty(taus, self.facts["target"])
+            loss = loss + threshold_penalty(taus, self.target)
         for conv in self.model.channel_convs().values():
             loss = loss + conv.PENALTY_WEIGHT * conv.penalty
         return loss
@@ -114,12 +142,24 @@ class PhaseModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network, and the facts of the run."""
         checkpoint["network"] = dict(self.model.hparams)
-        checkpoint["facts"] = dict(self.facts)
+        checkpoint["facts"] = self.all_facts()
+
+    def all_facts(self) -> dict[str, Any]:
+        """The facts, with T and the seconds of training as they are now."""
+        return dict(self.facts, target=float(self.target), seconds=self.clock.elapsed())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue with the phase's time, and with T where it is adjusted, as they were saved."""
-        kept = ("started", "seconds") if self.sparsity is None else ("started", "seconds", "target")
-        self.facts.update({name: checkpoint["facts"][name] for name in kept})
+        facts = checkpoint["facts"]
+        self.facts["started"], self.clock.before = facts["started"], facts["seconds"]
+        if self.sparsity is not None:
+            self.target.fill_(facts["target"])
+
+    def stays_finite(self) -> bool:
+        """Whether all losses so far, and all parameters, are finite, in all processes; waits for the device."""
+        sums = torch.stack([p.detach().sum(dtype=torch.float32) for p in self.parameters()])
+        flaw = 1.0 - (self.finite & sums.isfinite().all()).float()
+        return not float(self.trainer.strategy.reduce(flaw, reduce_op="sum"))
 
 
 class ContrastiveModule(PhaseModule):
@@ -155,6 +195,5 @@ class SupervisedModule(PhaseModule):
         """Cross entropy with label smoothing."""
         images, labels = batch
         logits = self.model.fc(self.encode(images, 1)).float()
-        top1 = multiclass_accuracy(logits.detach(), labels, num_classes=logits.shape[1], average="micro")
-        self.latest["accuracy"] = top1.item()
+        self.latest["accuracy"] = (logits.detach().argmax(1) == labels).float().mean()
         return self.regularised(F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing))

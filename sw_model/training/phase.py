@@ -1,4 +1,4 @@
-"""The training engine: one phase of training, whatever the method, resumable at any moment."""
+"""One phase of training, whatever the method, by steps or by time, resumable at any moment."""
 
 import contextlib
 import logging
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from sw_model.data.dataset import DataSet
 from sw_model.network.resnet import ResNet
-from sw_model.network.weights import load_model
+from sw_model.network.weights import load_model, read_training
 from sw_model.training.batches import TrainingData
-from sw_model.training.callbacks import Checkpointer, CsvLog, KnnMonitor, Progress
+from sw_model.training.callbacks import Checkpointer, CsvLog, Guard, KnnMonitor, Progress
+from sw_model.training.clock import Clock
 from sw_model.training.machine import on_gpu
 from sw_model.training.modules import ContrastiveModule, PhaseModule, SupervisedModule
-from sw_model.training.rates import linear_decay, warmup_constant, warmup_cosine
+from sw_model.training.rates import half_cosine, linear_decay, warmup_constant, warmup_cosine
 
 __all__ = ["PHASES", "Phase", "Settings", "first_process", "phase_facts", "train_phase"]
 
@@ -39,7 +39,10 @@ class Phase:
     name
         One of `PHASES`, and the name of its checkpoint.
     epochs
-        Passes over the training images; need not be whole.
+        Passes over the training images; need not be whole. Infinite where only the time counts.
+    seconds
+        Training time, all launches together; the phase ends with whichever of the two is first, and its rates fall by
+        whichever is farther.
     size
         Height and width of the crops.
     batch_size
@@ -55,25 +58,29 @@ class Phase:
     """
 
     name: str
-    epochs: float
     size: int
     batch_size: int
     lr: float
     schedule: str
     target: float
     sparsity: float | None = None
+    epochs: float = math.inf
+    seconds: float = math.inf
 
-    def steps(self, images: int) -> int:
-        """Number of steps."""
-        return math.ceil(self.epochs * images / self.batch_size)
+    def steps(self, images: int) -> float:
+        """Number of steps; infinite where only the time counts."""
+        steps = self.epochs * images / self.batch_size
+        return math.ceil(steps) if math.isfinite(steps) else steps
 
-    def lr_factor(self, total: int) -> Callable[[int], float]:
-        """The learning rate's factor as a function of the step."""
+    def lr_factor(self, total: float) -> Callable[[int, float], float]:
+        """The learning rate's factor as a function of the step and the progress."""
         if self.schedule == "linear":
-            return lambda step: linear_decay(step, total)
-        if self.schedule == "cosine":
-            return lambda step: warmup_cosine(step, min(WARMUP_STEPS, total // 10), total)
-        return lambda step: warmup_constant(step, WARMUP_STEPS)
+            return lambda step, progress: linear_decay(progress)
+        if self.schedule == "constant":
+            return lambda step, progress: warmup_constant(step, WARMUP_STEPS)
+        if math.isfinite(self.seconds):  # how many steps there will be is not known
+            return lambda step, progress: warmup_constant(step, WARMUP_STEPS) * half_cosine(progress)
+        return lambda step, progress: warmup_cosine(step, min(WARMUP_STEPS, int(total) // 10), int(total))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +96,11 @@ class Settings:
     steps
         At most this many steps of a phase, for a trial.
     save_every
-        Seconds between saves; an epoch's end saves, too.
+        Seconds between saves; the end of an epoch saves, too, unless the phase has a time.
+    saved
+        Called after every save.
+    log_every
+        Steps between two rows of the log, for which the device is waited for.
     compiled
         Whether the encoder is compiled.
     accelerator, devices
@@ -109,6 +120,8 @@ class Settings:
     devices: int = 1
     precision: Any = "bf16-mixed"
     monitor: bool = True
+    log_every: int = 10
+    saved: Callable[[PhaseModule], None] = lambda module: None
 
 
 def first_process() -> bool:
@@ -117,18 +130,22 @@ def first_process() -> bool:
 
 
 def phase_facts(path: Path) -> dict[str, Any]:
-    """Facts of a phase's checkpoint; empty if there is none."""
-    if not path.is_file():
-        return {}
-    facts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["facts"]
-    return facts
+    """Facts of a phase's checkpoint; empty if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged.
+    """
+    return dict(read_training(path)["facts"]) if path.is_file() else {}
 
 
-def make_module(phase: Phase, model: ResNet, total: int, compiled: bool = False) -> PhaseModule:
-    """The Lightning module of a phase."""
+def make_module(phase: Phase, model: ResNet, total: float, compiled: bool = False) -> PhaseModule:
+    """The Lightning module of a phase of so many steps."""
     kind = ContrastiveModule if phase.name == "contrastive" else SupervisedModule
+    clock = Clock(total, phase.seconds)
     return kind(
-        model, phase.lr, phase.lr_factor(total), target=phase.target, sparsity=phase.sparsity, compiled=compiled
+        model, phase.lr, phase.lr_factor(total), clock, target=phase.target, sparsity=phase.sparsity, compiled=compiled
     )
 
 
@@ -143,9 +160,14 @@ def _quiet() -> Iterator[None]:
 
 @_quiet()
 def train_phase(
-    phase: Phase, model: ResNet, data: DataSet, settings: Settings, stop: Callable[[], bool] = lambda: False
+    phase: Phase,
+    model: ResNet,
+    data: DataSet,
+    settings: Settings,
+    stop: Callable[[], bool] = lambda: False,
+    begin: Callable[[PhaseModule], None] = lambda module: None,
 ) -> None:
-    """Train one phase, or what is left of it; the network of its checkpoint ends up in `model`.
+    """Train a phase, or what is left of it; the network of its checkpoint ends up in `model`.
 
     Parameters
     ----------
@@ -159,9 +181,15 @@ def train_phase(
         How to do it.
     stop
         Asked after every step; ends the phase early.
+    begin
+        Called with the module of a phase that begins anew, to give it more than the network.
 
     Raises
     ------
+    RunError
+        A loss was not finite.
+    CheckpointError
+        The phase's checkpoint is damaged.
     KeyboardInterrupt
         It was interrupted; what was saved last stays.
     """
@@ -171,36 +199,42 @@ def train_phase(
 
     path, log = settings.run / f"{phase.name}.ckpt", CsvLog(settings.run / "log.csv")
     facts = phase_facts(path)
-    total = min(phase.steps(len(data.train)), settings.steps or math.inf)
+    steps = min(phase.steps(len(data.train)), settings.steps or math.inf)
+    total = int(steps) if math.isfinite(steps) else math.inf
     if total == 0:
         return
     if facts.get("complete"):
         model.load_state_dict(load_model(path).state_dict())
         show(f"{phase.name}: complete after {facts['steps']} steps")
         return
-    module = make_module(phase, model.train(), int(total), settings.compiled)
+    module = make_module(phase, model.train(), total, settings.compiled)
+    if not facts:
+        begin(module)
+    limited = math.isfinite(total)
     module.facts.update(
         started=facts.get("started", time.time()), phase=phase.name, size=phase.size, batch_size=phase.batch_size,
-        total_steps=int(total),
+        total_steps=total if limited else None,
     )  # fmt: skip
     epoch = max(1, len(data.train) // phase.batch_size)
     callbacks: list[L.Callback] = [
-        Progress(phase.name, log, int(total), phase.batch_size, show=show),
-        Checkpointer(path, int(total), settings.save_every, epoch, stop),
+        Guard(settings.log_every),
+        Progress(phase.name, log, phase.batch_size, settings.log_every, show),
+        Checkpointer(path, settings.save_every, None if module.clock.timed else epoch, stop, settings.saved),
     ]
     contrastive = phase.name == "contrastive"
     if contrastive and settings.monitor:
-        callbacks.insert(1, KnnMonitor(phase.name, log, data, epoch, show))
-    several = settings.devices > 1
+        callbacks.insert(2, KnnMonitor(phase.name, log, data, epoch, show))
+    several, gpu = settings.devices > 1, on_gpu(settings.accelerator)
     # The classifier gets no gradient in the contrastive phase.
     strategy = "ddp_find_unused_parameters_true" if contrastive else "ddp"
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         strategy="auto" if not several else strategy,
-        sync_batchnorm=several and on_gpu(settings.accelerator),
+        sync_batchnorm=several and gpu,
+        benchmark=gpu,
         precision=settings.precision,
-        max_steps=int(total),
+        max_steps=int(total) if limited else -1,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,

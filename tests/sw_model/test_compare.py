@@ -93,8 +93,8 @@ def test_results_of_another_scale_are_not_replaced(data, tmp_path, capsys):
     capsys.readouterr()
     assert run("cdg75", "--run", "r", "--width", "0.5", "--lr", "0.1") == 2
     assert capsys.readouterr().err == (
-        f"error: {path.relative_to(tmp_path)} must not be replaced by results of another network and contrastive; name "
-        "other --results\n"
+        f"sw_model.compare: {path.relative_to(tmp_path)} must not be replaced by results of another network and "
+        "contrastive; name other --results\n"
     )
     assert path.read_bytes() == before and not (tmp_path / "r").exists()
     path.write_text(json.dumps({"experiment": "comparison", "row": "cdg75", "accuracy": 0.9}))
@@ -128,14 +128,14 @@ def test_a_run_goes_on_with_its_own_options_only(data, capsys):
     ("options", "message"),
     [
         (["--row", "cgnet"], "--row must be one of dense, cdg0, cdg100, scdg, fbs, dgc, cdg50, cdg75, not 'cgnet'"),
-        (["--epochs", "0"], "--epochs must be positive and finite, not 0.0"),
-        (["--tune-epochs", "inf"], "--tune-epochs must be positive and finite, not inf"),
+        (["--epochs", "0"], "--epochs must be more than 0, not 0.0"),
+        (["--tune-epochs", "inf"], "--tune-epochs must be a number from 0 to 1000000, not inf"),
         (["--size", "0"], "--size must be between 8 and 16, not 0"),
-        (["--batch", "1"], "--batch must be at least 2, not 1"),
+        (["--batch", "1"], "--batch must be a whole number from 2 to 1048576, not 1"),
         (["--batch", "65"], "--batch must be at most 64, not 65"),
-        (["--groups", "0"], "--groups must be at least 1, not 0"),
+        (["--groups", "0"], "--groups must be a whole number from 1 to 1024, not 0"),
         (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),
-        (["--sparsity", "1"], "--sparsity must be between 0 and 1, not 1.0"),
+        (["--sparsity", "1"], "--sparsity must be a number between 0 and 1, without these, not 1.0"),
         (["--size", "24"], "--size must be between 8 and 16, not 24"),
         (["--groups", "3"], "gating groups must be at least 2 and divide 16 and 16 channels, not 3"),
         (["--depth", "50"], "depth must be one of 10, 18, 20, 34, not 50"),
@@ -143,14 +143,14 @@ def test_a_run_goes_on_with_its_own_options_only(data, capsys):
 )
 def test_bad_input_is_one_line_and_status_2(data, tmp_path, capsys, options, message):
     assert run("cdg0", *options) == 2
-    assert capsys.readouterr().err == f"error: {message}\n" and not list(tmp_path.iterdir())
+    assert capsys.readouterr().err == f"sw_model.compare: {message}\n" and not list(tmp_path.iterdir())
 
 
 def test_tables_without_rows_and_orders_beyond_the_spread(tmp_path, capsys):
     empty = table.Results(tmp_path)
     assert "No row of the comparison has been trained yet" in table.markdown(empty, [])
     assert table.main(["--results", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err.endswith("nowhere must exist\n")
+    assert capsys.readouterr().err.endswith("nowhere\n")
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ValueError, match="x.json must be JSON"):
         table.Results(tmp_path)

@@ -55,23 +55,26 @@ def test_base_and_dense_have_no_gating(net):
         assert outcome.gating.counts == {}
 
 
-def test_figures_and_table(net):
+def test_figures_and_table(net, capsys):
     figures = evaluate.as_json(net, int_accuracy.accuracy(net, PHOTOS, np.zeros(6, np.int64)).gating)
     json.dumps(figures)
     assert list(figures["layers"]) == net.names
     assert figures["layers"]["conv1"]["dynamic_slices"] is None
     assert 0 < figures["sparsity"]["output"] < 1 and 0 < figures["dynamic_slices"] <= 1
     assert 1 < figures["flop_reduction"]["whole_network"] < figures["flop_reduction"]["mac_weighted"] < 4
-    assert evaluate.gating_table(figures).row_count == len(net.layers) + 2
+    assert gating_report.gating_table(figures).row_count == len(net.layers) + 2
+    gating_report.print_evaluation(figures | {"accuracy": {"int8": 0.5, "images": 6}})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines) and lines[-1] == "top-1 on 6 images: gated 50.00 %"
 
 
 def test_a_network_without_gates_saves_nothing():
-    dense = quantize(ResNet(width=0.25, depth=10, gate_mode="dense").eval(), PHOTOS)
+    dense = quantize(ResNet(width=0.25, depth=10, granularity="dense").eval(), PHOTOS)
     figures = evaluate.as_json(dense, int_accuracy.accuracy(dense, PHOTOS, np.zeros(6, np.int64)).gating)
     assert figures["sparsity"] == {"output": 0, "mac": 0} and figures["dynamic_slices"] == 0
     assert figures["flop_reduction"]["mac_weighted"] == figures["flop_reduction"]["whole_network"] == 1
     assert figures["flop_reduction"]["output_weighted"] == 1
-    assert evaluate.gating_table(figures).row_count == len(dense.layers) + 2
+    assert gating_report.gating_table(figures).row_count == len(dense.layers) + 2
 
 
 def test_zeros_takes_the_worst_photograph(net):
@@ -108,13 +111,36 @@ def test_main(net, data, tmp_path, capsys):
     assert top1["int8"] == float(expected.double().mean()) and top1["images"] == 3
 
 
+def test_results_are_not_lost(net, data, tmp_path, capsys, monkeypatch):
+    """A file that cannot be written is refused before the evaluation; a closed terminal costs no file."""
+    checkpoint.save(tmp_path / "net.safetensors", net)
+    options = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", "six", "--limit", "1"]
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "x.json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluate, "evaluate_all", None)
+            assert evaluate.main([*options, "--json", str(path)]) == 2
+        assert capsys.readouterr().err.startswith("sw_model.evaluate: --json must be a file")
+    new = tmp_path / "new" / "folder" / "x.json"
+    assert evaluate.main([*options, "--json", str(new)]) == 0 and new.is_file()
+    new.unlink()
+
+    def full(figures):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate, "print_evaluation", full)
+    capsys.readouterr()
+    assert evaluate.main([*options, "--json", str(new)]) == 2 and new.is_file()
+    assert capsys.readouterr().err == "sw_model.evaluate: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--checkpoint", "nowhere.safetensors"], "checkpoint nowhere.safetensors must be an existing file"),
-        (["--workers", "0"], "--workers must be at least 1, not 0"),
-        (["--limit", "0"], "limit must be 1 to 6, not 0"),
-        (["--limit", "7"], "limit must be 1 to 6, not 7"),
+        (["--workers", "0"], "--workers must be a whole number from 1 to 1024, not 0"),
+        (["--limit", "0"], "--limit must be 1 to 6, not 0"),
+        (["--limit", "7"], "--limit must be 1 to 6, not 7"),
         (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
         (["--data", "two"], "network for two must have 2 classes, not 10"),
     ],
@@ -124,7 +150,7 @@ def test_main_refuses_bad_input(net, data, tmp_path, capsys, options, message):
     good = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", "six"]
     assert evaluate.main([*good, *options]) == 2
     output = capsys.readouterr()
-    assert output.err.startswith("error: ") and message in output.err and output.err.count("\n") == 1
+    assert output.err.startswith("sw_model.evaluate: ") and message in output.err and output.err.count("\n") == 1
     assert output.out == ""
 
 

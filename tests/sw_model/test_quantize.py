@@ -26,10 +26,10 @@ PHOTOS = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
 INPUT = torch.from_numpy(PHOTOS).permute(0, 3, 1, 2).float() / 255
 
 
-def make_model(seed, gate_mode="slice"):
+def make_model(seed, granularity="slice"):
     """A small network with random affine parameters and statistics of the photographs, each branch its own."""
     torch.manual_seed(seed)
-    model = ResNet(width=0.5, depth=10, gate_mode=gate_mode)
+    model = ResNet(width=0.5, depth=10, granularity=granularity)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for parameter in model.parameters():
@@ -192,22 +192,22 @@ def test_branch_2_uses_its_own_statistics(model, net):
     assert not torch.equal(layer.K, first.K)
 
 
-@pytest.mark.parametrize("gate_mode", ["channel", "dense"])
-def test_other_gate_modes(gate_mode):
-    model = make_model(12, gate_mode)
+@pytest.mark.parametrize("granularity", ["channel", "dense"])
+def test_other_granularitys(granularity):
+    model = make_model(12, granularity)
     net = folding.quantize(model, PHOTOS)
-    assert [layer.gated for layer in net.layers].count(True) == (8 if gate_mode == "channel" else 0)
+    assert [layer.gated for layer in net.layers].count(True) == (8 if granularity == "channel" else 0)
     with torch.no_grad():
         expected = model(INPUT)
     logits = {mode: net.run(PHOTOS, mode).logits for mode in MODES if mode != "forced"}
     assert float(np.corrcoef(expected.flatten(), logits["gated"].flatten())[0, 1]) > 0.9
-    assert torch.equal(logits["dense"], logits["gated"]) == (gate_mode == "dense")
+    assert torch.equal(logits["dense"], logits["gated"]) == (granularity == "dense")
 
 
 @pytest.mark.parametrize(
     ("arguments", "branch", "message"),
     [
-        ({"gate_mode": "dgc"}, 1, "must be dense or gated by slice or channel, not dgc"),
+        ({"granularity": "dgc"}, 1, "must be dense or gated by slice or channel, not dgc"),
         ({"stem": "large"}, 1, "must have the small stem, not the large one"),
         ({"overlap": 50}, 2, "branch to quantise must be 1 where the overlap is 50"),
     ],
@@ -236,7 +236,7 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
     )
     monkeypatch.setattr(post_training, "load_data", lambda source: data)
     source = tmp_path / "last.ckpt"
-    torch.save({"facts": {"seed": 1, "path": Path("x").name}}, source)
+    torch.save({"network": {}, "facts": {"seed": 1, "path": Path("x").name}}, source)
     written = []
     monkeypatch.setattr(post_training, "load_model", lambda path: copy.deepcopy(model))
     monkeypatch.setattr(post_training, "save_weights", lambda *what: written.append(what))
@@ -269,18 +269,57 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("--batches", "--batches must be at least 1, not 0"), ("--workers", "--workers must be at least 1, not 0")],
+    [
+        ("--batches", "--batches must be a whole number from 1 to 1000000, not 0"),
+        ("--workers", "--workers must be a whole number from 1 to 1024, not 0"),
+    ],
 )
 def test_main_refuses_numbers(tmp_path, capsys, option, message):
     assert quantize.main(["--checkpoint", str(tmp_path), "--data", str(tmp_path), option, "0"]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
+    assert capsys.readouterr().err == f"sw_model.quantize: {message}\n"
 
 
 def test_main_refuses_bad_input(tmp_path, capsys):
     assert quantize.main(["--checkpoint", str(tmp_path / "none.ckpt"), "--data", str(tmp_path)]) == 2
     output = capsys.readouterr()
-    assert output.err.startswith("error: training checkpoint must exist, not ") and output.err.count("\n") == 1
+    assert (
+        output.err.startswith("sw_model.quantize: training checkpoint must exist, not ") and output.err.count("\n") == 1
+    )
     assert output.out == ""
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["blocks.0.conv1.weight", "fc.bias", "blocks.1.conv2.tau", "bn1.running_var"])
+def test_values_that_are_not_finite_are_named_and_nothing_is_replaced(
+    model, tmp_path, capsys, monkeypatch, name, value
+):
+    sick = copy.deepcopy(model)
+    sick.state_dict()[name].view(-1)[0] = value
+    with pytest.raises(ValueError, match=f"network to quantise must have finite values only, but {name} has others"):
+        folding.quantize(sick, PHOTOS)
+    state = {f"model.{key}": tensor for key, tensor in sick.state_dict().items()}
+    torch.save({"network": sick.hparams, "state_dict": state, "facts": {}}, tmp_path / "x.ckpt")
+    for file in ("out.safetensors", "half.safetensors"):
+        (tmp_path / file).write_text("good")
+    options = ["--data", "digits", "--out", str(tmp_path / "out.safetensors")]
+    options += ["--float16", str(tmp_path / "half.safetensors"), "--checkpoint", str(tmp_path / "x.ckpt")]
+    assert quantize.main(options) == 2
+    assert f"x.ckpt must have finite values only, but {name} has others" in capsys.readouterr().err
+    assert (tmp_path / "out.safetensors").read_text() == (tmp_path / "half.safetensors").read_text() == "good"
+
+
+def test_what_cannot_be_quantised_replaces_nothing(model, tmp_path, capsys):
+    """Finite, but no requantiser fits: neither file appears."""
+    sick = copy.deepcopy(model)
+    sick.bn1.bias.data[0] = 1e30
+    state = {f"model.{key}": tensor for key, tensor in sick.state_dict().items()}
+    torch.save({"network": sick.hparams, "state_dict": state, "facts": {}}, tmp_path / "x.ckpt")
+    options = ["--data", "digits", "--out", str(tmp_path / "out.safetensors"), "--batches", "1", "--batches2", "1"]
+    options += ["--float16", str(tmp_path / "half.safetensors"), "--checkpoint", str(tmp_path / "x.ckpt")]
+    assert quantize.main(options) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("sw_model.quantize: ") and "x.ckpt" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]
 
 
 def test_thresholds_have_the_sign_of_the_scale(net):

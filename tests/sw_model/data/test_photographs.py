@@ -52,3 +52,55 @@ def test_load_image_missing_or_unreadable(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) - 30])
     with pytest.raises(ImageError, match="must be readable"):
         load_image(tmp_path / "cut.png")
+
+
+RAMP = np.linspace(0, 65535, 32 * 32).reshape(32, 32)
+
+
+def pgm(path, values, most):
+    path.write_bytes(f"P5 32 32 {most}\n".encode() + values.astype(">u2").tobytes())
+
+
+def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path):
+    """Whatever the format and the order of the bytes, values differ from the exact ones by half a code at most."""
+    deep = RAMP.round().astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    Image.fromarray(deep).save(tmp_path / "b.tif")
+    Image.fromarray(deep.astype(">u2")).save(tmp_path / "c.tif")
+    pgm(tmp_path / "d.pgm", deep, 65535)
+    for path in sorted(tmp_path.iterdir()):
+        assert np.abs(load_image(path)[..., 0] - RAMP / 257).max() < 0.51, path.name
+    pgm(tmp_path / "e.pgm", deep >> 6, 1023)
+    assert np.abs(load_image(tmp_path / "e.pgm")[..., 2] - RAMP / 257).max() < 0.8
+
+
+def test_values_without_a_known_range_are_refused(tmp_path):
+    Image.fromarray(RAMP.astype(np.int32)).save(tmp_path / "whole.tif")
+    Image.fromarray((RAMP / 65535).astype(np.float32)).save(tmp_path / "real.tif")
+    for name, mode in (("whole", "I"), ("real", "F")):
+        with pytest.raises(ImageError, match=rf"{name}\.tif must be .*: its values, of mode {mode}, must be of 8 bits"):
+            load_image(tmp_path / f"{name}.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_the_camera_noted(tmp_path, orientation):
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16, :16] = 255, 0, 0
+    upright[:16, 16:] = 0, 255, 0
+    # What a camera stores that wants the picture turned so, by the tag's definition.
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
+        6: np.rot90(upright), 7: upright[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("x.png", "x.tif"):
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif)
+        assert np.array_equal(load_image(tmp_path / name), upright), name
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_modes_of_eight_bits(tmp_path, mode):
+    suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
+    Image.new("RGB", (32, 32), (255, 255, 255)).convert(mode).save(tmp_path / f"x.{suffix}")
+    assert load_image(tmp_path / f"x.{suffix}").min() >= 253

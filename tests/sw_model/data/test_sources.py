@@ -240,6 +240,25 @@ def test_image_folder_wrong(tmp_path):
         load_image_folder(tmp_path)
 
 
+def test_hidden_folders_are_no_classes(tmp_path):
+    write_folder(tmp_path)
+    for name in (".ipynb_checkpoints", "__MACOSX", ".git"):
+        (tmp_path / "train" / name).mkdir()
+        (tmp_path / "train" / "ant" / name).mkdir()
+    (tmp_path / "train" / "ant" / "._0.JPEG").write_bytes(b"of macOS")
+    data = load_image_folder(tmp_path)
+    assert data.classes == ("ant", "bee") and len(data.train) == 6
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link", "loop"])
+def test_what_is_no_file_is_found_before_training(tmp_path, kind):
+    write_folder(tmp_path)
+    path = tmp_path / "train" / "bee" / "x.jpg"
+    path.mkdir() if kind == "folder" else path.symlink_to("x.jpg" if kind == "loop" else "nowhere")
+    with pytest.raises(DataError, match="x.jpg must be an image file, not a folder or a broken link"):
+        load_image_folder(tmp_path)
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(DataError) as error:
         load_data(tmp_path / "nowhere")

@@ -28,7 +28,7 @@ def test_cifar_resnet18():
     assert result["sparsity"] == pytest.approx({"output": 0.7164, "mac": 0.7164})
     reduction = {key: round(value, 3) for key, value in result["reduction"].items()}
     assert reduction == {"poster": 2.161, "gated_layers": 2.161, "network": 2.125, "with_decisions": 2.121}
-    fine = figures(ResNet(gate_mode="channel"), 32, rates(model, 0.5))
+    fine = figures(ResNet(granularity="channel"), 32, rates(model, 0.5))
     assert (fine["mask_bits"], fine["index_reduction"]) == (491_520, 1)
 
 
@@ -42,13 +42,13 @@ def test_stages_weigh_by_outputs_and_by_macs():
 
 
 def test_fbs_and_dgc():
-    model = ResNet(width=0.5, depth=10, gate_mode="fbs", density=0.5)
+    model = ResNet(width=0.5, depth=10, granularity="fbs", density=0.5)
     work = {layer.name: layer for layer in count_work(model, 32, {})}
     shares = {name: round(layer.executed / layer.macs, 3) for name, layer in work.items()}
     assert shares["conv1"] == 0.5 and shares["conv2_1"] == 0.25  # the stem's channels are suppressed, too
     assert (shares["conv2_2"], shares["conv3_1"], shares["down3"], shares["fc"]) == (0.25, 0.5, 0.5, 1.0)
     assert work["conv2_1"].decision == 32 * 32 + 1024 * 32 + 1024 * 16
-    model = ResNet(width=0.5, depth=10, gate_mode="dgc", density=0.5)
+    model = ResNet(width=0.5, depth=10, granularity="dgc", density=0.5)
     work = {layer.name: layer for layer in count_work(model, 32, {})}
     shares = {name: layer.executed / layer.macs for name, layer in work.items()}
     assert (shares["conv1"], shares["conv2_1"], shares["down3"]) == (1.0, 0.5, 0.5)
@@ -58,4 +58,4 @@ def test_fbs_and_dgc():
 
 
 def test_dense():
-    assert figures(ResNet(width=0.5, depth=10, gate_mode="dense"), 32, {})["reduction"]["with_decisions"] == 1
+    assert figures(ResNet(width=0.5, depth=10, granularity="dense"), 32, {})["reduction"]["with_decisions"] == 1

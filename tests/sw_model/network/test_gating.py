@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from sw_model.network.gating import GatedConv2d, base_groups
 
 
-def make(mode="slice", stride=1, seed=0):
+def make(granularity="slice", stride=1, seed=0):
     torch.manual_seed(seed)
-    conv = GatedConv2d(8, 64, stride=stride, mode=mode)
+    conv = GatedConv2d(8, 64, stride=stride, granularity=granularity)
     with torch.no_grad():
         conv.tau.uniform_(-0.5, 0.8)
         for norm in conv.norm:
@@ -25,7 +25,7 @@ GROUPS_AND_OVERLAPS = [(2, 0), (2, 50), (2, 100), (3, 100), (4, 0), (4, 50), (4,
 @pytest.mark.parametrize(("groups", "overlap"), GROUPS_AND_OVERLAPS)
 def test_base_and_conditional_masks_partition_the_weights(groups, overlap, branch):
     torch.manual_seed(1)
-    conv = GatedConv2d(2 * groups, 3 * groups, groups_gating=groups, mode="channel", overlap=overlap)
+    conv = GatedConv2d(2 * groups, 3 * groups, groups_gating=groups, granularity="channel", overlap=overlap)
     base = conv.base_mask(branch)
     conditional = 1 - base
     assert set(base.unique().tolist()) == {0.0, 1.0}
@@ -45,7 +45,7 @@ def test_base_and_conditional_masks_partition_the_weights(groups, overlap, branc
 
 @pytest.mark.parametrize(("groups", "overlap"), GROUPS_AND_OVERLAPS)
 def test_branches_share_as_many_base_blocks_as_the_overlap_says(groups, overlap):
-    conv = GatedConv2d(groups, groups, groups_gating=groups, mode="channel", overlap=overlap)
+    conv = GatedConv2d(groups, groups, groups_gating=groups, granularity="channel", overlap=overlap)
     both = conv.base_mask(1) * conv.base_mask(2)
     assert both.sum() == groups * overlap / 100
 
@@ -54,17 +54,17 @@ def test_maps_of_the_posters_ablation():
     assert [base_groups(4, 2, o) for o in (0, 50, 75, 100)] == [(3, 2, 1, 0), (0, 1, 3, 2), (0, 1, 2, 0), (0, 1, 2, 3)]
 
 
-@pytest.mark.parametrize("mode", ["slice", "channel"])
+@pytest.mark.parametrize("granularity", ["slice", "channel"])
 @pytest.mark.parametrize("branch", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_decisions_and_output_equal_a_slow_loop(mode, branch, stride):
-    conv = make(mode, stride).eval()
+def test_decisions_and_output_equal_a_slow_loop(granularity, branch, stride):
+    conv = make(granularity, stride).eval()
     x = torch.randn(2, 8, 5, 5)
     with torch.no_grad():
         out = conv(x, branch)
         psum = F.conv2d(x, conv.weight * conv.base_mask(branch), padding=1, stride=stride)
         full = F.conv2d(x, conv.weight, padding=1, stride=stride)
-    norm, size, fired = conv.norm[branch - 1], 8 if mode == "slice" else 1, 0
+    norm, size, fired = conv.norm[branch - 1], 8 if granularity == "slice" else 1, 0
     for n, unit, r, c in torch.cartesian_prod(*map(torch.arange, (2, 64 // size, *out.shape[2:]))).tolist():
         channels = slice(unit * size, (unit + 1) * size)
         saliency = sum(psum[n, channels, r, c].tolist()) / size
@@ -77,9 +77,9 @@ def test_decisions_and_output_equal_a_slow_loop(mode, branch, stride):
     assert 0.1 < conv.fire_rate < 0.9
 
 
-@pytest.mark.parametrize("mode", ["slice", "channel"])
-def test_tau_gradient_equals_finite_differences_of_the_surrogate(mode):
-    conv = make(mode).double().eval()
+@pytest.mark.parametrize("granularity", ["slice", "channel"])
+def test_tau_gradient_equals_finite_differences_of_the_surrogate(granularity):
+    conv = make(granularity).double().eval()
     x, direction = torch.randn(2, 8, 4, 4).double(), torch.randn(2, 64, 4, 4).double()
 
     def surrogate(tau):
@@ -111,11 +111,11 @@ def test_weight_gradient_is_that_of_the_selected_paths():
 
 
 @pytest.mark.parametrize(("branch", "overlap"), [(1, 0), (2, 0), (2, 50), (2, 75)])
-@pytest.mark.parametrize("mode", ["slice", "channel"])
-def test_gradients_equal_those_that_autograd_finds_itself(mode, branch, overlap):
+@pytest.mark.parametrize("granularity", ["slice", "channel"])
+def test_gradients_equal_those_that_autograd_finds_itself(granularity, branch, overlap):
     """The functions with gradients of their own against plain operations, with a surrogate that autograd can follow."""
     torch.manual_seed(2)
-    conv = GatedConv2d(8, 64, mode=mode, overlap=overlap).double()
+    conv = GatedConv2d(8, 64, granularity=granularity, overlap=overlap).double()
     with torch.no_grad():
         conv.tau.uniform_(-0.5, 0.8)
     x = torch.randn(3, 8, 5, 6, dtype=torch.float64, requires_grad=True)
@@ -145,7 +145,7 @@ def test_branches_keep_their_own_statistics():
 
 
 def test_dense_mode_is_an_ordinary_convolution():
-    conv = GatedConv2d(8, 32, mode="dense")
+    conv = GatedConv2d(8, 32, granularity="dense")
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(conv(x), F.conv2d(x, conv.weight, padding=1))
     assert dict(conv.named_parameters()).keys() == {"weight"}
@@ -154,7 +154,7 @@ def test_dense_mode_is_an_ordinary_convolution():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "pixel"}, "gate mode must be one of slice, channel, dense, not 'pixel'"),
+        ({"granularity": "pixel"}, "granularity must be one of slice, channel, dense, not 'pixel'"),
         ({"groups_gating": 3}, "gating groups must be at least 2 and divide 8 and 32 channels, not 3"),
         ({"slice_size": 16}, "slice size must divide the 8 channels of an output group, not 16"),
         ({"overlap": 60}, "overlap must be a percentage that makes a whole number of 4 groups, not 60"),

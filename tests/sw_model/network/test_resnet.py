@@ -52,7 +52,7 @@ def test_sparsity_weights_layers_by_outputs_and_by_macs():
 
 
 def test_dense_network_reports_no_sparsity():
-    model = ResNet(width=0.5, depth=10, gate_mode="dense")
+    model = ResNet(width=0.5, depth=10, granularity="dense")
     assert model.gated_convs() == {} and model.sparsity() == {"output": 0.0, "mac": 0.0}
 
 
@@ -60,9 +60,9 @@ def test_dense_network_reports_no_sparsity():
     ("arguments", "message"),
     [
         ({"depth": 50}, "depth must be one of 10, 18, 20, 34, not 50"),
-        ({"width": 0.3}, "width must be positive and make 64 \\* width a whole number, not 0.3"),
-        ({"width": 0.3, "depth": 20}, "width must be positive and make 16 \\* width a whole number, not 0.3"),
-        ({"gate_mode": "pixel"}, "gate mode must be one of slice, channel, dense, fbs, dgc, not 'pixel'"),
+        ({"width": 0.3}, "width must make 64 \\* width a whole number from 1 to 512, not 0.3"),
+        ({"width": 0.3, "depth": 20}, "width must make 16 \\* width a whole number from 1 to 1024, not 0.3"),
+        ({"granularity": "pixel"}, "granularity must be one of slice, channel, dense, fbs, dgc, not 'pixel'"),
         ({"stem": "tiny"}, "stem must be one of small, large, not 'tiny'"),
         ({"overlap": 25}, "groups outside the overlap must be even in number"),
         ({"num_classes": 1}, "number of classes must be at least 2, not 1"),
@@ -95,7 +95,7 @@ def test_large_stem_reduces_by_four_before_the_blocks():
 
 
 def test_clone_is_equal_and_independent():
-    model = ResNet(width=0.5, depth=10, gate_mode="fbs")
+    model = ResNet(width=0.5, depth=10, granularity="fbs")
     model(torch.rand(2, 3, 8, 8)).sum().backward()
     other = model.clone()
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in model.state_dict().items())
@@ -104,7 +104,7 @@ def test_clone_is_equal_and_independent():
 
 
 def test_clone_is_as_far_on_the_ramp_of_dgc():
-    model = ResNet(width=0.125, depth=10, gate_mode="dgc")
+    model = ResNet(width=0.125, depth=10, granularity="dgc")
     for conv in model.channel_convs().values():
         conv.progress = 0.25
     assert {conv.progress for conv in model.clone().channel_convs().values()} == {0.25}
@@ -112,7 +112,7 @@ def test_clone_is_as_far_on_the_ramp_of_dgc():
 
 @pytest.mark.parametrize(("mode", "ungated"), [("fbs", []), ("dgc", ["conv1"])])
 def test_channel_methods_replace_all_convolutions_but_the_dgc_stem(mode, ungated):
-    model = ResNet(width=0.5, depth=10, gate_mode=mode)
+    model = ResNet(width=0.5, depth=10, granularity=mode)
     assert [n for n, _, _ in model.named_convs() if n not in model.channel_convs()] == ungated
     assert model.gated_convs() == {}
 

@@ -25,11 +25,11 @@ class Step(torch.nn.Module):
         return self.module.training_step(batch, 0)
 
 
-def contrastive(gate_mode):
+def contrastive(granularity):
     """The same module and joint batch in every process: float64, BatchNorm in evaluation mode, lively statistics."""
     torch.manual_seed(0)
-    model = ResNet(width=0.125, depth=10, slice_size=2, gate_mode=gate_mode)
-    module = ContrastiveModule(model, 0.1, lambda step: 1.0).double().eval()
+    model = ResNet(width=0.125, depth=10, slice_size=2, granularity=granularity)
+    module = ContrastiveModule(model, 0.1, lambda step, progress: 1.0).double().eval()
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.running_mean.normal_(0, 0.1)
@@ -41,26 +41,26 @@ def gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def averaged_step(rank, gate_mode):
+def averaged_step(rank, granularity):
     """Loss and averaged gradients of this rank's half of the joint batch, in the process group that is there."""
-    module, views = contrastive(gate_mode)
+    module, views = contrastive(granularity)
     step = DistributedDataParallel(Step(module), find_unused_parameters=True)
     loss = step(tuple(view.chunk(RANKS)[rank] for view in views))
     loss.backward()
     return loss.item(), gradients(module)
 
 
-def distributed_step(rank, folder, gate_mode):
-    """`averaged_step` in a process group of its own, whose rendezvous is the file `folder/gate_mode`."""
+def distributed_step(rank, folder, granularity):
+    """`averaged_step` in a process group of its own, whose rendezvous is the file `folder/granularity`."""
     dist.init_process_group(
         "gloo",
-        init_method=f"file://{folder}/{gate_mode}",
+        init_method=f"file://{folder}/{granularity}",
         rank=rank,
         world_size=RANKS,
         timeout=datetime.timedelta(minutes=10),
     )
     try:
-        return averaged_step(rank, gate_mode)
+        return averaged_step(rank, granularity)
     finally:
         # The wrapped module, which refers to the group, is gone by now, and has to be: were it the last to do so, the
         # group would be destroyed with Python's global lock held, join a gloo thread waiting for it, and hang.

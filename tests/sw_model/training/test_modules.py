@@ -14,7 +14,7 @@ from sw_model import train
 from sw_model.data.dataset import DataSet
 from sw_model.network.resnet import ResNet
 from sw_model.network.weights import load_model, save_weights, training_facts
-from sw_model.training import phase as engine
+from sw_model.training import phase as phase_module
 from sw_model.training.callbacks import Progress, read_log
 
 TINY = ["--data", "sixteen", "--width", "0.5", "--depth", "10", "--steps", "3", "--save-every", "0"]
@@ -59,7 +59,7 @@ def state(path):
 def test_killed_and_resumed_equals_unbroken(data, monkeypatch, tmp_path):
     assert run("--run", "unbroken") == 0
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "Progress", KilledAt)
+        patch.setattr(phase_module, "Progress", KilledAt)
         with pytest.raises(Killed):
             run("--run", "broken")
     assert state(tmp_path / "broken" / "supervised.ckpt")["global_step"] == 2
@@ -131,7 +131,7 @@ def test_thresholds_and_norms_have_no_weight_decay(data):
     args = train.build_parser().parse_args(TINY)
     train.fill(args)
     model = train.ResNet(width=0.5)
-    optimiser = engine.make_module(train.make_phase(args, "supervised"), model, 3).configure_optimizers()
+    optimiser = phase_module.make_module(train.make_phase(args, "supervised"), model, 3).configure_optimizers()
     plain = {id(p) for group in optimiser.param_groups if not group["weight_decay"] for p in group["params"]}
     decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
     assert {id(c.tau) for c in model.gated_convs().values()} < plain
@@ -147,12 +147,12 @@ def test_deadline_is_the_next_time_the_clock_shows():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--width", "0.3"], "width must be positive and make 64 * width a whole number, not 0.3"),
+        (["--width", "0.3"], "width must make 64 * width a whole number from 1 to 512, not 0.3"),
         (["--method", "x"], f"--method must be one of {', '.join(train.METHODS)}, not 'x'"),
         (["--groups", "3"], "gating groups must be at least 2 and divide 64 and 64 channels, not 3"),
         (["--slice-size", "3"], "slice size must divide the 16 channels of an output group, not 3"),
-        (["--decay-epochs", "-1"], "--decay-epochs must be 0 or more, not -1.0"),
-        (["--decay-epochs", "inf"], "--decay-epochs must be 0 or more, not inf"),
+        (["--decay-epochs", "-1"], "--decay-epochs must be a number from 0 to 1000000, not -1.0"),
+        (["--decay-epochs", "inf"], "--decay-epochs must be a number from 0 to 1000000, not inf"),
         (
             [word for phase in train.PHASES for word in (f"--{phase}-epochs", "0")],
             "--contrastive-epochs, --supervised-epochs or --decay-epochs must be more than 0",
@@ -166,31 +166,50 @@ def test_deadline_is_the_next_time_the_clock_shows():
             "--quantize must be left out here: network to quantise must have slices of 1 or 8 channels, not 4",
         ),
         (["--decay-size", "64"], "--decay-size must be between 8 and 32, not 64"),
-        (["--decay-batch", "1"], "--decay-batch must be at least 2, not 1"),
+        (["--decay-batch", "1"], "--decay-batch must be a whole number from 2 to 1048576, not 1"),
         (["--decay-batch", "32"], "--decay-batch must be at most 16, not 32"),
-        (["--steps", "0"], "--steps must be at least 1, not 0"),
-        (["--seed", "-1"], "--seed must be at least 0, not -1"),
-        (["--devices", "0"], "--devices must be at least 1, not 0"),
+        (["--steps", "0"], "--steps must be a whole number from 1 to 1000000000, not 0"),
+        (["--seed", "-1"], "--seed must be a whole number from 0 to 4294967295, not -1"),
+        (["--devices", "0"], "--devices must be a whole number from 1 to 1024, not 0"),
         (["--accelerator", "abacus"], "--accelerator must be cpu, gpu or auto, not 'abacus'"),
         (["--precision", "8"], "--precision must be 32-true or bf16-mixed, not '8'"),
         (["--decay-at", "noon"], "--decay-at must be a time HH:MM, not 'noon'"),
-        (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
-        (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
         (["--from", "none.ckpt"], "training checkpoint must exist, not none.ckpt"),
+        (["--width", "1e9"], "width must make 64 * width a whole number from 1 to 512, not 1000000000.0"),
+        (["--seed", "9" * 20], f"--seed must be a whole number from 0 to 4294967295, not {'9' * 20}"),
+        (["--supervised-lr", "-1"], "--supervised-lr must be a number above 0 and at most 100, not -1.0"),
+        (["--contrastive-lr", "inf"], "--contrastive-lr must be a number above 0 and at most 100, not inf"),
+        (["--supervised-target", "nan"], "--supervised-target must be a number from -10 to 10, not nan"),
+        (["--save-every", "nan"], "--save-every must be a number from 0 to 86400, not nan"),
+        (["--seconds", "0"], "--seconds must be a number above 0 and at most 100000000, not 0.0"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(data, capsys, tmp_path, arguments, message):
     sizes = [word for phase in train.PHASES for word in (f"--{phase}-batch", "8")]
     assert train.main(["--data", "sixteen", *sizes, *arguments]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
+    assert capsys.readouterr().err == f"sw_model.train: {message}\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decay-epochs", "two"], "argument --decay-epochs: invalid float value: 'two'; see --help"),
+        (["--wdith", "1"], "unrecognized arguments: --wdith 1; see --help"),
+        (["--wid", "1"], "unrecognized arguments: --wid 1; see --help"),
+    ],
+)
+def test_wrong_options_are_one_line_and_status_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as error:
+        train.main(arguments)
+    assert error.value.code == 2 and capsys.readouterr().err == f"sw_model.train: {message}\n"
 
 
 def test_missing_data_is_one_line_and_status_2(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert train.main(["--width", "0.5", "--data", "nowhere"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: data must be 'digits' or a folder") and error.count("\n") == 1
+    assert error.startswith("sw_model.train: data must be 'digits' or a folder") and error.count("\n") == 1
 
 
 def test_defaults_suit_the_data_set(data):
@@ -244,14 +263,14 @@ def test_weights_alone_give_the_network_back(tmp_path):
         assert torch.equal(back.state_dict()[name], expected), name
     assert training_facts(tmp_path / "w.safetensors") == {"steps": 3}
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="training checkpoint must be a file written by sw_model.train, not"):
+    with pytest.raises(ValueError, match="training checkpoint must be a whole file of sw_model.train, not"):
         load_model(tmp_path / "bad.safetensors")
 
 
 def test_load_model_wrong(tmp_path):
     path = tmp_path / "x.ckpt"
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="must be a file written by sw_model.train"):
+    with pytest.raises(ValueError, match="must be a whole file of sw_model.train"):
         load_model(path)
 
 

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from cdgate.errors import DataError
+from cdgate.errors import UserError
 from sw_model.training import options
 
 
@@ -21,7 +24,7 @@ def machine(**changed):
         (dict(accelerator="gpu"), (), "--accelerator must be cpu or auto where there is no GPU, not 'gpu'"),
         (dict(devices=3), (128,), "must share every batch evenly, two images or more each: not 3 a batch of 128"),
         (dict(devices=4), (128, 4), "must share every batch evenly, two images or more each: not 4 a batch of 4"),
-        (dict(threads=0), (), "--threads must be at least 1, not 0"),
+        (dict(threads=0), (), "--threads must be a whole number from 1 to 1024, not 0"),
     ],
 )
 def test_machines_that_cannot_train(monkeypatch, changed, batches, message):
@@ -41,24 +44,6 @@ def test_more_devices_than_gpus(monkeypatch):
             options.check_machine(machine(devices=4, accelerator=accelerator), (64,))
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "message"),
-    [
-        (DataError("no data"), 2, "error: no data\n"),
-        (options.UsageError("no option"), 2, "error: no option\n"),
-        (FileExistsError(17, "File exists", "runs"), 2, "error: [Errno 17] File exists: 'runs'\n"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last save\n"),
-    ],
-)
-def test_exit_statuses(capsys, error, status, message):
-    def work():
-        raise error
-
-    assert options.exit_status(work) == status
-    assert capsys.readouterr().err == message
-    assert options.exit_status(lambda: 7) == 7
-
-
 def test_a_folder_of_data_is_told_as_data():
     told = "python -m m --data DATA --run r"
     assert options.command_line("m", ["--data", "some/where", "--run", "r"], "some/where") == told
@@ -75,3 +60,73 @@ def test_a_folder_keeps_its_options(tmp_path):
     options.keep_options(note, {"seed": 1, "network": {"blocks": (1, 2)}, "start": None})
     with pytest.raises(options.UsageError, match="run must go on with its own network and seed, not others"):
         options.keep_options(note, {"seed": 2, "network": {"blocks": (1, 1)}, "start": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("seed", (0, 2**32 - 1), (-1, 2**32)),
+        ("save_every", (0, 300.0), (float("nan"), -1, float("inf"))),
+        ("supervised_lr", (1e-6, 100), (0, -1, float("nan"), float("inf"), 1e30)),
+        ("tune_lr", (0.1,), (0,)),
+        ("contrastive_target", (-10, 0, 10), (float("nan"), float("-inf"), 11)),
+        ("decay_epochs", (0, 0.5), (-1, float("inf"), float("nan"))),
+        ("sparsity", (0.5,), (0, 1, float("nan"))),
+        ("batches2", (1,), (0,)),
+    ],
+)
+def test_numbers_have_limits(name, good, bad):
+    for value in (None, *good):
+        options.check_numbers(argparse.Namespace(**{name: value}), name)
+    for value in bad:
+        told = f"--{name.replace('_', '-')} must be a .*number .*, not {re.escape(str(value))}"
+        with pytest.raises(options.UsageError, match=told):
+            options.check_numbers(argparse.Namespace(**{name: value}), name)
+
+
+def test_files_that_could_not_be_written(tmp_path):
+    options.check_output("--json", None)
+    options.check_output("--json", tmp_path / "a" / "b" / "c.json")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(options.UsageError, match="--json must be a file, not the folder"):
+        options.check_output("--json", tmp_path)
+    with pytest.raises(options.UsageError, match="--json must be a file that can be written, not .*x.json: .*file is"):
+        options.check_output("--json", tmp_path / "file" / "x.json")
+
+
+def test_damaged_notes_are_named(tmp_path):
+    note = tmp_path / "options.json"
+    for content in ("{", "", "[]", "\x00"):
+        note.write_text(content)
+        with pytest.raises(UserError, match="options.json must .* it is damaged; remove it"):
+            options.keep_options(note, {"seed": 1})
+        assert note.read_text() == content
+
+
+def test_options_from_before_the_granularity_had_its_name(tmp_path):
+    note = tmp_path / "options.json"
+    note.write_text(json.dumps({"network": {"gate_mode": "slice", "width": 1}}))
+    options.keep_options(note, {"network": {"granularity": "slice", "width": 1}})
+    with pytest.raises(options.UsageError, match="its own network"):
+        options.keep_options(note, {"network": {"granularity": "dense", "width": 1}})
+
+
+def test_a_run_has_one_process(tmp_path, root):
+    """The lock goes with the process that holds it, however that ends."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(root)!r})\nfrom pathlib import Path\n"
+        "from sw_model.training.options import only_run\n"
+        f"with only_run(Path({str(tmp_path / 'r')!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(options.UsageError, match="r must not be one that another process trains in now"):
+            with options.only_run(tmp_path / "r"):
+                pass
+    finally:
+        other.kill()
+        other.communicate()
+    with options.only_run(tmp_path / "r"):
+        pass

@@ -1,4 +1,4 @@
-"""The engine on its own: adjusted thresholds, the ramp of DGC, the monitor, and a real kill -9 on digits."""
+"""A phase on its own: adjusted thresholds, the ramp of DGC, the monitor, and a real kill -9 on digits."""
 
 import os
 import signal
@@ -28,8 +28,8 @@ def phase(name="contrastive", **options):
 
 def trained(data, folder, model, *phases, **options):
     folder.mkdir()
-    for one in phases:
-        train_phase(one, model, data, Settings(run=folder, seed=1, **options))
+    for step in phases:
+        train_phase(step, model, data, Settings(run=folder, seed=1, **options))
     return torch.load(folder / f"{phases[-1].name}.ckpt", weights_only=True)
 
 
@@ -61,7 +61,7 @@ def test_target_follows_the_wanted_sparsity(data, tmp_path):
 
 
 def test_dgc_prunes_more_and_more_before_and_all_after(data, tmp_path, monkeypatch):
-    model, seen = small(gate_mode="dgc"), []
+    model, seen = small(granularity="dgc"), []
     conv = model.blocks[0].conv1
     conv.register_forward_pre_hook(lambda module, args: seen.append(module.progress))
     trained(data, tmp_path / "r", model, phase(), phase("supervised"), monitor=False)
@@ -88,7 +88,7 @@ class Killed(BaseException):
 def test_a_contrastive_phase_resumed_equals_unbroken(data, tmp_path, mode):
     """Projector, optimiser, the T that is adjusted and DGC's ramp go on as they were."""
     steps = phase(epochs=6, sparsity=0.9)  # 24 steps, T adjusted at 0, 10 and 20
-    whole = trained(data, tmp_path / "unbroken", small(gate_mode=mode), steps, monitor=False)
+    whole = trained(data, tmp_path / "unbroken", small(granularity=mode), steps, monitor=False)
     folder, count = tmp_path / "broken", iter(range(100))
     folder.mkdir()
     settings = Settings(run=folder, seed=1, monitor=False)
@@ -99,9 +99,9 @@ def test_a_contrastive_phase_resumed_equals_unbroken(data, tmp_path, mode):
         return False
 
     with pytest.raises(Killed):
-        train_phase(steps, small(gate_mode=mode), data, settings, kill)
+        train_phase(steps, small(granularity=mode), data, settings, kill)
     assert phase_facts(folder / "contrastive.ckpt")["steps"] == 12
-    train_phase(steps, small(gate_mode=mode), data, settings)
+    train_phase(steps, small(granularity=mode), data, settings)
     resumed = torch.load(folder / "contrastive.ckpt", weights_only=True)
     assert any("projector" in name for name in whole["state_dict"])
     assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
