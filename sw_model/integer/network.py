@@ -71,7 +71,7 @@ class IntNetwork:
     layers
         Every layer after the ones it reads.
     meta
-        What JSON can hold: width, groups, gate_mode, classes, mean, std, scales, training facts.
+        What JSON can hold: width, groups, granularity, classes, mean, std, scales, training facts.
     training
         Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
     digest

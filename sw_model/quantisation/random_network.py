@@ -90,6 +90,13 @@ def random_network(
         name="fc", weight=normal(classes, final.weight.shape[0]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
         offset=normal(classes) * 0.1, input=final.name,
     ))  # fmt: skip
-    meta = {"width": width, "groups": groups, "branch": branch, "gate_mode": "slice" if slice_size == 8 else "channel",
-            "classes": [str(i) for i in range(classes)], "trained": False, "seed": seed}  # fmt: skip
+    meta = {
+        "width": width,
+        "groups": groups,
+        "branch": branch,
+        "granularity": "slice" if slice_size == 8 else "channel",
+        "classes": [str(i) for i in range(classes)],
+        "trained": False,
+        "seed": seed,
+    }
     return build_network(layers, images, meta)
