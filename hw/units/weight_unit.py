@@ -30,7 +30,7 @@ class WeightUnit(wiring.Component):
     free : entries that the ring gave back in this cycle.
     burst, data : to and from the bus. Beats are always taken.
     entry : stream of ring entries, each for one cycle. There is always room for them.
-    progress : of the instruction under way.
+    progress : of the instruction under way, or of the one on offer.
     """
 
     def __init__(self, params):
@@ -53,6 +53,7 @@ class WeightUnit(wiring.Component):
         m.submodules.entries = entries = EntryJoin(params)
         wiring.connect(m, entries.o, wiring.flipped(self.entry))
         wiring.connect(m, wiring.flipped(self.i), request.i)
+        wiring.connect(m, request.progress, wiring.flipped(self.progress))
         m.d.comb += [
             entries.i.payload.eq(self.data.payload),
             entries.i.valid.eq(self.data.valid),
@@ -89,9 +90,6 @@ class WeightUnit(wiring.Component):
         m.d.comb += [
             request.tokens.ready.eq(1),
             request.end.eq(self.entry.valid & (left == 1)),
-            self.progress.busy.eq(request.progress.busy),
-            self.progress.index.eq(request.instruction.index),
-            self.progress.complete.eq(request.progress.complete),
         ]
         with m.If(request.idle):
             m.d.sync += left.eq(self.i.p.transfer.count)
