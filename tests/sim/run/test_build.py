@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gen.layer.compiler import compile_layer
+from hw.configurations import configuration
 from sim.check.outputs import compare
 from sim.plan.cases import random_case
 from sim.run import build, core, system, verilog_cache
@@ -66,17 +67,18 @@ def test_verilog_is_generated_anew_if_its_generator_changes(monkeypatch, tmp_pat
         (tmp_path / folder).mkdir()
     (tmp_path / "gen/verilog.py").write_text("one")
     monkeypatch.setattr(verilog_cache, "_ROOT", tmp_path)
-    before = verilog_cache._digest("small", "core")
-    assert verilog_cache._digest("small", "core") == before
+    before = verilog_cache._digest(configuration("small"), "core")
+    assert verilog_cache._digest(configuration("small"), "core") == before
     (tmp_path / "gen/verilog.py").write_text("another")
-    assert verilog_cache._digest("small", "core") != before
+    assert verilog_cache._digest(configuration("small"), "core") != before
 
 
 @pytest.mark.parametrize("stamp", [b"\xff\xfe", b"", None])
 def test_verilog_is_generated_anew_if_its_stamp_is_of_no_use(stamp, monkeypatch, tmp_path):
     written = []
 
-    def write(name, folder, top):
+    def write(config, folder, top):
+        name = config.name
         written.append(name)
         for suffix in (".v", ".json"):
             (folder / f"{name}{suffix}").write_text("text")
