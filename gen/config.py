@@ -13,17 +13,13 @@ from rich.table import Table
 from cdgate.cli import Parser, console, run, table
 from cdgate.files import write_if_changed
 from gen.fpga.estimate import estimate
-from hw.configurations import CONFIGS, DEFAULT, Configuration, configuration  # noqa: F401
-from hw.params import LANES, HwParams
+from hw.configurations import CONFIGS, Configuration, configuration
+from hw.params import LANES
 
 __all__ = ["BUILD", "describe", "main"]
 
 #: Where `main` writes its table as JSON.
 BUILD = Path("build/configs.json")
-
-
-def config(name: str) -> HwParams:
-    return configuration(name).params
 
 
 def describe(config: Configuration) -> dict[str, Any]:

@@ -21,21 +21,23 @@ BESIDE = "interface.md"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write both; for another configuration than the default, or another folder, the page goes beside the header."""
+    """Write both; of another configuration than the default into a folder of its name, the page beside the header."""
     parser = Parser(prog="gen.interface", description=f"Write {HEADER} and {PAGE}: registers, instructions, formats.")
-    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="DIR",
-        help=f"folder of both (default: {HEADER.parent}, and {PAGE} of configuration {DEFAULT})",
+        help=f"folder of both (default: {HEADER.parent} and {PAGE}; of another configuration than {DEFAULT} "
+        f"a folder of its name in {HEADER.parent})",
     )
     args = parser.parse_args(argv)
 
     def body() -> None:
         config = configuration(args.config)
-        header = HEADER if args.output is None else args.output / HEADER.name
+        folder = args.output or (HEADER.parent if config.name == DEFAULT else HEADER.parent / config.name)
+        header = folder / HEADER.name
         page = PAGE if config.name == DEFAULT and args.output is None else header.with_name(BESIDE)
         write_if_changed(header, c_header(config.name, config.params))
         write_if_changed(page, interface_page(config.name, config.params))

@@ -20,11 +20,12 @@ from cdgate import cli
 from cdgate.errors import RunError, UsageError
 from cdgate.files import write_if_changed, write_json
 from cdgate.tools import package_version
-from gen.config import DEFAULT, config
 from gen.fpga.harness import Harness
 from gen.fpga.reports import RESOURCES, cells_of, critical_path, resources
 from gen.fpga.toolchain import KEEP_REGISTERS, LIMIT, TARGETS, YOSYS, EndlessError, call
 from gen.verilog import TOPS, engine, stem, to_verilog
+from hw.configurations import DEFAULT, Configuration, configuration
+from hw.params import HwParams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ TOP = "harness"
 
 def synthesise(
     target_name: str,
-    config_name: str,
+    config_source: str | Path | HwParams | Configuration,
     seeds: int = 1,
     freq: float = FREQ,
     folder: Path = BUILD,
@@ -58,8 +59,10 @@ def synthesise(
 
     Parameters
     ----------
-    target_name, config_name
-        Of `gen.fpga.toolchain.TARGETS` and of the configurations.
+    target_name
+        One of `gen.fpga.toolchain.TARGETS`.
+    config_source
+        The configuration, as `hw.configurations.configuration` takes it.
     seeds, first_seed
         Number of runs of place and route, and the seed of the first one. A seed that does not come to its end within
         `LIMIT` seconds has no clock in the report, and there must be another.
@@ -81,8 +84,9 @@ def synthesise(
     """
     if target_name not in TARGETS:
         raise UsageError(f"target must be one of {', '.join(TARGETS)}, not {target_name!r}")
+    config = configuration(config_source)
     # What the trace shows is for simulations.
-    target, params = TARGETS[target_name], replace(config(config_name), trace=False)
+    target, params = TARGETS[target_name], replace(config.params, trace=False)
     if top not in TOPS:
         raise UsageError(f"top must be one of {', '.join(TOPS)}, not {top!r}")
     if seeds < 1:
@@ -95,7 +99,7 @@ def synthesise(
     console = console or cli.console()
     folder = folder / target_name
     text = to_verilog(Harness(engine(params, top)), TOP)
-    name = stem(config_name, top)
+    name = stem(config.name, top)
     source, netlist, bare = (folder / f"{name}{suffix}" for suffix in (".v", ".json", "_harness.json"))
     write_if_changed(source, text)
 
@@ -162,7 +166,7 @@ def synthesise(
     report = {
         "schema": 1,
         "target": target_name,
-        "config": config_name,
+        "config": config.name,
         "top": top,
         "device": target.title,
         **resources(inside),
@@ -214,22 +218,21 @@ def main(argv: list[str] | None = None) -> int:
     """Synthesise, place and route as the command line says."""
     parser = cli.Parser(prog="gen.synth", description="Size and speed of the engine on an FPGA.")
     parser.add_argument("--target", default="ecp5-85f", help=f"one of {', '.join(TARGETS)} (default: ecp5-85f)")
-    parser.add_argument("--config", default=DEFAULT, metavar="NAME", help=f"configuration (default: {DEFAULT})")
+    parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--top", default="system", metavar="TOP", help=f"one of {', '.join(TOPS)} (default: system)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of place and route (default: 1)")
     parser.add_argument("--seed", type=int, default=SEED, metavar="S", help=f"seed of the first (default: {SEED})")
     parser.add_argument("--freq", type=float, default=FREQ, metavar="MHZ", help=f"clock aimed at (default: {FREQ:g})")
+    parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     args = parser.parse_args(argv)
-    console = cli.console()
 
     def body() -> None:
-        show(
-            synthesise(
-                args.target, args.config, args.seeds, args.freq, console=console, top=args.top, first_seed=args.seed
-            ),
-            console,
+        console = cli.console()
+        report = synthesise(
+            args.target, args.config, args.seeds, args.freq, args.output, console, top=args.top, first_seed=args.seed
         )
-        console.print(str(BUILD / args.target / "report.json"), highlight=False)
+        show(report, console)
+        console.print(str(args.output / args.target / "report.json"), soft_wrap=True)
 
     return cli.run(parser.prog, body)
 

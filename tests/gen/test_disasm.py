@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gen import disasm
-from gen.config import config
 from gen.disasm import decode, disassemble, purposes
 from gen.network.compiler import compile_network
+from hw.configurations import CONFIGS
 from hw.interface.instructions import UNIT_OF, Opcode
 from sw_model.integer.checkpoint import save
 from tests.gen.network.networks import blank_resnet
@@ -21,7 +21,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def program(network):
-    return compile_network(network, config("small"), 2, (28, 28))
+    return compile_network(network, CONFIGS["small"], 2, (28, 28))
 
 
 def test_every_instruction(program):

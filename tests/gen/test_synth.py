@@ -17,7 +17,10 @@ from tests.gen.fpga.tool_reports import hop
     "arguments, message",
     [
         (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
-        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (
+            ["--config", "huge"],
+            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
+        ),
         (["--top", "lane"], "top must be one of core, system, not 'lane'"),
         (["--seeds", "0"], "seeds must be 1 or more, not 0"),
         (["--seed", "-1"], "seed must be 0 or more, not -1"),
@@ -34,7 +37,9 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, mo
 
 @pytest.mark.parametrize("routed", [None, 3])
 def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypatch, tmp_path):
-    monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": HwParams(in_par=2, rq_lanes=1, max_slices=2)}))
+    monkeypatch.setattr(
+        "hw.configurations.CONFIGS", MappingProxyType({"tiny": HwParams(in_par=2, rq_lanes=1, max_slices=2)})
+    )
 
     def tool(entry, arguments, log, title, console):
         if title.startswith("yosys"):
@@ -69,7 +74,7 @@ def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypat
 @pytest.mark.slow
 def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     tiny = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=256, psum_slots=4, max_slices=2)
-    monkeypatch.setattr("gen.config.CONFIGS", MappingProxyType({"tiny": tiny}))
+    monkeypatch.setattr("hw.configurations.CONFIGS", MappingProxyType({"tiny": tiny}))
     report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=Console(quiet=True), top="core")
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     # A multiplier for each MAC, and for the requantiser's products; nothing of a bank or the ring in flip-flops.

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from cdgate.errors import UserError
 from gen import lint, verilog
-from gen.config import CONFIGS
+from hw.configurations import CONFIGS
 from hw.core import Core
 from hw.interface.layouts import CounterLayout, LayerRegisters, ParameterWord
 
@@ -225,7 +225,9 @@ def test_cli_list_writes_nothing(capsys, monkeypatch, tmp_path):
 
 def test_cli_unknown_configuration(capsys, tmp_path):
     assert verilog.main(["--config", "huge", "-o", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "gen.verilog: configuration must be one of full, half, small, tiny, not 'huge'\n"
+    assert capsys.readouterr().err == (
+        "gen.verilog: configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'\n"
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gen.config import config
+from hw.configurations import CONFIGS
 from hw.params import HwParams
 from sim.run import system
 from sim.run.core import Simulator, build
@@ -23,7 +23,7 @@ class Engine:
 def engine_of(name, root):
     """Return the engine of a configuration, from the cache if it was built before."""
     path = cached_verilog(name, root / "build/verilog")
-    return Engine(name, config(name), build(path, root / "build/verilator"))
+    return Engine(name, CONFIGS[name], build(path, root / "build/verilator"))
 
 
 @pytest.fixture(scope="session", params=["small", "full"])
@@ -49,4 +49,4 @@ def small_system(request):
     """The whole engine of the small configuration."""
     root = request.config.rootpath
     path = cached_verilog("small", root / "build/verilog", top="system")
-    return Engine("small", config("small"), system.build(path, root / "build/verilator"))
+    return Engine("small", CONFIGS["small"], system.build(path, root / "build/verilator"))

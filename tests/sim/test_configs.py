@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cdgate.errors import CompileError
-from gen.config import CONFIGS, config
 from gen.layer.compiler import compile_layer
+from hw.configurations import CONFIGS
 from sim.__main__ import main
 from sim.plan.cases import random_case
 from sw_model.integer.checkpoint import save
@@ -67,4 +67,4 @@ def test_random_layers(name, tmp_path, seed, request):
 def test_refusals(name, channels, size, text):
     case = random_case(1, in_ch=channels, out_ch=channels, size=(size, size))
     with pytest.raises(CompileError, match=f"^layer case1: {text}"):
-        compile_layer(case.layer, case.ifmap, None, config(name), "gated")
+        compile_layer(case.layer, case.ifmap, None, CONFIGS[name], "gated")

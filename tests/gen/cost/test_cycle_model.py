@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from gen.config import config
 from gen.cost.cycle_model import END, START, _Model, predict
 from gen.cost.memory_model import Burst, Memory, split
 from gen.cost.steps import slice_steps
 from gen.network.compiler import compile_network
 from gen.network.instruction import transfer_bytes
+from hw.configurations import CONFIGS
 from hw.interface.instructions import Opcode
 from sw_model.integer.steps import count_network
 from sw_model.quantisation.plan import resnet_plan
 from tests.gen.network.networks import blank, blank_resnet, vgg_plan
 
-SMALL = config("small")
+SMALL = CONFIGS["small"]
 SIZE = (28, 28)
 
 
@@ -139,7 +139,7 @@ def test_logits_wait_for_a_map_that_is_being_stored():
     """A slow memory is still busy with the last map when the logits are computed."""
     plan = vgg_plan((64, 512, 512))
     plan[2]["stride"] = 2
-    program = compile_network(blank(plan, groups=2), config("full"), 3, (32, 32))
+    program = compile_network(blank(plan, groups=2), CONFIGS["full"], 3, (32, 32))
     steps = slice_steps(program, None)
     size = sum(transfer_bytes(one, program.params) for one in program.instructions) + 64 * len(program.instructions)
     found = predict(program, steps, 1)
@@ -169,7 +169,7 @@ def test_logits_are_stored_after_their_own_pass(program, decisions, bandwidth):
 def test_every_configuration():
     for name, channels in (("full", (64, 128, 256)), ("half", (32, 64, 128)), ("tiny", (16, 32, 64))):
         network = blank(resnet_plan(1.0, 1, channels), groups=2)
-        program = compile_network(network, config(name), 2, (32, 32), "dense")
+        program = compile_network(network, CONFIGS[name], 2, (32, 32), "dense")
         steps = slice_steps(program, None)
         least = sum(part.total for part in steps)
         assert least < predict(program, steps).cycles < 1.6 * least

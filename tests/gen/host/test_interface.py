@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gen import interface
-from gen.config import CONFIGS, DEFAULT, config
 from gen.host.c_header import c_header
 from gen.host.interface_page import interface_page
 from gen.layer.packing import pack
+from hw.configurations import CONFIGS, DEFAULT
 from hw.interface.described import member_docs
 from hw.interface.instructions import BODY_OFFSET, ChannelParameters, ErrorCode, Header, Opcode, Transfer
 from hw.interface.layouts import GateMode, LayerRegisters
@@ -55,15 +55,15 @@ int main(void)
 
 def test_page_is_up_to_date(root):
     """If not: ``python -m gen.interface``."""
-    assert (root / interface.PAGE).read_text(encoding="utf-8") == interface_page(DEFAULT, config(DEFAULT))
+    assert (root / interface.PAGE).read_text(encoding="utf-8") == interface_page(DEFAULT, CONFIGS[DEFAULT])
 
 
 def test_page_has_everything():
-    page = interface_page("tiny", config("tiny"))
+    page = interface_page("tiny", CONFIGS["tiny"])
     for register in REGISTERS:
         assert register.name.removesuffix("_HIGH") in page
         assert all(field.doc in page for field in register.fields)
-    for layout in (Transfer, ChannelParameters, LayerRegisters(config("tiny"))):
+    for layout in (Transfer, ChannelParameters, LayerRegisters(CONFIGS["tiny"])):
         fields = {name: field for group in layout.groups for name, field in group.fields.items()}
         assert list(fields) == list(layout.members)
         for name, field in fields.items():
@@ -76,7 +76,7 @@ def test_page_has_everything():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_header_in_c(name, tmp_path):
-    params = config(name)
+    params = CONFIGS[name]
     (tmp_path / "cdgate.h").write_text(c_header(name, params))
     (tmp_path / "main.c").write_text(PROGRAM.replace("IDENTITY)", f"{IDENTITY:#x})"))
     strict = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
@@ -106,7 +106,7 @@ def test_header_in_c(name, tmp_path):
 
 def test_header_in_cpp(tmp_path):
     """Included twice, as headers are."""
-    (tmp_path / "cdgate.h").write_text(c_header(DEFAULT, config(DEFAULT)))
+    (tmp_path / "cdgate.h").write_text(c_header(DEFAULT, CONFIGS[DEFAULT]))
     (tmp_path / "main.cpp").write_text('#include "cdgate.h"\n' + PROGRAM.replace("IDENTITY)", f"{IDENTITY:#x})"))
     strict = ["-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
     subprocess.run([shutil.which("g++"), *strict, "main.cpp"], cwd=tmp_path, check=True)
@@ -114,7 +114,7 @@ def test_header_in_cpp(tmp_path):
 
 def test_header_has_every_number(tmp_path):
     """What the preprocessor and the compiler make of the names, against hw/."""
-    params = config("half")
+    params = CONFIGS["half"]
     expected = {}
     for entry in REGISTERS:
         expected[f"CDGATE_{entry.name}"] = entry.address
@@ -165,9 +165,9 @@ def test_header_has_every_number(tmp_path):
 def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert interface.main(["--config", "half"]) == 0
-    assert capsys.readouterr().out.split() == ["build/interface/cdgate.h", "build/interface/interface.md"]
-    assert "configuration half" in (tmp_path / "build/interface/cdgate.h").read_text()
-    assert "`half`" in (tmp_path / "build/interface/interface.md").read_text()
+    assert capsys.readouterr().out.split() == ["build/interface/half/cdgate.h", "build/interface/half/interface.md"]
+    assert "configuration half" in (tmp_path / "build/interface/half/cdgate.h").read_text()
+    assert "`half`" in (tmp_path / "build/interface/half/interface.md").read_text()
     assert interface.main(["-o", "elsewhere"]) == 0
     assert capsys.readouterr().out.split() == ["elsewhere/cdgate.h", "elsewhere/interface.md"]
     assert interface.main(["-o", "elsewhere/cdgate.h"]) == 2

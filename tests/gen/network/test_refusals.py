@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from cdgate.errors import CompileError
-from gen.config import config
 from gen.cost.cycle_model import predict
 from gen.cost.steps import slice_steps
 from gen.network.compiler import compile_network
+from hw.configurations import CONFIGS
 from hw.params import HwParams
 from sw_model.integer.network import IntNetwork
 from tests.gen.network.execution import SIZE, check, checked
@@ -25,7 +25,7 @@ def refusal(*args):
 
 def test_a_slice_and_the_rest_of_a_burst_must_fit_the_ring():
     """A ring of 512 entries, bursts of 32: what is allowed runs, what is not would wait for room for ever."""
-    tiny = config("tiny")
+    tiny = CONFIGS["tiny"]
     program = checked(blank(vgg_plan((106, 32), gated=False)), tiny, 1, (16, 16), "dense")
     assert predict(program, slice_steps(program, None)).cycles > 0
     assert refusal(blank(vgg_plan((108, 32), gated=False)), tiny, 1, (16, 16)) == (
@@ -36,7 +36,7 @@ def test_a_slice_and_the_rest_of_a_burst_must_fit_the_ring():
 
 
 def test_refusals():
-    full = config("full")
+    full = CONFIGS["full"]
     assert refusal(blank_resnet(1, (32, 64)), full, 1, (32, 32)) == (
         "layer conv2_1: input channels per group must be a multiple of 16, not 32 / 4"
     )
@@ -68,14 +68,14 @@ def changed(network, name, **changes):
 def test_result_that_nobody_reads():
     plan = vgg_plan((16, 16, 32), gated=False)
     network = blank([*plan, {**plan[0], "name": "other", "out_ch": 32}])
-    assert refusal(changed(network, "fc", input="conv3"), config("small"), 1, SIZE) == (
+    assert refusal(changed(network, "fc", input="conv3"), CONFIGS["small"], 1, SIZE) == (
         "layer other: its result must be read by a later layer, as it is not the last"
     )
 
 
 def test_padding_behind_the_image():
     network = changed(blank(vgg_plan((16, 16, 32), gated=False)), "conv2", pad_code=(0,) * 15 + (1,))
-    assert refusal(network, config("small"), 1, SIZE) == (
+    assert refusal(network, CONFIGS["small"], 1, SIZE) == (
         "layer conv2: padding must be of code 0 where a layer does not read the image"
     )
 
@@ -88,7 +88,7 @@ def image_read_twice(stride=1, **changes):
 
 
 def test_image_that_is_read_twice():
-    small, size = config("small"), (8, 8)
+    small, size = CONFIGS["small"], (8, 8)
     plan = vgg_plan((16, 16), gated=False)
     network = lively(size, [plan[0], {**plan[0], "name": "side"}, {**plan[1], "stride": 1, "residual": "side"}])
     check(compile_network(network, small, 2, size), photographs(2, size))

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gen import verilog
-from gen.config import config
+from hw.configurations import CONFIGS
 from hw.system import System
 from sim.plan.cases import random_case
 from sim.run import system
@@ -17,7 +17,7 @@ from tests.sim.system import system_scenarios as scenarios
 @pytest.mark.slow
 @pytest.mark.parametrize("name, bits", [("small", 128), ("full", 32), ("full", 128), ("tiny", 64)])
 def test_bus_width(name, bits, root, tmp_path):
-    params = dataclasses.replace(config(name), axi_bits=bits)
+    params = dataclasses.replace(CONFIGS[name], axi_bits=bits)
     component, top = System(params), f"cdgate_{name}_{bits}"
     path = tmp_path / f"{top}.v"
     path.write_text(verilog.to_verilog(component, top))

@@ -113,7 +113,10 @@ def test_gated_run_alone_with_slow_memory(run):
         (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
         (["--bandwidth", "0"], "bandwidth must be 1 to 1024, not 0"),
         (["--latency", "0"], "latency must be 1 to 100000, not 0"),
-        (["--config", "huge"], "configuration must be one of full, half, small, tiny, not 'huge'"),
+        (
+            ["--config", "huge"],
+            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
+        ),
         (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
         (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
         (["--config", "full"], "layer conv2_1: input channels per group must be a multiple of 16, not 16 / 2"),
