@@ -13,7 +13,7 @@ from hw.interface.axi import MAX_BURST, Axi4, AxiLite, prefixed
 from hw.interface.instructions import QUEUE_DEPTH, ErrorCode, PassRecord, Tokens
 from hw.interface.layouts import CounterLayout, IdleCause, MaskRecord, OfmapWrite
 from hw.interface.registers import COUNTERS
-from hw.queue import Queue
+from hw.streams.queue import Queue
 from hw.units.compute_unit import ComputeUnit
 from hw.units.control import Control
 from hw.units.instruction_fetch import InstructionFetch

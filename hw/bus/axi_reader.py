@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.axi import OUTSTANDING, Axi4, Burst, ReadBeat, Response
-from hw.queue import Queue
+from hw.streams.queue import Queue
 
 __all__ = ["AxiReader"]
 

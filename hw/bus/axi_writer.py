@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interface.axi import MAX_BURST, OUTSTANDING, Axi4, Burst, Response, WriteBeat
-from hw.queue import Queue
+from hw.streams.queue import Queue
 
 __all__ = ["AxiWriter"]
 

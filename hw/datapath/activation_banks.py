@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.attributes import KEEP, NO_COLLISION
 from hw.interface.layouts import BankAddress, BankWrite, LayerRegisters, OfmapWrite
 from hw.params import BANK_BITS, BANKS
-from hw.queue import Queue
+from hw.streams.queue import Queue
 
 __all__ = ["ActivationBanks"]
 

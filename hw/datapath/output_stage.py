@@ -12,7 +12,7 @@ from hw.interface.layouts import LayerRegisters, LogitRecord, OfmapWrite, Parame
 from hw.jobs.payloads import BasePixel, JobEnd
 from hw.jobs.slot_queue import SlotQueue
 from hw.params import LANES
-from hw.queue import Queue
+from hw.streams.queue import Queue
 
 __all__ = ["OutputStage"]
 

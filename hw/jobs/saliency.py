@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.interface.layouts import GateMode, LayerRegisters, MaskRecord
 from hw.jobs.payloads import BasePixel, JobEnd, SliceContext, StepControl
 from hw.params import LANES
-from hw.queue import Queue
+from hw.streams.queue import Queue
 
 __all__ = ["SaliencyComparator"]
 

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from hw.queue import Queue
+from hw.streams.queue import Queue
 from tests.hw.helpers import GAPS, as_dict, monitor, simulate, sink, source, ticks
 
 LAYOUT = data.StructLayout({"code": signed(5), "last": 1})
