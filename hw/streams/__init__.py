@@ -1,0 +1,1 @@
+"""Streams between components: what holds their payloads back."""
