@@ -30,7 +30,19 @@ OF_CDGATE_FOR_HW = {"cdgate/errors", "cdgate/modes", "cdgate/files", "cdgate/loc
 #: The parts of each package from the ground up: one imports only those before it. Files at a package's top that are
 #: not named are its commands, which come last and do not import each other.
 ORDER = {
-    "hw": ("params", "attributes", "interface", "streams", "jobs", "datapath", "bus", "units", "core", "system"),
+    "hw": (
+        "params",
+        "configurations",
+        "attributes",
+        "interface",
+        "streams",
+        "jobs",
+        "datapath",
+        "bus",
+        "units",
+        "core",
+        "system",
+    ),
     "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results"),
     "gen": ("layer", "network", "cost", "fpga", "host", "config", "verilog"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),

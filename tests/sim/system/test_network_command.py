@@ -5,15 +5,16 @@ import fcntl
 import json
 import math
 
+import numpy as np
 import pytest
 
 from hw.interface.registers import COUNTERS
-from sim import network
+from sim import engine, network
 from sim.check.layer import ModeResult
 from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
 from sim.plan import network as plan_module
-from sim.run import build, system
+from sim.run import build, simulators, system
 from sw_model.integer.checkpoint import save
 from sw_model.quantisation.random_network import random_network
 from tests.sim.inputs import Inputs
@@ -179,11 +180,11 @@ def without_engine(checkpoint, tmp_path, monkeypatch, root, capsys):
     """Call the program with a function in place of the simulation; return as `run`."""
     monkeypatch.chdir(root)
     files = Inputs(tmp_path, checkpoint)
-    monkeypatch.setattr(network, "cached_verilog", lambda *args, **options: files.verilog)
+    monkeypatch.setattr(simulators, "cached_verilog", lambda *args, **options: files.verilog)
     monkeypatch.setattr(system, "build", lambda *args, **options: None)
 
     def call(execute):
-        monkeypatch.setattr(network, "execute", execute)
+        monkeypatch.setattr(engine, "execute_network", execute)
         status = network.main(
             [
                 "--config",
@@ -222,7 +223,7 @@ def right_results(simulator, plans, settings, work, say):
         }
         counters = dict.fromkeys((name for name, _ in COUNTERS), 1)
         report = dict.fromkeys(("read_bursts", "write_bursts", "most_reads", "most_writes", "unknown_reads"), 0)
-        found[mode] = NetworkResult(layers, Verdict(), 10, [0], counters, report)
+        found[mode] = NetworkResult(layers, Verdict(), np.zeros((1, 10), dtype=np.int64), counters, report)
     return found
 
 
