@@ -43,7 +43,7 @@ ORDER = {
         "core",
         "system",
     ),
-    "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results"),
+    "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results", "experiment"),
     "gen": ("layer", "network", "cost", "fpga", "host", "config", "verilog"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),
 }
