@@ -20,7 +20,8 @@ from gen.cost.memory_model import Burst, Memory, split
 from gen.cost.steps import SliceSteps, slice_steps
 from gen.network.instruction import Instruction, transfer_bytes
 from gen.network.program import NetworkProgram
-from hw.interface.instructions import INSTRUCTION_BYTES, Opcode, Unit
+from hw.interface.axi import OUTSTANDING
+from hw.interface.instructions import INSTRUCTION_BYTES, QUEUE_DEPTH, Opcode, Unit
 from hw.params import LANES
 
 __all__ = ["PassCycles", "Prediction", "SliceSteps", "predict", "slice_steps"]
@@ -44,8 +45,6 @@ ARRIVE = 9
 FETCH, CHECK = 7, 12
 #: From the last end of an instruction to the end of the run.
 STOP = 3
-#: Instructions that may wait for a unit, and bursts that may be under way.
-QUEUE, OUTSTANDING = 4, 8
 
 #: The units, and the clients of the bus that read, in turn.
 _UNITS: tuple[Any, ...] = (Unit.LOAD, Unit.COMPUTE, Unit.STORE, Unit.WEIGHTS)
@@ -154,7 +153,7 @@ class _Model:
     def _dispatch(self) -> None:
         if self.at_hand and self.checked:
             instruction = self.program.instructions[self.dispatched]
-            if len(self.waiting[instruction.unit]) < QUEUE:
+            if len(self.waiting[instruction.unit]) < QUEUE_DEPTH:
                 self.waiting[instruction.unit].append(instruction)
                 self.changed = True
                 self.dispatched += 1

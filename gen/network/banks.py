@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gen.network.instruction import Instruction
+from hw.params import BANKS
 
-__all__ = ["BANKS", "Bank", "Banks"]
-
-#: Activation banks of the engine.
-BANKS = 4
+__all__ = ["Bank", "Banks"]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, check_ring, measure
 from gen.layer.protocol import Layer, Network
-from hw.params import HwParams
+from hw.params import BANKS, HwParams
 
 __all__ = ["IMAGE", "LayerShape", "Segment", "cut", "map_words", "shapes", "stored_maps"]
 
@@ -167,7 +167,7 @@ def cut(found: Sequence[LayerShape], params: HwParams, images: int) -> list[Segm
             close()
             segments.append(Segment(layers=(shape,), batch=0))
             continue
-        if open_layers and (fits != batch or _banks(open_layers + [shape], reads) > 4):
+        if open_layers and (fits != batch or _banks(open_layers + [shape], reads) > BANKS):
             close()
         if not open_layers:
             batch = fits
