@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,8 @@ class Runner:
         for number, row in enumerate(self.rows):
             if row.name in self.results:
                 say(f"{row.name}: complete")
+                if not self.results[row.name]["is_compiled"]:
+                    self.machine = replace(self.machine, compiled=False)
                 continue
             seconds = allotted(self.rows[number:], self.left())[row.name]
             model = models.pop(row.name)
@@ -131,7 +133,10 @@ class Runner:
                 result = self.speed(row, model, seconds)
             else:
                 result = self.train(row, model, seconds, self.rows[number:])
-            self.results[row.name] = {"method": row.method, "network": dict(model.hparams), "from": row.start, **result}
+            self.results[row.name] = {
+                "method": row.method, "network": dict(model.hparams), "from": row.start,
+                "is_compiled": self.machine.compiled, **result,
+            }  # fmt: skip
             write_json(known, self.results)
             self.publish()
         return self.results
@@ -140,7 +145,7 @@ class Runner:
         """Bring what comes back up to date."""
         write_json(self.back / "results.json", {
             **self.facts, "data": self.data.name, "hardware": hardware(), "torch": torch.__version__,
-            "precision": self.machine.precision, "compiled": self.machine.compiled, "rows": self.results,
+            "precision": self.machine.precision, "rows": self.results,
         })  # fmt: skip
         write_parts(self.back, self.out)
 
@@ -174,17 +179,27 @@ class Runner:
         )  # fmt: skip
 
     def timed(self, row: Row, model: ResNet, compiled: bool, seconds: float) -> dict[str, Any]:
-        """Speed of a row's contrastive step, on a copy of its network."""
+        """Speed of a row's contrastive step, on a copy of its network; eager from then on if it cannot be compiled."""
         module = make_module(self.phase(row, "contrastive", TARGET, 1.0), model.clone().train(), math.inf, compiled)
-        size = row.size or self.data.size
-        return measure(module, self.data, size, row.batch, self.machine.device, self.machine.precision, seconds)
+        machine, size = self.machine, row.size or self.data.size
+        try:
+            return measure(module, self.data, size, row.batch, machine.device, machine.precision, seconds)
+        except Exception as error:  # whatever a compiler says of a network that it does not take
+            if not compiled:
+                raise
+            reason = (str(error).splitlines() or [""])[0]
+            say(f"{row.name}: goes on without compilation: {type(error).__name__}: {reason}")
+            self.machine = replace(machine, compiled=False)
+            return self.timed(row, model, False, seconds)
 
     def speed(self, row: Row, model: ResNet, seconds: float) -> dict[str, Any]:
         """Eager and, where networks are compiled here, compiled speed."""
         begin = time.monotonic()
         result = {"batch": row.batch, "eager": self.timed(row, model, False, seconds / 4)}
         if self.machine.compiled:
-            result["compiled"] = self.timed(row, model, True, max(0.0, seconds - (time.monotonic() - begin)) / 2)
+            found = self.timed(row, model, True, max(0.0, seconds - (time.monotonic() - begin)) / 2)
+            if self.machine.compiled:
+                result["compiled"] = found
         return result
 
     def equal_epochs(self, seconds: float) -> dict[str, Any]:

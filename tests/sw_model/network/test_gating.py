@@ -132,8 +132,8 @@ def test_gradients_equal_those_that_autograd_finds_itself(granularity, branch, o
     merged = base + fired * (full - base)
     merged = merged + (decision - decision.detach()).repeat_interleave(conv.slice_size, 1) * (full - base).detach()
     expected = torch.autograd.grad(merged, (x, conv.weight, conv.tau), g)
-    for name, one, other in zip(("x", "weight", "tau"), found, expected, strict=True):
-        assert one.abs().max() > 1e-3 and torch.allclose(one, other, rtol=0, atol=1e-9), name
+    for name, own, other in zip(("x", "weight", "tau"), found, expected, strict=True):
+        assert own.abs().max() > 1e-3 and torch.allclose(own, other, rtol=0, atol=1e-9), name
 
 
 def test_branches_keep_their_own_statistics():
