@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--quantize", action=argparse.BooleanOptionalAction,
         help="quantise and evaluate (default: only on digits, and only what the engine can run)")  # fmt: skip
     add("--from", dest="start", type=Path, metavar="CKPT",
-        help="begin with the network of this training checkpoint, or of its float16 file; no contrastive phase then "
+        help="begin with the network of this training checkpoint or quantised network; no contrastive phase then "
         "unless --contrastive-epochs asks for it, and T goes on as it was")  # fmt: skip
     network = parser.add_argument_group("network", "without effect beside --from")
     network.add_argument("--method", default="scdg", help=f"one of {', '.join(METHODS)} (default: %(default)s)")

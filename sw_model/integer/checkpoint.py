@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from cdgate.files import write_file
 from sw_model.integer.layer import IMAGE, SCALAR_FIELDS, IntLayer, check_name
 from sw_model.integer.network import IntNetwork
 
-__all__ = ["DEFAULT_CHECKPOINT", "float_state", "load", "save"]
+__all__ = ["DEFAULT_CHECKPOINT", "float_state", "is_quantised", "load", "save"]
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _SHIPPED = "checkpoints/resnet18_scdg_cifar10.safetensors"
@@ -65,6 +66,11 @@ def save(path: str | Path, net: IntNetwork) -> None:
     scalars = [{name: getattr(layer, name) for name in SCALAR_FIELDS} for layer in net.layers]
     text = json.dumps({"schema": SCHEMA, "layers": scalars, "meta": net.meta}, sort_keys=True)
     write_file(path, serialize(tensors, metadata={_KEY: text}))
+
+
+def is_quantised(metadata: Mapping[str, str] | None) -> bool:
+    """Tell whether the metadata of a safetensors file are those of `save`."""
+    return _KEY in (metadata or {})
 
 
 def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cdgate.errors import CheckpointError
 from cdgate.files import replaced
+from sw_model.integer import checkpoint
 from sw_model.network.resnet import ResNet, current_arguments
 
 __all__ = ["check_finite", "load_model", "read_training", "save_weights", "training_facts"]
@@ -48,9 +49,9 @@ def read_training(path: str | Path) -> dict[str, Any]:
         The file is missing, damaged or none.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(checkpoint["network"], dict) and isinstance(checkpoint["facts"], dict):
-            return dict(checkpoint, network=current_arguments(checkpoint["network"]))
+        trained = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(trained["network"], dict) and isinstance(trained["facts"], dict):
+            return dict(trained, network=current_arguments(trained["network"]))
     except FileNotFoundError:
         raise CheckpointError(f"training checkpoint must exist, not {path}") from None
     except Exception as error:  # a damaged pickle may raise anything
@@ -59,22 +60,34 @@ def read_training(path: str | Path) -> dict[str, Any]:
 
 
 def _read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
-    """Arguments, state and facts in a file of `save_weights`; raises CheckpointError if it is none."""
+    """Arguments, state and facts in a file of `save_weights` or a quantised network; raises CheckpointError if none."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
+            if checkpoint.is_quantised(metadata):
+                return _quantised(path)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return current_arguments(json.loads(metadata["network"])), state, json.loads(metadata["facts"])
     except FileNotFoundError:
         raise CheckpointError(f"training checkpoint must exist, not {path}") from None
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(f"training checkpoint must be a whole file of sw_model.train, not {path}") from error
+
+
+def _quantised(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]:
+    """The same of a quantised network that carries its training state: its weights are ``code * scale``."""
+    net = checkpoint.load(path)
+    state = checkpoint.float_state(net)
+    return current_arguments(net.meta["network"]), state, net.meta.get("training", {})
 
 
 def load_model(path: str | Path) -> ResNet:
     """Rebuild the network of a training checkpoint, in eval mode with its own running statistics.
 
-    A file of `save_weights` will do, too.
+    A file of `save_weights` will do, too, and so will a quantised network of `sw_model.quantize`: to train on from
+    weights of 8 bits costs nothing that the first steps do not give back (docs/training.md).
 
     Raises
     ------
@@ -84,9 +97,9 @@ def load_model(path: str | Path) -> ResNet:
     if Path(path).suffix == ".safetensors":
         arguments, state, _ = _read_weights(path)
     else:
-        checkpoint = read_training(path)
-        arguments = checkpoint["network"]
-        whole = checkpoint["state_dict"]
+        trained = read_training(path)
+        arguments = trained["network"]
+        whole = trained["state_dict"]
         state = {k.removeprefix("model."): v for k, v in whole.items() if k.startswith("model.")}
     check_finite(state, f"training checkpoint {path}")
     try:

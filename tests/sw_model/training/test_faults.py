@@ -8,8 +8,10 @@ import torch
 
 from cdgate.errors import CheckpointError, RunError, UserError
 from sw_model import train
+from sw_model.integer import checkpoint
 from sw_model.network.resnet import ResNet
 from sw_model.network.weights import load_model, save_weights, training_facts
+from sw_model.quantisation.random_network import random_network
 from sw_model.training.callbacks import CsvLog, read_log
 from sw_model.training.options import only_run
 from sw_model.training.phase import Phase, Settings, phase_facts, train_phase
@@ -166,8 +168,24 @@ def test_files_from_before_the_granularity_had_its_name(tmp_path, root):
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     torch.save({"network": old, "state_dict": state, "facts": {}}, tmp_path / "old.ckpt")
     assert load_model(tmp_path / "old.ckpt").hparams == model.hparams
-    shipped = load_model(root / "checkpoints" / "resnet18_scdg_cifar10_float16.safetensors")
+    shipped = load_model(root / "checkpoints" / "resnet18_scdg_cifar10.safetensors")
     assert shipped.hparams["granularity"] == "slice"
+
+
+def test_training_goes_on_from_a_quantised_network(root):
+    """Its network is the float one with weights as they were rounded; one with random weights has none to go on with."""
+    path = root / "checkpoints" / "resnet18_scdg_cifar10.safetensors"
+    net, model = checkpoint.load(path), load_model(path)
+    layer = net.layer("conv3_2")
+    weight = layer.weight.float() * net.training["scale.conv3_2"].reshape(-1, 1, 1, 1)
+    assert torch.equal(dict(model.named_parameters())[net.meta["weight_names"]["conv3_2"]], weight)
+    assert training_facts(path) == net.meta["training"] and training_facts(path)["target"] == 0.34
+
+
+def test_quantised_network_without_training_state(tmp_path):
+    checkpoint.save(tmp_path / "x.safetensors", random_network(width=0.25, groups=2, blocks=1))
+    with pytest.raises(CheckpointError, match="must hold a training state to continue from, but has none"):
+        load_model(tmp_path / "x.safetensors")
 
 
 def test_summary_is_json_as_the_standard_has_it(data, tmp_path):
