@@ -95,7 +95,8 @@ def show(rows: tuple[Row, ...], results: dict[str, Any]) -> None:
         ]
         epochs, rates = (" + ".join(f"{phase[key]:.4g}" for phase in phases) for key in ("epochs", "images_per_second"))
         made.add_row(row.name, row.method, epochs, rates, f"{last['sparsity']['output']:.3f}", *scores)
-    console().print(made)
+    if made.row_count:
+        console().print(made)
     for row in rows:
         if row.kind == "speed" and row.name in results:
             for kind in ("eager", "compiled"):

@@ -111,12 +111,7 @@ class Runner:
         UsageError
             A row's network cannot be, or what comes back would be too much.
         """
-        # A wrong row, and one too many, is refused before anything is trained.
-        models = {row.name: self.model(row) for row in self.rows}
-        size = sum(BYTES[row.state] * sum(p.numel() for p in models[row.name].parameters()) for row in self.rows)
-        if size > MOST:
-            raise UsageError(f"states of all rows must be at most {MOST >> 20} MiB, not {size / 2**20:.1f}: give fewer "
-                             "rows a state")  # fmt: skip
+        models = self.models()
         known = self.run / "rows.json"
         if known.is_file():
             self.results = read_json(known)
@@ -140,6 +135,21 @@ class Runner:
             write_json(known, self.results)
             self.publish()
         return self.results
+
+    def models(self) -> dict[str, ResNet]:
+        """All rows' networks, so that a wrong row, or one too many, is refused before anything is trained.
+
+        Raises
+        ------
+        UserError
+            A row's network cannot be, or what comes back would be too much.
+        """
+        models = {row.name: self.model(row) for row in self.rows}
+        size = sum(BYTES[row.state] * sum(p.numel() for p in models[row.name].parameters()) for row in self.rows)
+        if size > MOST:
+            raise UsageError(f"states of all rows must be at most {MOST >> 20} MiB, not {size / 2**20:.1f}: give fewer "
+                             "rows a state")  # fmt: skip
+        return models
 
     def publish(self) -> None:
         """Bring what comes back up to date."""

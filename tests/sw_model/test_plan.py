@@ -15,6 +15,8 @@ import torch
 from sw_model import plan, train
 from sw_model.experiment import runner as runner_module
 from sw_model.experiment.parts import MANIFEST
+from sw_model.experiment.rows import PLANS, read_plan
+from sw_model.experiment.runner import Machine, Runner
 from sw_model.experiment.state import load_rest, save_state
 from sw_model.network.resnet import ResNet
 from sw_model.network.weights import load_model, training_facts
@@ -135,6 +137,16 @@ def test_bad_input_is_one_line_and_status_2(data, tmp_path, capsys, text, option
     error = capsys.readouterr().err
     assert error.startswith("sw_model.plan: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists() and not list((tmp_path / "runs").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_states_of_the_plans_of_the_project_come_back(few, tmp_path, name):
+    """At full width, within what a machine gives back."""
+    machine = Machine(accelerator="cpu", precision="32-true", compiled=False, seed=1)
+    rows = read_plan(name)
+    runner = Runner(rows=rows, data=few, run=tmp_path, out=tmp_path, deadline=0, machine=machine, facts={})
+    models = runner.models()
+    assert set(models) == {row.name for row in rows} and all(m.fc.in_features == 512 for m in models.values())
 
 
 def test_what_must_be_given(capsys):
