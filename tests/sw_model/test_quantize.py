@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from cdgate.modes import PURE_MODES
 from sw_model import quantize
 from sw_model.data.dataset import DataSet
 from sw_model.data.photographs import PHOTOGRAPHS, default_images
 from sw_model.evaluation import workers as parallel
 from sw_model.integer import checkpoint
 from sw_model.integer import ops as int_ops
-from sw_model.integer.network import MODES
 from sw_model.network.resnet import ResNet
 from sw_model.quantisation import folding, post_training
 from sw_model.quantisation.builder import integer_thresholds, quantize_weight, requantizer_parameters
@@ -199,7 +199,7 @@ def test_other_granularitys(granularity):
     assert [layer.gated for layer in net.layers].count(True) == (8 if granularity == "channel" else 0)
     with torch.no_grad():
         expected = model(INPUT)
-    logits = {mode: net.run(PHOTOS, mode).logits for mode in MODES if mode != "forced"}
+    logits = {mode: net.run(PHOTOS, mode).logits for mode in PURE_MODES}
     assert float(np.corrcoef(expected.flatten(), logits["gated"].flatten())[0, 1]) > 0.9
     assert torch.equal(logits["dense"], logits["gated"]) == (granularity == "dense")
 
