@@ -173,7 +173,7 @@ def test_files_from_before_the_granularity_had_its_name(tmp_path, root):
 
 
 def test_training_goes_on_from_a_quantised_network(root):
-    """Its network is the float one with weights as they were rounded; one with random weights has none to go on with."""
+    """Its weights are codes times scales."""
     path = root / "checkpoints" / "resnet18_scdg_cifar10.safetensors"
     net, model = checkpoint.load(path), load_model(path)
     layer = net.layer("conv3_2")
