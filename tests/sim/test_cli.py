@@ -167,7 +167,7 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
     (tmp_path / "conv5_2/mask.png").mkdir(parents=True)
     status, report, printed = run("conv5_2")
     assert status == 2 and report["bit_exact"] is True and printed.out.rstrip().endswith("bit_exact: true")
-    assert printed.err == f"sim: picture {tmp_path}/conv5_2/mask.png cannot be written: Is a directory\n"
+    assert printed.err == f"sim: {tmp_path}/conv5_2/mask.png cannot be written: Is a directory\n"
     assert not list((tmp_path / "conv5_2").glob(".mask*"))
 
 
