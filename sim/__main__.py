@@ -21,8 +21,9 @@ from sim.check.layer import combine, sum_up
 from sim.check.verdict import Verdict
 from sim.engine import BUILD, Engine
 from sim.show import pictures, report, waves
+from sim.show.report import ALL, NETWORK
 from sim.show.results import SimulatedLayer
-from sim.show.tables import in_words, print_layers
+from sim.show.tables import in_words, last_lines, print_layers
 from sw_model.data.photographs import default_images, load_image
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
@@ -31,9 +32,6 @@ __all__ = ["main"]
 
 #: Where reports and the files of the runs are written.
 OUTPUT = BUILD / "sim"
-
-#: What is asked for to have all layers.
-ALL = "all"
 
 #: What numpy raises for a file that holds no array, or a broken one.
 _NO_ARRAY = (
@@ -160,7 +158,16 @@ def _sum(found: Sequence[SimulatedLayer], mode: str, output: Path) -> Mapping[st
     return summed
 
 
+def _remove_reports(args: Any) -> None:
+    """Remove the last run's reports, so that this one does not leave them behind, however early it fails."""
+    if args.layer == ALL:
+        report.remove_layer_reports(args.output)
+    elif args.layer != NETWORK:  # which is no layer
+        report.remove_report(args.output, args.layer)
+
+
 def _body(args: Any, command: str) -> int:
+    _remove_reports(args)
     if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
         raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")
     engine = Engine(args.config)
@@ -198,15 +205,15 @@ def _body(args: Any, command: str) -> int:
         lines += _waves(found, engine, folder, args.waves_cycles) if args.waves else []
     except CdgateError as error:
         failures.append(str(error))
-    for line in (*lines, in_words(total), f"bit_exact: {str(not verdict.mismatches).lower()}"):
-        shown.print(line, soft_wrap=True)
+    for line in (*lines, in_words(total), *last_lines(total)):
+        shown.print(line, soft_wrap=True, markup=False)
     for failure in failures:
         say(f"sim: {failure}")
-    return 1 if not verdict.holds else 2 if failures else 0
+    return 1 if not verdict.passed else 2 if failures else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Simulate what the command line says; return 0 if all is equal, 1 if something differs, 2 on bad input."""
+    """Simulate what the command line says; return 0 if it passed, 1 if it failed, 2 on bad input."""
     parser = _parser()
     args = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "sim", *(sys.argv[1:] if argv is None else argv)])

@@ -188,16 +188,19 @@ class Engine:
         for name in layers:
             if name not in network.names:
                 raise UserError(f"layer must be one of {', '.join(network.names)}, not {name!r}")
+        target = self.build / "sim" if output is None else Path(output)
+        folder = target / (group or (layers[0] if len(layers) == 1 else report.ALL))
+        written = {folder.name, *layers}
+        for name in written:
+            report.remove_report(target, name)
         passes = plan(
             network, layers, images, mode, self.params, batch, None if masks is None else torch.as_tensor(masks)
         )
         facts = self._facts(network, images, names, command or f"{self!r}.run_layers({list(layers)})", batch)
         simulator = self.simulators.core(facts)
-        target = self.build / "sim" if output is None else Path(output)
-        folder = target / (group or (layers[0] if len(layers) == 1 else "all"))
         with locked(folder / ".lock", announce=lambda: self.say(f"waiting for another run that writes to {folder}")):
-            for name in {folder.name, *layers}:  # a run that fails must not leave an older one's report
-                (target / name / "report.json").unlink(missing_ok=True)
+            for name in written:  # by the run that was waited for
+                report.remove_report(target, name)
             start = time.monotonic()
             outcomes = execute(passes, simulator, folder / "runs")
             results = sum_up(outcomes)
@@ -211,7 +214,7 @@ class Engine:
                 report.write_report(made, target)
                 mine = [outcome for outcome in outcomes if outcome.planned.layer.name == name]
                 found.append(SimulatedLayer(made, verdict, mine))
-            if all(layer.verdict.holds for layer in found):  # otherwise its files tell what happened
+            if all(layer.passed for layer in found):  # otherwise its files tell what happened
                 shutil.rmtree(folder / "runs")
         return found
 
@@ -264,16 +267,17 @@ class Engine:
                 raise UserError(f"{what} must be 1 to {high}, not {value}")
         if not self.params.trace:
             raise UserError(f"configuration {self.config.name} has no trace, which the comparison needs")
+        target = self.build / "sim" if output is None else Path(output)
+        folder = target / report.NETWORK
+        report.remove_report(target, report.NETWORK)
         plans: dict[str, Plan] = {
             mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
         }
         facts = self._facts(network, images, names, command or f"{self!r}.run({len(images)} images)", len(images))
         simulator = self.simulators.system(facts)
-        target = self.build / "sim" if output is None else Path(output)
-        folder = target / "network"
         settings = {"bandwidth": bandwidth, "latency": latency}
         with locked(folder / ".lock", announce=lambda: self.say(f"waiting for another run that writes to {folder}")):
-            (folder / "report.json").unlink(missing_ok=True)  # a run that fails must not leave an older one's report
+            report.remove_report(target, report.NETWORK)  # of the run that was waited for
             start = time.monotonic()
             results = execute_network(simulator, plans, settings, folder / "runs", self.say)
             facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
@@ -293,7 +297,7 @@ class Engine:
             verdict = Verdict()
             for result in results.values():
                 verdict.add(result.total())
-            if verdict.holds:  # otherwise its files tell what happened
+            if verdict.passed:  # otherwise its files tell what happened
                 shutil.rmtree(folder / "runs")
         return SimulatedNetwork(made, verdict, gated.logits)
 

@@ -74,9 +74,9 @@ def test_command(installed, tmp_path):
     done = call(installed, tmp_path / "empty", "cdgate", "--help")
     assert done.returncode == 0 and "network" in done.stdout and len(done.stdout.splitlines()) > 10
     done = call(installed, tmp_path / "empty", "cdgate", "sim")
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "bit_exact: true", done.stderr
+    assert done.returncode == 0 and done.stdout.splitlines()[-2:] == ["bit_exact: true", "verdict: pass"], done.stderr
     done = call(installed, tmp_path / "empty", "cdgate", "network", "--images", "1")
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "bit_exact: true", done.stderr
+    assert done.returncode == 0 and done.stdout.splitlines()[-2:] == ["bit_exact: true", "verdict: pass"], done.stderr
     done = call(installed, tmp_path / "empty", "cdgate", "train", "--steps", "1")
     assert done.returncode == 2 and done.stderr == (
         "cdgate: train needs the Python package lightning: pip install 'cdgate[train,synth]' brings all\n"

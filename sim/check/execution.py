@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sim.check.clock import Clock, run_timed
 from sim.check.layer import Outcome
+from sim.check.model import judge_model
 from sim.check.network import NetworkResult, compare_network
 from sim.check.outputs import compare
 from sim.plan.layer import Pass
 from sim.plan.network import Plan
 from sim.run import system
 from sim.run.core import Progress, Simulator
-from sim.run.scenario import PROGRESS, NetworkRun, run_networks
+from sim.run.scenario import PROGRESS, NetworkRun
 
 __all__ = ["execute", "execute_network", "simulate_network"]
 
@@ -55,12 +57,11 @@ def simulate_network(
     settings: Mapping[str, int],
     work: Path,
     say: Callable[[str], None],
-) -> dict[str, list[NetworkRun]]:
+) -> dict[str, tuple[NetworkRun, Clock]]:
     """Run plans side by side, a process of the simulator for each, and tell now and then how far they are."""
     start = told = time.monotonic()
     running = {
-        mode: simulator.start(run_networks, ([planned.job], dict(settings)), work / mode)
-        for mode, planned in plans.items()
+        mode: simulator.start(run_timed, (planned.job, dict(settings)), work / mode) for mode, planned in plans.items()
     }
     try:
         while not all(scenario.ended for scenario in running.values()):
@@ -97,9 +98,11 @@ def execute_network(
     work: Path,
     say: Callable[[str], None],
 ) -> dict[str, NetworkResult]:
-    """Run plans and compare what came; the results by mode."""
+    """Run plans and compare what came, and the cycle model with it; the results by mode."""
     runs = simulate_network(simulator, plans, settings, work, say)
-    return {
-        mode: compare_network(planned.program, planned.job, runs[mode][0], planned.golden, planned.counts)
-        for mode, planned in plans.items()
-    }
+    results = {}
+    for mode, planned in plans.items():
+        run, clock = runs[mode]
+        results[mode] = compare_network(planned.program, planned.job, run, planned.golden, planned.counts, clock=clock)
+        judge_model(results[mode], planned.prediction.layers(), settings, mode)
+    return results

@@ -14,6 +14,7 @@ from gen.layer.places import MapPlace
 from gen.network.program import NetworkProgram, PassInfo
 from hw.interface.layouts import IdleCause
 from hw.params import LANES, HwParams
+from sim.check.clock import Clock, broken_clock
 from sim.check.layer import ModeResult
 from sim.check.outputs import broken_writes, compare_results
 from sim.check.verdict import KEPT, Mismatch, Verdict
@@ -103,6 +104,7 @@ def compare_network(
     golden: Result,
     counts: Mapping[str, LayerCount],
     before: np.ndarray | None = None,
+    clock: Clock | None = None,
 ) -> NetworkResult:
     """Compare a run.
 
@@ -118,12 +120,20 @@ def compare_network(
         The reference's counts of steps, by layer.
     before
         Contents of the memory before the run; None if it was empty but for what the host wrote.
+    clock
+        When the run began and ended, by the testbench; None if that is not known: then the passes are only compared
+        with each other.
     """
     trace = read_trace(run.trace, program.params)
     layers = {layer.name: ModeResult(count=counts[layer.name]) for layer in program.network.layers}
     state = _Run(program, golden, counts)
     _compare_passes(state, trace, run, layers)
     verdict = Verdict()
+    for number, text in broken_clock(trace, run.counters["cycles"], clock):
+        info = program.passes[number] if number is not None and number < len(program.passes) else None
+        where = "" if info is None else f"layer {info.layer}, "
+        told = f"{where}{program.mode}: {text}"
+        (verdict if info is None else layers[info.layer].verdict).break_clock([told])
     memory = np.fromfile(run.memory, dtype=np.uint8)
     first = initial_memory(program, job, len(memory)) if before is None else before
     logits = _compare_logits(state, run, memory, layers)

@@ -19,7 +19,11 @@ from sim.run.files import RunOutput, traced_words
 from sw_model.integer.network import Tap
 from sw_model.integer.steps import LayerCount
 
-__all__ = ["PassOutput", "PassView", "broken_writes", "compare", "compare_results"]
+__all__ = ["DONE", "DONE_LOGITS", "PassOutput", "PassView", "broken_writes", "compare", "compare_results"]
+
+#: Cycles from the last output, which is the last that counts, to ``done``: of an ofmap's granule, and of a logit, of
+#: which it is told a cycle later that it was taken.
+DONE, DONE_LOGITS = 4, 5
 
 
 class PassView(Protocol):
@@ -108,12 +112,15 @@ def compare(
     fired = 0 if expected is None else int(expected.any(2).sum())
     decisions = 0 if expected is None else expected[:, :, 0].size
     broken = [*_broken_sums(output, count), *_broken_run(program, output)]
+    clock = _broken_clock(program, output)
     if output.counters["fired"] != fired or output.counters["decisions"] != decisions:
         broken.append(
             f"fired must be {fired} of {decisions} slices, not {output.counters['fired']} of "
             f"{output.counters['decisions']}"
         )
-    verdict.broken += [f"layer {program.layer}, {mode}, image {first_image}: {text}" for text in broken]
+    where = f"layer {program.layer}, {mode}, image {first_image}"
+    verdict.broken += [f"{where}: {text}" for text in broken]
+    verdict.break_clock(f"{where}: {text}" for text in clock)
     return verdict
 
 
@@ -286,9 +293,6 @@ def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
     total = counters["base_steps"] + counters["cond_steps"] + sum(counters["idle"])
     if total != counters["cycles"]:
         yield f"base + conditional + idle must be the {counters['cycles']} cycles, not {total}"
-    last = max([0, *output.trace_cycles.tolist(), *output.logit_cycles.tolist()])
-    if counters["cycles"] != last:
-        yield f"cycles must count to the last output in cycle {last}, not {counters['cycles']}"
     if count is None:
         return
     for name, steps in (("base_steps", count.base), ("cond_steps", count.conditional)):
@@ -297,6 +301,18 @@ def _broken_sums(output: RunOutput, count: LayerCount | None) -> Iterator[str]:
     done = counters["base_steps"] + counters["cond_steps"] + count.skipped
     if done != count.dense:
         yield f"base + conditional + skipped steps must be the {count.dense} dense steps, not {done}"
+
+
+def _broken_clock(program: Program, output: RunOutput) -> Iterator[str]:
+    """Yield where the cycles counted are not the testbench's, which calls the one after ``start`` the first."""
+    cycles, logits = output.counters["cycles"], program.ofmap is None
+    if logits or program.params.trace:
+        last = max([0, *output.trace_cycles.tolist(), *output.logit_cycles.tolist()])
+        if cycles != last:
+            yield f"cycles must count to the last output in cycle {last}, not {cycles}"
+    after = DONE_LOGITS if logits else DONE
+    if output.done_cycle and output.done_cycle != cycles + after:  # else it was given up
+        yield f"cycles must count to {after} cycles before done in cycle {output.done_cycle}, not {cycles}"
 
 
 def _broken_run(program: Program, output: RunOutput) -> Iterator[str]:

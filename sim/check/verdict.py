@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 __all__ = ["KEPT", "Mismatch", "Verdict"]
@@ -61,6 +62,10 @@ class Verdict:
         The first few of those.
     broken
         Laws that do not hold, a sentence each.
+    clock
+        Those of them that say that the engine's cycles are not those of the testbench's clock.
+    model
+        Where the cycle model is farther off than it may be, a sentence each.
     nonzero
         Outputs of the engine other than 0.
     """
@@ -70,12 +75,44 @@ class Verdict:
     mismatches: int = 0
     first: list[Mismatch] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    clock: list[str] = field(default_factory=list)
+    model: list[str] = field(default_factory=list)
     nonzero: int = 0
 
     @property
     def holds(self) -> bool:
         """Whether nothing differs and every law holds."""
         return not self.mismatches and not self.broken
+
+    @property
+    def passed(self) -> bool:
+        """Whether it holds, the cycle model is as near as it must be, and anything was compared at all."""
+        return not self._reasons()
+
+    @property
+    def text(self) -> str:
+        """The verdict in a line: ``pass``, or ``fail:`` and why."""
+        reasons = self._reasons()
+        return f"fail: {'; '.join(reasons)}" if reasons else "pass"
+
+    def _reasons(self) -> list[str]:
+        reasons = [] if self.outputs_checked else ["nothing was compared"]
+        if self.mismatches:
+            reasons.append(f"mismatches: {self.mismatches}")
+        others = len(self.broken) - len(self.clock)
+        if others:
+            reasons.append(f"laws: {others} broken")
+        for what, sentences in (("clock", self.clock), ("model", self.model)):
+            if sentences:
+                more = f", and {len(sentences) - 1} more" if len(sentences) > 1 else ""
+                reasons.append(f"{what}: {sentences[0]}{more}")
+        return reasons
+
+    def break_clock(self, sentences: Iterable[str]) -> None:
+        """Note laws of the clock that do not hold."""
+        found = list(sentences)
+        self.broken += found
+        self.clock += found
 
     def add(self, other: Verdict) -> None:
         """Add another pass's findings."""
@@ -84,4 +121,6 @@ class Verdict:
         self.mismatches += other.mismatches
         self.first = (self.first + other.first)[:KEPT]
         self.broken += other.broken
+        self.clock += other.clock
+        self.model += other.model
         self.nonzero += other.nonzero

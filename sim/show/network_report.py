@@ -7,8 +7,9 @@ from typing import Any
 
 from hw.params import HwParams
 from sim.check.layer import ModeResult, combine
+from sim.check.model import bounds
 from sim.check.network import NetworkResult
-from sim.show.report import layer_report
+from sim.show.report import NETWORK, layer_report
 
 __all__ = ["BOUND", "network_report"]
 
@@ -76,7 +77,7 @@ def network_report(
     summed = combine(list(by_layer.values()))
     for mode, result in results.items():
         summed[mode].verdict.add(result.verdict)
-    report = layer_report("network", "gated", summed, facts)
+    report = layer_report(NETWORK, "gated", summed, facts)
     groups = {"gated_layers": combine([by_layer[name] for name in gated])} if gated else {}
     report |= {
         name: {
@@ -88,6 +89,7 @@ def network_report(
     }
     report |= {
         "predicted_cycles": {mode: sum(predicted[mode].values()) for mode in results},
+        "model_bounds": bounds(settings),
         "layers": layers,
         "predictions": list(predictions),
         "logits_checked": sum(result.logits.size for result in results.values()),

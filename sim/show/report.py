@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,19 @@ from hw.interface.layouts import IdleCause
 from sim.check.layer import ModeResult
 from sim.check.verdict import KEPT, Verdict
 
-__all__ = ["layer_report", "tool_versions", "write_report", "write_table"]
+__all__ = [
+    "ALL",
+    "NETWORK",
+    "layer_report",
+    "remove_layer_reports",
+    "remove_report",
+    "tool_versions",
+    "write_report",
+    "write_table",
+]
+
+#: Names in the place of a layer's: the sum of all layers, and the whole network.
+ALL, NETWORK = "all", "network"
 
 #: Version of the files' layout.
 SCHEMA = 1
@@ -72,6 +85,7 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "verilog_sha256": facts["verilog_sha256"],
         "tools": facts["tools"],
+        "verdict": verdict.text,
         "bit_exact": verdict.mismatches == 0 and verdict.outputs_checked > 0,
         "laws_hold": not verdict.broken,
         "broken_laws": verdict.broken[:KEPT],
@@ -111,6 +125,33 @@ def write_report(report: Mapping[str, Any], folder: Path) -> Path:
     path = folder / str(report["layer"]) / "report.json"
     write_if_changed(path, json.dumps(report, indent=1) + "\n")
     return path
+
+
+def remove_report(folder: Path, name: str) -> None:
+    """Remove ``folder/<name>/report.json``, so that a run that fails does not leave an older one's report behind.
+
+    `name` may be any text: what is not the name of a folder in there is left alone.
+    """
+    if name != ".." and Path(name).name == name != "":
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (folder / name / "report.json").unlink()
+
+
+def remove_layer_reports(folder: Path) -> None:
+    """Remove the report of all layers together, and that of every layer; see `remove_report`."""
+    remove_report(folder, ALL)
+    for path in sorted(folder.glob("*/report.json")):
+        if path.parent.name != NETWORK and _is_of_its_folder(path):
+            remove_report(folder, path.parent.name)
+
+
+def _is_of_its_folder(path: Path) -> bool:
+    """Tell whether a file is the report of the layer that its folder is named after, and not somebody else's."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("layer") == path.parent.name and "verilog_sha256" in found
 
 
 def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:

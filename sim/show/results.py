@@ -68,6 +68,11 @@ class SimulatedLayer:
         return bool(self.report["bit_exact"])
 
     @property
+    def passed(self) -> bool:
+        """Whether the run passed: all is equal, every law holds; why not says ``report["verdict"]``."""
+        return self.verdict.passed
+
+    @property
     def cycles(self) -> Mapping[str, int]:
         """Cycles of the runs: "dense", and "gated" for the other mode, whichever it is."""
         return dict(self.report["cycles"])
@@ -121,6 +126,11 @@ class SimulatedNetwork:
     def bit_exact(self) -> bool:
         """Whether every output, decision and logit is the golden model's."""
         return bool(self.report["bit_exact"])
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run passed: all is equal, every law holds; why not says ``report["verdict"]``."""
+        return self.verdict.passed
 
     @property
     def classes(self) -> list[str]:

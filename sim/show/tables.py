@@ -13,7 +13,7 @@ from cdgate.modes import GateMode
 from sim.check.verdict import Verdict
 from sim.show.network_report import BOUND
 
-__all__ = ["in_words", "print_layers", "print_network"]
+__all__ = ["in_words", "last_lines", "print_layers", "print_network"]
 
 
 def in_words(report: Mapping[str, Any]) -> str:
@@ -30,6 +30,11 @@ def in_words(report: Mapping[str, Any]) -> str:
         mode = next(mode for mode in runs if mode != GateMode.DENSE)
         faster = f"{speedup['realised']:.3f}x as fast {mode} as dense, {speedup['theoretical']:.3f}x in theory"
     return f"{name}: {faster}; {compared}, {verdict}"
+
+
+def last_lines(report: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the last two lines that are printed of a run, which other tools read."""
+    return f"bit_exact: {str(report['bit_exact']).lower()}", f"verdict: {report['verdict']}"
 
 
 def _speedups(reports: Sequence[Mapping[str, Any]], title: str, mode: str) -> Table:
@@ -65,13 +70,15 @@ def _speedups(reports: Sequence[Mapping[str, Any]], title: str, mode: str) -> Ta
 
 
 def _print_findings(verdict: Verdict, shown: Console) -> None:
-    """Print the first mismatches, and the broken laws."""
+    """Print the first mismatches, the broken laws, and where the cycle model is too far off."""
     for mismatch in verdict.first:
         shown.print(str(mismatch), soft_wrap=True)
     if verdict.mismatches:
         shown.print(f"{verdict.mismatches} mismatches, {len(verdict.first)} of them shown")
     for text in verdict.broken:
         shown.print(f"broken law: {text}", soft_wrap=True)
+    for text in verdict.model:
+        shown.print(f"cycle model: {text}", soft_wrap=True)
 
 
 def print_layers(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: str, shown: Console) -> None:
@@ -152,6 +159,7 @@ def print_network(report: Mapping[str, Any], verdict: Verdict, shown: Console) -
 
 def _print_sums(report: Mapping[str, Any], shown: Console) -> None:
     images, memory = report["images"], report["memory"]
+    told = "" if report["model_bounds"] else ", which is not judged with this memory"
     if "gated_layers" in report and "ratio" in report["gated_layers"]["speedup"]:
         speedup = report["gated_layers"]["speedup"]
         shown.print(
@@ -168,7 +176,7 @@ def _print_sums(report: Mapping[str, Any], shown: Console) -> None:
         shown.print(
             f"{mode}: {weights:.2f} MB of weights and parameters and {maps:.2f} MB of maps an image; "
             f"{rate:.3f} nominal MACs per MAC unit and cycle; the cycle model "
-            f"is {(predicted - cycles) / max(1, cycles):+.2%} off",
+            f"is {(predicted - cycles) / max(1, cycles):+.2%} off{told}",
             soft_wrap=True,
         )
     for prediction in report["predictions"]:

@@ -49,7 +49,7 @@ def run(small, checkpoint, tmp_path, monkeypatch, root, capsys):
 
 def test_report(run):
     status, report, printed = run("conv5_2", "--images", "2")
-    assert status == 0 and printed.out.rstrip().endswith("bit_exact: true")
+    assert status == 0 and printed.out.endswith("\nbit_exact: true\nverdict: pass\n")
     assert report["schema"] == 1 and report["layer"] == "conv5_2" and report["config"] == "small"
     assert report["command"].startswith("python -m sim --layer conv5_2 --config small")
     assert (report["gate_mode"], report["images"], report["image_names"]) == ("gated", 2, ["cat", "astronaut"])
@@ -149,7 +149,9 @@ def wrong_program(layer, ifmap, residual, params, mode, **options):
 def test_mismatch_is_reported(run, monkeypatch):
     monkeypatch.setattr(sim.plan.layer, "compile_layer", wrong_program)
     status, report, printed = run("conv5_2")
-    assert status == 1 and printed.out.rstrip().endswith("bit_exact: false")
+    assert status == 1 and printed.out.splitlines()[-2] == "bit_exact: false"
+    assert printed.out.splitlines()[-1] == f"verdict: {report['verdict']}"
+    assert re.fullmatch(rf"fail: mismatches: {report['mismatches']}; laws: \d+ broken", report["verdict"])
     assert report["bit_exact"] is False and report["laws_hold"] is False
     assert report["mismatches"] == report["runs"]["gated"]["mismatches"] > 0 == report["runs"]["dense"]["mismatches"]
     assert "decision mismatch: layer conv5_2, image 0, row " in printed.out
@@ -166,7 +168,7 @@ def test_picture(run, tmp_path):
 def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
     (tmp_path / "conv5_2/mask.png").mkdir(parents=True)
     status, report, printed = run("conv5_2")
-    assert status == 2 and report["bit_exact"] is True and printed.out.rstrip().endswith("bit_exact: true")
+    assert status == 2 and report["bit_exact"] is True and printed.out.endswith("\nbit_exact: true\nverdict: pass\n")
     assert printed.err == f"sim: {tmp_path}/conv5_2/mask.png cannot be written: Is a directory\n"
     assert not list((tmp_path / "conv5_2").glob(".mask*"))
 
@@ -174,16 +176,17 @@ def test_picture_that_cannot_be_written_leaves_the_result(run, tmp_path):
 def test_waves(run, tmp_path):
     status, _, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
     assert status == 0 and (tmp_path / "conv5_2/waves/waves.vcd").stat().st_size > 10_000
-    said = printed.out.splitlines()[-6:]
+    said = printed.out.splitlines()[-7:]
     assert said[0] == (
         "recorded: cycles 1 to 50 of layer conv5_2, gated, image 0: the start of a pass in which nothing differs"
     )
     assert said[1:] == [
         *(f"waves: {tmp_path}/conv5_2/waves/waves.{suffix}" for suffix in ("vcd", "gtkw", "sucl")),
-        said[-2],
+        said[-3],
         "bit_exact: true",
+        "verdict: pass",
     ]
-    assert said[-2].startswith("conv5_2: ") and said[-2].endswith(" decisions compared, all equal")
+    assert said[-3].startswith("conv5_2: ") and said[-3].endswith(" decisions compared, all equal")
 
 
 def test_waves_of_a_mismatch(run, monkeypatch):
@@ -197,7 +200,7 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
     (tmp_path / "conv5_2").mkdir()
     (tmp_path / "conv5_2/waves").touch()
     status, report, printed = run("conv5_2", "--waves", "--waves-cycles", "50")
-    assert status == 2 and report["bit_exact"] is True and printed.out.rstrip().endswith("bit_exact: true")
+    assert status == 2 and report["bit_exact"] is True and printed.out.endswith("\nbit_exact: true\nverdict: pass\n")
     assert printed.err.splitlines()[-1] == f"sim: waves {tmp_path}/conv5_2/waves cannot be written: Not a directory"
     assert "waves: " not in printed.out and not (tmp_path / "conv5_2/.waves").exists()
 
@@ -318,6 +321,58 @@ def test_failed_run_leaves_no_old_report(without_engine):
     assert without_engine("conv5_2", right_outcomes)[1] is not None
     status, report, printed = without_engine("conv5_2", fail)
     assert status == 1 and report is None and printed.err == "sim: simulator failed\n"
+
+
+def fail_to_build(*args, **options):
+    raise build.SimulationError("build failed")
+
+
+@pytest.mark.parametrize("layer", ["conv5_2", "all"])
+@pytest.mark.parametrize(
+    "status, options",
+    [
+        (2, ["--checkpoint", "nowhere"]),
+        (2, ["--image", "nowhere.png"]),
+        (2, ["--config", "huge"]),
+        (2, ["--waves-cycles", "0"]),
+        (2, ["--mode", "fast"]),
+        (2, ["--batch", "9"]),
+        (2, ["--config", "full"]),  # conv2_1 does not fit; conv5_2 does, and the build fails
+        (1, ["--layer", "conv5_2"]),
+    ],
+)
+def test_run_that_fails_early_leaves_no_old_report(
+    monkeypatch, root, capsys, tmp_path, checkpoint, layer, status, options
+):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(core, "build", fail_to_build)
+    monkeypatch.setattr(simulators, "cached_verilog", lambda *args, **kept: root / "pyproject.toml")
+    asked = ["--layer", layer, "--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path)]
+    if options[0] == "--layer" and layer == "all":  # conv1 does not fit `small`
+        status, options = 2, []
+    if options == ["--config", "full"] and layer != "all":
+        status = 1
+    gone = {"conv5_2"} if layer == "conv5_2" else {"all", "conv5_2", "conv1"}
+    reports = {name: tmp_path / name / "report.json" for name in ("all", "conv5_2", "conv1", "network", "others")}
+    for name, path in reports.items():
+        path.parent.mkdir()
+        path.write_text(json.dumps({"layer": "mine" if name == "others" else name, "verilog_sha256": ""}))
+    with pytest.raises(SystemExit):
+        main([*asked, "--images", "many"])  # what cannot be read asks for nothing
+    assert all(path.exists() for path in reports.values())
+    assert main([*asked, *options]) == status, capsys.readouterr().err
+    assert {name for name, path in reports.items() if not path.exists()} == gone
+
+
+@pytest.mark.parametrize("layer", ["network", "..", "../conv5_2", ""])
+def test_report_that_is_no_layer_s_stays(checkpoint, monkeypatch, root, tmp_path, layer):
+    monkeypatch.chdir(root)
+    kept = [tmp_path / name / "report.json" for name in ("conv5_2", "sim/network", "sim/conv5_2", "sim", ".")]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
+    options = ["--layer", layer, "--config", "small", "--checkpoint", str(checkpoint), "-o", str(tmp_path / "sim")]
+    assert main(options) == 2 and all(path.exists() for path in kept)
 
 
 def test_one_run_at_a_time_in_a_folder(without_engine):

@@ -7,7 +7,7 @@ import pytest
 
 from gen.layer.compiler import compile_layer
 from hw.params import HwParams
-from sim.check.outputs import compare
+from sim.check.outputs import DONE, DONE_LOGITS, compare
 from sim.plan.cases import random_case
 from sim.run.files import RunOutput
 from sw_model.integer.steps import count_layer
@@ -73,7 +73,7 @@ def right(images=2, residual=None, classes=0):
         late_loads_left=0,
         forces_left=0,
         counters_changed=False,
-        done_cycle=last + 2,
+        done_cycle=last + (DONE_LOGITS if classes else DONE),
         counters=counters,
         mask_cycles=mask_cycles,
         masks=masks,
@@ -162,6 +162,23 @@ def test_broken_counters(name, text):
     assert any(text in law for law in verdict.broken)
     if name in ("cycles", "base_steps", "cond_steps"):
         assert any("base + conditional + idle must be" in law for law in verdict.broken)
+
+
+@pytest.mark.parametrize("classes, trace", [(0, True), (0, False), (10, True)])
+def test_cycles_are_the_clock_s(classes, trace):
+    program, output, tap, count = right(classes=classes)
+    program = dataclasses.replace(program, params=dataclasses.replace(PARAMS, trace=trace))
+    if not trace:
+        none = {name: value[:0] for name, value in output.trace.items()}
+        output = dataclasses.replace(output, trace=none, trace_cycles=output.trace_cycles[:0])
+    assert compare(program, output, tap, count, "gated").passed
+    for change in (-1, 1):
+        counters = {**output.counters, "cycles": output.counters["cycles"] + change}
+        idle = [counters["idle"][0] + change, *counters["idle"][1:]]
+        wrong = dataclasses.replace(output, counters={**counters, "idle": idle})
+        verdict = compare(program, wrong, tap, count, "gated")
+        assert verdict.broken == verdict.clock and len(verdict.clock) == (2 if trace else 1)
+        assert "before done in cycle" in verdict.clock[-1] and verdict.text.startswith("fail: clock: layer case31, ")
 
 
 def test_broken_writes():

@@ -5,32 +5,33 @@ import dataclasses
 import pytest
 
 from gen.cost.traffic import traffic
-from hw.interface.registers import COUNTERS
-from sim.run.scenario import run_networks
+from hw.interface.registers import COUNTERS, register
+from sim.check.clock import _Timed, run_timed
+from sim.testbench.session import COMMANDS
 from tests.sim.system.narrow_networks import compared, findings, planned
 
 
 @pytest.fixture(scope="module")
 def finished(small_system, tmp_path_factory):
-    """A plan, and a run of it that was right."""
+    """A plan, a run of it that was right, and the testbench's clock beside it."""
     one = planned(small_system.params, 26, "gated", count=2, size=32)
     work = tmp_path_factory.mktemp("finished") / "run"
-    [run] = small_system.simulator.run(run_networks, ([one.job], {"bandwidth": 8, "latency": 40}), work)
-    assert not findings(compared(one, run))
-    return one, run
+    run, clock = small_system.simulator.run(run_timed, (one.job, {"bandwidth": 8, "latency": 40}), work)
+    assert not findings(compared(one, run, clock=clock)) and not findings(compared(one, run))
+    return one, run, clock
 
 
 @pytest.fixture
 def copied(finished, tmp_path):
     """The same with files that may be changed, and a function that compares them."""
-    one, run = finished
+    one, run, clock = finished
     for suffix in (".trace", ".masks", ".passes"):
         (tmp_path / f"trace{suffix}").write_bytes(run.trace.with_suffix(suffix).read_bytes())
     (tmp_path / "memory").write_bytes(run.memory.read_bytes())
     run = dataclasses.replace(run, trace=tmp_path / "trace", memory=tmp_path / "memory")
 
-    def judge(**changes):
-        return compared(one, dataclasses.replace(run, **changes))
+    def judge(clock=clock, **changes):
+        return compared(one, dataclasses.replace(run, **changes), clock=clock)
 
     return one, run, judge
 
@@ -152,8 +153,63 @@ def test_wrong_report(copied, name, text):
     assert any(text in law for law in judge(report={**run.report, name: run.report[name] + 1}).total().broken)
 
 
+def later(line):
+    """Let a record come a cycle later."""
+    return f"{int(line[:10], 16) + 1:010x}{line[10:]}"
+
+
+def test_cycles_are_the_clock_s(copied):
+    one, run, judge = copied
+    edit(run, ".passes", lambda lines: [*lines[:5], later(lines[5]), *lines[6:]])
+    verdict = judge().total()
+    layers = [info.layer for info in one.program.passes]
+    assert verdict.broken == verdict.clock and len(verdict.clock) == 2 and not verdict.mismatches
+    for number, found in zip(
+        (4, 5), sorted(verdict.clock, key=lambda text: layers.index(text.split()[1][:-1])), strict=True
+    ):
+        assert found.startswith(f"layer {layers[number]}, gated: cycles of pass {number} must be the testbench's ")
+    assert judge(clock=None).total().clock == verdict.clock
+
+
+def test_cycles_before_the_first_step_and_after_the_last_are_the_clock_s(finished):
+    one, run, clock = finished
+    end, cycles = clock.ended[0], run.counters["cycles"]
+
+    def found(**changes):
+        return compared(one, run, clock=dataclasses.replace(clock, **changes)).total().clock
+
+    assert clock.ended == (end, end) and found() == []
+    assert found(ended=(end + 1, end + 1)) == [
+        f"gated: cycles of the run must be the testbench's {cycles + 1}, not {cycles}"
+    ]
+    assert found(ended=(end - 5, end - 1)) == [
+        f"gated: cycles of the run must be the testbench's {cycles - 5} to {cycles - 1}, not {cycles}"
+    ]
+    assert found(ended=(end - 5, end + 5)) == []
+    run_law, pass_law = found(started=clock.started - 1)
+    assert f"must be the testbench's {cycles + 1}, not {cycles}" in f"{run_law} {pass_law}"
+    assert "cycles before the first step must be the testbench's " in f"{run_law} {pass_law}"
+
+
+@pytest.mark.parametrize("waited, expected", [(3, (1009, 1009)), (0, (708, 1009))])
+def test_clock_of_an_interrupt_that_rises_between_two_waits(tmp_path, waited, expected):
+    """Then the testbench knows no more than when it looked last."""
+    cycles = iter([100, 708, 1010])
+
+    def call(command, a, b, c):
+        if COMMANDS[command] == "report":
+            (tmp_path / str(c)).write_text(f"LITE_EXTRA 0\ncycle {next(cycles)}\n")
+        return next(waits) if COMMANDS[command] == "wait" else 0
+
+    waits = iter([5, 1 << 63 | waited])
+    timed = _Timed(call, tmp_path)
+    for name, address in (("write", register("CONTROL").address), ("wait", 5), ("wait", 5)):
+        timed(COMMANDS.index(name), address, 1, 0)
+    assert (timed.started, timed.ended) == (100, expected) and not list(tmp_path.iterdir())
+
+
 def test_traffic_of_a_program(finished):
-    one, run = finished
+    one, run, _ = finished
     total = traffic(one.program)[""]
     assert total["weights_read"] == sum(one.program.image[f"weights {info.layer}"].size for info in one.program.passes)
     assert total["logits_written"] == 128 and total == {name: run.counters[name] for name in total}

@@ -1,0 +1,126 @@
+"""The testbench's clock beside a network's run: how many cycles the engine's own counters must show, and when.
+
+The engine counts the cycles in which a run is under way: from `START` cycles after the testbench is told to write the
+start bit up to the one before the interrupt rises. What the counters show with a pass's record is `PASS` cycles old.
+Both are pipelines of a fixed length: the counters must equal the testbench's clock to the cycle, whatever the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdgate.errors import RunError
+from hw.interface.registers import register
+from sim.run.scenario import NetworkJob, NetworkRun, run_networks
+from sim.run.trace import RunTrace
+from sim.testbench.session import COMMANDS, Session
+
+__all__ = ["PASS", "START", "Clock", "broken_clock", "run_timed"]
+
+#: Cycles from `Clock.started` to the first that the engine counts: the testbench's next command, the write's way
+#: through the register port, the register, the run's state.
+START = 6
+
+#: Cycles from one that is counted to that in which the counters on the trace port show it; see `hw.jobs.counters`.
+PASS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """When a run began and ended, in the cycles of the testbench.
+
+    Attributes
+    ----------
+    started
+        Cycle before that in which the testbench is told to write the start bit.
+    ended
+        Cycles between which, both included, the interrupt was up for the first time. They are the same, unless it rose
+        while the testbench was busy with a register.
+    """
+
+    started: int
+    ended: tuple[int, int]
+
+
+class _Timed:
+    """Commands of the testbench, with its clock read before the start bit and after every wait for the interrupt."""
+
+    def __init__(self, call: Callable[[int, int, int, int], int], folder: Path) -> None:
+        self._call, self._folder = call, folder
+        self._low: int | None = None
+        self.started: int | None = None
+        self.ended: tuple[int, int] | None = None
+
+    def __call__(self, command: int, a: int, b: int, c: int) -> int:
+        name = COMMANDS[command]
+        if name == "write" and a == register("CONTROL").address:
+            self.started = self._cycle()
+            self._low = None
+        result = self._call(command, a, b, c)
+        if name == "wait" and self.started is not None and self.ended is None:
+            seen, waited = self._cycle() - 1, result & 0xFFFF_FFFF
+            if not result >> 63:
+                self._low = seen
+            elif waited:
+                self.ended = seen, seen
+            else:  # it was up already
+                self.ended = (self.started if self._low is None else self._low) + 1, seen
+        return result
+
+    def _cycle(self) -> int:
+        """Return the cycle in which the testbench carries out this command."""
+        self._call(COMMANDS.index("report"), 0, 0, 0)  # a session numbers its own files from 1
+        path = self._folder / "0"
+        [cycle] = [
+            line.split()[1] for line in path.read_text(encoding="ascii").splitlines() if line.startswith("cycle ")
+        ]
+        path.unlink()
+        return int(cycle)
+
+
+def run_timed(session: Session, job: NetworkJob, settings: Mapping[str, int]) -> tuple[NetworkRun, Clock]:
+    """Run a network as `sim.run.scenario.run_networks` does, with the testbench's clock read beside it.
+
+    Parameters
+    ----------
+    session, settings
+        As there; without gaps in the register accesses, which would delay the start.
+    job
+        The network.
+    """
+    timed = _Timed(session._call, session.folder)
+    [run] = run_networks(Session(timed, session.folder, session.axi_bytes), [job], settings)
+    if timed.started is None or timed.ended is None:
+        raise RunError("testbench has not seen the run's start and end")
+    return run, Clock(started=timed.started, ended=timed.ended)
+
+
+def broken_clock(trace: RunTrace, final: int, clock: Clock | None) -> Iterator[tuple[int | None, str]]:
+    """Yield where the counted cycles are not the clock's: a pass's number, None for the run, and what is wrong.
+
+    Parameters
+    ----------
+    trace
+        With the cycle and the counters of each pass's first step.
+    final
+        Cycles that the engine has counted in the run.
+    clock
+        When the run began and ended. Without it neither the cycles before the second pass's first step nor those after
+        the last one's are judged.
+    """
+    stamps = trace.pass_cycles.tolist()
+    counts = trace.passes["counters"]["cycles"].tolist() if stamps else []
+    if clock is not None:
+        first, last = (cycle - clock.started - START for cycle in clock.ended)
+        if not first <= final <= last:
+            expected = str(first) if first == last else f"{first} to {last}"
+            yield None, f"cycles of the run must be the testbench's {expected}, not {final}"
+        begin = clock.started + START + PASS
+        if stamps and counts[0] != stamps[0] - begin:
+            yield 0, f"cycles before the first step must be the testbench's {stamps[0] - begin}, not {counts[0]}"
+    for number in range(1, len(stamps)):
+        expected, found = stamps[number] - stamps[number - 1], counts[number] - counts[number - 1]
+        if found != expected:
+            yield number - 1, f"cycles of pass {number - 1} must be the testbench's {expected}, not {found}"

@@ -1,0 +1,59 @@
+"""How near the cycle model must come to what is counted, and with which memories it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sim.check.network import NetworkResult
+
+__all__ = ["BOUNDS", "MARGIN", "bounds", "judge_model"]
+
+#: Greatest difference to the counted cycles, as a share of these: of a layer, and of the network.
+BOUNDS = {"layer": 0.02, "network": 0.01}
+
+#: Cycles that it may be off at least, of however small a layer: what the last decisions of a pass take depends on
+#: pixels that the model does not look at, see `gen.cost.cycle_model.END`.
+MARGIN = 16
+
+#: Least bandwidth, in bytes a cycle, and greatest latency, in cycles, of a memory for which they hold. A slower one may
+#: make a small layer wait for the one before; the sum is as near then.
+BANDWIDTH, LATENCY = 8, 100
+
+
+def bounds(settings: Mapping[str, int]) -> Mapping[str, float] | None:
+    """Return `BOUNDS`, or None with a memory for which they do not hold.
+
+    Parameters
+    ----------
+    settings
+        "bandwidth", in bytes a cycle, and "latency", in cycles, of the memory.
+    """
+    return BOUNDS if settings["bandwidth"] >= BANDWIDTH and settings["latency"] <= LATENCY else None
+
+
+def judge_model(result: NetworkResult, predicted: Mapping[str, int], settings: Mapping[str, int], mode: str) -> None:
+    """Note in the verdicts of layers and network where the cycle model is farther off than it may be.
+
+    Parameters
+    ----------
+    result
+        What was counted.
+    predicted
+        Cycles by layer.
+    settings
+        Of the memory, see `bounds`.
+    mode
+        The run's, for the message.
+    """
+    allowed = bounds(settings)
+    if allowed is None:
+        return
+    for name, layer in result.layers.items():
+        layer.verdict.model += _broken(f"layer {name}, {mode}", predicted[name], layer.cycles, allowed["layer"])
+    total = sum(layer.cycles for layer in result.layers.values())
+    result.verdict.model += _broken(f"network, {mode}", sum(predicted.values()), total, allowed["network"])
+
+
+def _broken(where: str, predicted: int, counted: int, allowed: float) -> Iterator[str]:
+    if abs(predicted - counted) > max(allowed * counted, MARGIN):
+        yield f"{where}: {predicted} predicted cycles must be within {allowed:.0%} of the {counted} counted"
