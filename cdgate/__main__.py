@@ -23,6 +23,8 @@ COMMANDS = {
     "bench": ("sim.benchmark", "time generation, simulation, golden model and training"),
     "train": ("sw_model.train", "train a network (needs the extra: cdgate[train])"),
     "compare": ("sw_model.compare", "train and judge a row of the comparison (cdgate[train])"),
+    "table": ("sw_model.table", "collect results/*.json in docs/results.md"),
+    "plan": ("sw_model.plan", "train a plan of networks against the clock (cdgate[train])"),
     "quantize": ("sw_model.quantize", "quantise a trained network to int8, and evaluate it"),
     "evaluate": ("sw_model.evaluate", "accuracy and sparsity of a quantised network"),
 }

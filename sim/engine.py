@@ -20,7 +20,7 @@ from gen.cost.compilation import Compilation, compile_for
 from gen.cost.traffic import traffic
 from hw.configurations import DEFAULT, Configuration, configuration
 from hw.params import HwParams
-from sim.check.execution import execute, execute_network
+from sim.check.execution import execute_layers, execute_network
 from sim.check.layer import sum_up
 from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
@@ -202,7 +202,7 @@ class Engine:
             for name in written:  # by the run that was waited for
                 report.remove_report(target, name)
             start = time.monotonic()
-            outcomes = execute(passes, simulator, folder / "runs")
+            outcomes = execute_layers(passes, simulator, folder / "runs")
             results = sum_up(outcomes)
             facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
             found = []

@@ -17,10 +17,10 @@ from sim.run import system
 from sim.run.core import Progress, Simulator
 from sim.run.scenario import PROGRESS, NetworkRun
 
-__all__ = ["execute", "execute_network", "simulate_network"]
+__all__ = ["execute_layers", "execute_network", "simulate_network"]
 
 
-def execute(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Outcome]:
+def execute_layers(passes: Sequence[Pass], simulator: Simulator, work: Path) -> list[Outcome]:
     """Run passes and compare each.
 
     Parameters

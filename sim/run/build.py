@@ -21,7 +21,7 @@ from cdgate.lock import locked
 from cdgate.tools import package_version, verilator_env, verilator_version
 from sim.run import tracing
 
-__all__ = ["BUILD", "ROOT", "SOURCE", "SimulationError", "build_bench", "execute", "python_path"]
+__all__ = ["BUILD", "ROOT", "SOURCE", "SimulationError", "build_bench", "run_bench", "python_path"]
 
 #: Folder of the builds, one for each Verilog text and testbench.
 BUILD = Path("build/verilator")
@@ -55,7 +55,7 @@ def python_path() -> str:
     return os.pathsep.join([str(ROOT), *(path or str(Path.cwd()) for path in sys.path)])
 
 
-def execute(
+def run_bench(
     folder: Path,
     toplevel: str,
     module: str,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.run.build import BUILD, SOURCE, SimulationError, build_bench, execute
+from sim.run.build import BUILD, SOURCE, SimulationError, build_bench, run_bench
 from sim.run.files import Run, RunOutput, read_run, write_run
 
 __all__ = ["Progress", "Simulator", "build"]
@@ -92,7 +92,7 @@ class Simulator:
             watcher.start()
         log = (work / "simulator.log").resolve()
         try:
-            execute(
+            run_bench(
                 self.folder, "tb_core", "sim.testbench.core_bench", work, {"CDGATE_RUNS": str(len(runs))}, log, plusargs
             )
         finally:

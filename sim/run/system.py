@@ -17,7 +17,7 @@ from typing import Any
 from cdgate.environment import inherited
 from hw.interface.axi import MAX_BURST
 from hw.interface.registers import ADDRESS_BITS
-from sim.run.build import BUILD, ROOT, SOURCE, SimulationError, build_bench, execute, python_path
+from sim.run.build import BUILD, ROOT, SOURCE, SimulationError, build_bench, python_path, run_bench
 
 __all__ = ["MEMORY_LOG2", "NetworkSimulator", "RunningScenario", "build"]
 
@@ -116,7 +116,7 @@ class RunningScenario:
 
 
 def _execute(folder: Path, job: Path) -> None:
-    execute(
+    run_bench(
         folder,
         "tb_system",
         "sim.testbench.system_bench",

@@ -31,7 +31,7 @@ def golden_of(trial):
     return trial.case.golden(trial.mode, trial.compile.get("masks"))
 
 
-def execute(simulator, params, work, trials):
+def run_trials(simulator, params, work, trials):
     """Run all trials one after the other without a reset between them; return (output, verdict) for each."""
     programs = [program_of(trial, params) for trial in trials]
     counts, runs = [], []
@@ -52,7 +52,7 @@ def execute(simulator, params, work, trials):
 
 def check(simulator, params, work, trials):
     """Run all trials and fail with those that differ or break a law; return the outputs."""
-    results = execute(simulator, params, work, trials)
+    results = run_trials(simulator, params, work, trials)
     bad = [
         f"{trial.label} {trial.mode} {trial.run}: {verdict.mismatches} mismatches; "
         + "; ".join([*map(str, verdict.first[:3]), *verdict.broken[:5]])

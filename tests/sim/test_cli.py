@@ -289,7 +289,7 @@ def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
     monkeypatch.setattr(core, "build", lambda *args, **options: None)
 
     def call(layer, execute):
-        monkeypatch.setattr(engine, "execute", execute)
+        monkeypatch.setattr(engine, "execute_layers", execute)
         status = main(
             ["--layer", layer, "--config", "small", "--checkpoint", str(files.checkpoint), "-o", str(tmp_path)]
         )

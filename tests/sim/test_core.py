@@ -10,7 +10,7 @@ from gen.layer.compiler import compile_layer
 from gen.layer.places import Placement
 from hw.interface.layouts import IdleCause
 from sim.plan.cases import random_case
-from tests.sim.bench import Trial, check, execute
+from tests.sim.bench import Trial, check, run_trials
 
 MODES = ("gated", "dense", "base")
 
@@ -257,7 +257,7 @@ def test_pass_that_starves_is_given_up(small, tmp_path):
     case = random_case(1, size=(2, 2), **channels(small.params, 2))
     program = compile_layer(case.layer, case.ifmap, None, small.params, "gated")
     starved = dataclasses.replace(program, weights=program.weights[:-1])
-    [(output, verdict)] = execute(
+    [(output, verdict)] = run_trials(
         small.simulator,
         small.params,
         tmp_path / "runs",
@@ -272,4 +272,4 @@ def test_pass_that_starves_is_given_up(small, tmp_path):
 def test_stall_of_an_unknown_stream_wrong(small, tmp_path, wrong):
     case = random_case(1, size=(2, 2), **channels(small.params, 2))
     with pytest.raises(ValueError, match="stalls must be of load, param, weight, mask, logit, read, word, force, not"):
-        execute(small.simulator, small.params, tmp_path / "runs", [Trial("", case, run={"stalls": wrong})])
+        run_trials(small.simulator, small.params, tmp_path / "runs", [Trial("", case, run={"stalls": wrong})])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sim.check.execution import execute
+from sim.check.execution import execute_layers
 from sim.check.layer import sum_up
 from sim.check.outputs import compare
 from sim.plan.layer import plan
@@ -32,7 +32,7 @@ def photographs(count):
 def four_images(full, network, tmp_path_factory):
     """All layers on four photographs, one in a pass, dense and gated."""
     passes = plan(network, LAYERS, photographs(4), "gated", full.params)
-    return sum_up(execute(passes, full.simulator, tmp_path_factory.mktemp("network") / "runs"))
+    return sum_up(execute_layers(passes, full.simulator, tmp_path_factory.mktemp("network") / "runs"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def always_firing(full, network, tmp_path_factory):
         for layer in network.layers
     ]
     passes = plan(IntNetwork(tuple(layers), network.meta), GATED, photographs(1), "gated", full.params)
-    return sum_up(execute(passes, full.simulator, tmp_path_factory.mktemp("firing") / "runs"))
+    return sum_up(execute_layers(passes, full.simulator, tmp_path_factory.mktemp("firing") / "runs"))
 
 
 def held(results):
@@ -92,7 +92,7 @@ def test_thresholds_at_minus_infinity_cost_nothing(always_firing, name):
 @pytest.mark.parametrize("name", ["conv2_2", "conv3_2", "conv4_2", "conv5_2"])
 def test_base_only(full, network, tmp_path, name):
     passes = plan(network, [name], photographs(1), "base", full.params)
-    results = sum_up(execute(passes, full.simulator, tmp_path / "runs"))
+    results = sum_up(execute_layers(passes, full.simulator, tmp_path / "runs"))
     held(results)
     assert results[name]["base"].cond_steps == 0
 
@@ -100,7 +100,7 @@ def test_base_only(full, network, tmp_path, name):
 def test_four_images_in_one_pass(full, network, tmp_path):
     passes = plan(network, ["conv5_2"], photographs(4), "gated", full.params, batch=4)
     assert len(passes) == 2
-    held(sum_up(execute(passes, full.simulator, tmp_path / "runs")))
+    held(sum_up(execute_layers(passes, full.simulator, tmp_path / "runs")))
 
 
 @pytest.mark.parametrize("name", ["conv2_2", "conv3_2", "conv4_2", "conv5_2"])
@@ -136,4 +136,4 @@ def test_channels_and_masks(full, network, tmp_path, name):
 @pytest.mark.slow
 def test_all_layers_on_more_images(full, network, tmp_path):
     passes = plan(network, LAYERS, photographs(16)[4:], "gated", full.params)
-    held(sum_up(execute(passes, full.simulator, tmp_path / "runs")))
+    held(sum_up(execute_layers(passes, full.simulator, tmp_path / "runs")))

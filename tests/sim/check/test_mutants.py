@@ -6,7 +6,7 @@ import pytest
 
 from gen.layer.compiler import compile_layer
 from sim.plan.cases import random_case
-from tests.sim.bench import Trial, execute
+from tests.sim.bench import Trial, run_trials
 from tests.sim.check.mutants import MUTANTS
 
 
@@ -24,7 +24,7 @@ def findings(small, tmp_path_factory):
     """What is found in every mutant, run between two good passes; by name."""
     good = Trial("good", random_case(21, in_ch=4 * small.params.in_par, out_ch=32, size=(4, 4), residual="unsigned"))
     trials = [good, *(trial_of(name, small.params) for name in MUTANTS), good]
-    results = execute(small.simulator, small.params, tmp_path_factory.mktemp("mutants") / "runs", trials)
+    results = run_trials(small.simulator, small.params, tmp_path_factory.mktemp("mutants") / "runs", trials)
     verdicts = [verdict for _, verdict in results]
     assert verdicts[0].holds and verdicts[-1].holds
     return dict(zip(MUTANTS, verdicts[1:-1], strict=True))

@@ -15,7 +15,7 @@ from sim.check.outputs import compare
 from sim.plan.cases import random_case
 from sim.run import build, core, system, verilog_cache
 from sim.run.files import Run
-from tests.sim.bench import Trial, execute
+from tests.sim.bench import Trial, run_trials
 
 
 def test_run_after_one_that_was_given_up(small, tmp_path):
@@ -23,7 +23,7 @@ def test_run_after_one_that_was_given_up(small, tmp_path):
     case = random_case(1, in_ch=8, out_ch=16, groups=2, size=(2, 2))
     program = compile_layer(case.layer, case.ifmap, None, small.params, "gated")
     starved = dataclasses.replace(program, weights=program.weights[:-1])
-    (output, _), (_, verdict) = execute(
+    (output, _), (_, verdict) = run_trials(
         small.simulator,
         small.params,
         tmp_path / "runs",

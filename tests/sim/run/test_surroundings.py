@@ -95,7 +95,7 @@ def test_folder_with_a_space(small, spaced, hostile, monkeypatch, root):
     folder, _ = build.build_bench("tiny", "tiny", [spaced / "tiny.sv"], "`define NUMBER 77\n", spaced / "builds")
     work, seen = spaced / "work", spaced / "seen"
     log = spaced / "simulator.log"
-    build.execute(folder, "tiny", "tests.sim.run.tiny_bench", work, {"CDGATE_SEEN": str(seen)}, log)
+    build.run_bench(folder, "tiny", "tests.sim.run.tiny_bench", work, {"CDGATE_SEEN": str(seen)}, log)
     assert seen.read_text() == "77", log.read_text()
     assert (work / "begun").exists()
     again, seconds = build.build_bench("tiny", "tiny", [spaced / "tiny.sv"], "`define NUMBER 77\n", spaced / "builds")
@@ -105,4 +105,4 @@ def test_folder_with_a_space(small, spaced, hostile, monkeypatch, root):
 def test_python_without_a_library_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(build.find_libpython, "find_libpython", lambda: None)
     with pytest.raises(build.UserError, match=r"has no shared library, .*install libpython3\.\d+\) or use a Python"):
-        build.execute(tmp_path, "tiny", "none", tmp_path / "work", {}, tmp_path / "log")
+        build.run_bench(tmp_path, "tiny", "none", tmp_path / "work", {}, tmp_path / "log")

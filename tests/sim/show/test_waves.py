@@ -8,7 +8,7 @@ import pytest
 
 from cdgate.errors import UserError
 from gen.layer.compiler import compile_layer
-from sim.check.execution import execute
+from sim.check.execution import execute_layers
 from sim.check.layer import Outcome
 from sim.check.verdict import Mismatch, Verdict
 from sim.plan.cases import random_case
@@ -42,7 +42,7 @@ def pass_of(params, mode="gated", seed=5, mutant=None):
 
 
 def outcomes_of(engine, folder, *passes):
-    return execute(passes, engine.simulator, folder / "runs")
+    return execute_layers(passes, engine.simulator, folder / "runs")
 
 
 def values(path, *names):

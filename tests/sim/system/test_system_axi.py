@@ -26,7 +26,7 @@ def test_system_on_foreign_models(small_system, root, tmp_path):
         root / "build/verilator",
     )
     log = tmp_path / "log"
-    build.execute(
+    build.run_bench(
         folder,
         "system_bench",
         "tests.sim.system.system_bench",

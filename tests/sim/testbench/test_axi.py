@@ -12,6 +12,6 @@ def test_memory_and_checker(root, tmp_path):
     ]
     folder, _ = build.build_bench("axi_bench", "axi_bench", sources, "", root / "build/verilator")
     log = tmp_path / "log"
-    build.execute(folder, "axi_bench", "tests.sim.testbench.axi_bench", tmp_path, {"CDGATE_WORK": str(tmp_path)}, log)
+    build.run_bench(folder, "axi_bench", "tests.sim.testbench.axi_bench", tmp_path, {"CDGATE_WORK": str(tmp_path)}, log)
     count, failed = get_results(tmp_path / "results.xml")
     assert count == 9 and not failed, log.read_text()[-5000:]
