@@ -32,7 +32,7 @@ option = $(if $(value $(1)),--$(2) $(call quoted,$(1)))
 # The same of a file in the folder OUT.
 file_option = $(if $(value OUT),--output $(call quoted,OUT)/$(1))
 SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
-	$(call option,BATCH,batch) $(if $(filter-out 0,$(WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
+	$(call option,BATCH,batch) $(if $(filter-out 0,$(value WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
 	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) $(call option,OUT,output)
 NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
 	$(call option,DATA,data) $(call option,FIRST,first) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) \

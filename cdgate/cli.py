@@ -86,15 +86,22 @@ def _drop_output() -> None:
 
 def say(text: str) -> None:
     """Tell how far the work is, or what is wrong: on standard error, so that results can be piped."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by the caller; what is told must not get among the results
+        print(text, file=sys.stderr, flush=True)
 
 
 def console() -> Console:
     """Return where tables are printed: as wide as the terminal, but at least `WIDTH` columns; `WIDTH` in a file."""
     from rich.console import Console
 
-    found = Console(highlight=False)
-    return Console(highlight=False, width=max(found.width, WIDTH) if sys.stdout.isatty() else WIDTH)
+    class Piped(Console):
+        """A console whose reader may have had enough: `run` deals with that, not rich, which would end with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    found = Piped(highlight=False)
+    return Piped(highlight=False, width=max(found.width, WIDTH) if sys.stdout.isatty() else WIDTH)
 
 
 def table(title: str, *headings: str, left: int = 1) -> Table:

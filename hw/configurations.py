@@ -81,6 +81,8 @@ def configuration(source: str | Path | HwParams | Configuration = DEFAULT) -> Co
     if isinstance(source, HwParams):
         known = next((name for name, params in CONFIGS.items() if params == source), None)
         return Configuration(known or f"own_{hashlib.sha256(repr(source).encode()).hexdigest()[:8]}", source)
+    if not isinstance(source, str | Path):
+        raise UserError(f"configuration must be a name, a path or an HwParams, not a {type(source).__name__}")
     if str(source) in CONFIGS:
         return Configuration(str(source), CONFIGS[str(source)])
     path = Path(source)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cdgate.cli import say as print_to_stderr
 from cdgate.errors import UserError
@@ -24,6 +23,7 @@ from sim.check.execution import execute_layers, execute_network
 from sim.check.layer import sum_up
 from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
+from sim.plan.arguments import as_folder, as_images, as_layers, as_masks, as_network, as_number
 from sim.plan.layer import plan
 from sim.plan.network import RUNS, Plan
 from sim.plan.network import plan as plan_network
@@ -74,6 +74,8 @@ class Engine:
         say: Say | None = None,
     ) -> None:
         self.config = configuration(config)
+        if not isinstance(build, str | Path):
+            raise UserError(f"build must be the path of a folder, not a {type(build).__name__}")
         self.build = Path(build)
         self.say: Say = say or print_to_stderr
         self.simulators = Simulators(self.config, self.build, self.say)
@@ -99,7 +101,7 @@ class Engine:
         list[Path]
             The two Verilog files.
         """
-        target = self.build / "verilog" if folder is None else Path(folder)
+        target = as_folder(self.build / "verilog" if folder is None else folder)
         return [verilog.write(self.config, target, top) for top in verilog.TOPS]
 
     def compile(
@@ -112,7 +114,7 @@ class Engine:
         latency: int = 40,
     ) -> Compilation:
         """Compile a network for some images, and predict its cycles; see `gen.cost.compilation.compile_for`."""
-        return compile_for(self.config, network, _checked(images), mode, bandwidth, latency)
+        return compile_for(self.config, as_network(network), as_images(images), mode, bandwidth, latency)
 
     def run_layer(
         self,
@@ -178,24 +180,22 @@ class Engine:
         SimulationError
             If the simulator itself fails.
         """
-        images = _checked(images)
+        network, images = as_network(network), as_images(images)
+        layers, masks = as_layers(layers, network), as_masks(masks)
+        batch = as_number("batch, of so many images,", batch, 1, len(images))
         if mode not in tuple(GateMode):
             raise UserError(f"mode must be one of {', '.join(GateMode)}, not {mode!r}")
-        if not 1 <= batch <= len(images):
-            raise UserError(f"batch must be 1 to the number of images, {len(images)}, not {batch}")
         if masks is not None and (mode != GateMode.FORCED or len(layers) != 1):
             raise UserError("a mask needs mode forced and one layer")
-        for name in layers:
-            if name not in network.names:
-                raise UserError(f"layer must be one of {', '.join(network.names)}, not {name!r}")
-        target = self.build / "sim" if output is None else Path(output)
+        if group not in (None, report.ALL, *layers):
+            raise UserError(f"group must be one of {report.ALL}, {', '.join(layers)}, not {group!r}")
+        target = as_folder(self.build / "sim" if output is None else output)
         folder = target / (group or (layers[0] if len(layers) == 1 else report.ALL))
         written = {folder.name, *layers}
         for name in written:
             report.remove_report(target, name)
-        passes = plan(
-            network, layers, images, mode, self.params, batch, None if masks is None else torch.as_tensor(masks)
-        )
+        as_folder(folder)
+        passes = plan(network, layers, images, mode, self.params, batch, masks)
         facts = self._facts(network, images, names, command or f"{self!r}.run_layers({list(layers)})", batch)
         simulator = self.simulators.core(facts)
         with locked(folder / ".lock", announce=lambda: self.say(f"waiting for another run that writes to {folder}")):
@@ -259,17 +259,16 @@ class Engine:
         RunError
             If the simulator or the engine stops.
         """
-        images = _checked(images)
+        network, images = as_network(network), as_images(images)
         if runs not in RUNS:
             raise UserError(f"runs must be one of {', '.join(RUNS)}, not {runs!r}")
-        for what, value, high in (("bandwidth", bandwidth, 1024), ("latency", latency, 100_000)):
-            if not 1 <= value <= high:
-                raise UserError(f"{what} must be 1 to {high}, not {value}")
+        bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, 100_000)
         if not self.params.trace:
             raise UserError(f"configuration {self.config.name} has no trace, which the comparison needs")
-        target = self.build / "sim" if output is None else Path(output)
+        target = as_folder(self.build / "sim" if output is None else output)
         folder = target / report.NETWORK
         report.remove_report(target, report.NETWORK)
+        as_folder(folder)
         plans: dict[str, Plan] = {
             mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
         }
@@ -318,13 +317,6 @@ class Engine:
             "tools": report.tool_versions(),
             "wall_seconds": {},
         }
-
-
-def _checked(images: Any) -> np.ndarray:
-    found = np.asarray(images)
-    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3 or not len(found):
-        raise UserError(f"images must be uint8 of shape (N, rows, columns, 3), not {found.dtype} of {found.shape}")
-    return found
 
 
 def _predictions(

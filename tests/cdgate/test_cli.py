@@ -42,8 +42,15 @@ def test_other_errors_are_not_hidden():
 
 
 PRINTS = "import sys; from cdgate.cli import run; sys.exit(run('x', lambda: print('word\\n' * 100_000)))"
+TABLES = """
+import sys
+from cdgate.cli import console, run
+shown = console()
+sys.exit(run('x', lambda: [shown.print('word') for _ in range(20_000)] and None))
+"""
 
 
+@pytest.mark.parametrize("program", [PRINTS, TABLES], ids=["print", "console"])
 @pytest.mark.parametrize(
     "shell, status, said",
     [
@@ -52,9 +59,9 @@ PRINTS = "import sys; from cdgate.cli import run; sys.exit(run('x', lambda: prin
         ("{} > /dev/full", 2, "x: No space left on device\n"),
     ],
 )
-def test_standard_output_that_ends(root, shell, status, said):
+def test_standard_output_that_ends(root, program, shell, status, said):
     """A reader that has had enough, no output at all, and a full disk behind it."""
-    command = shell.format(f'{sys.executable} -c "{PRINTS}"')
+    command = shell.format(f'{sys.executable} -c "{program}"')
     done = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=root, capture_output=True, text=True
     )

@@ -231,7 +231,7 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
         (["--layer", "conv5_2", "--batch", "9"], "layer conv5_2: images in a pass must be 1 to 8, not 9"),
         (
             ["--layer", "conv5_2", "--images", "1", "--batch", "9"],
-            "batch must be 1 to the number of images, 1, not 9",
+            "batch, of so many images, must be a whole number from 1 to 1, not 9",
         ),
         (["--layer", "fc", "--mode", "forced", "--mask", "{mask}"], "layer fc: a mask needs a gated layer"),
     ],
@@ -389,4 +389,8 @@ def test_one_run_at_a_time_in_a_folder(without_engine):
 def test_folder_that_is_a_file(without_engine):
     (without_engine.files.folder / "conv5_2").touch()
     status, _, printed = without_engine("conv5_2", right_outcomes)
-    assert status == 2 and printed.err == f"sim: {without_engine.files.folder}/conv5_2: File exists\n"
+    assert (
+        status == 2
+        and printed.err
+        == f"sim: {without_engine.files.folder}/conv5_2 must be a folder that can be written: File exists\n"
+    )

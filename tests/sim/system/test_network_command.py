@@ -119,8 +119,8 @@ def test_gated_run_alone_with_slow_memory(run):
     [
         (["--images", "0"], "number of default images must be 1 to 16, not 0"),
         (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
-        (["--bandwidth", "0"], "bandwidth must be 1 to 1024, not 0"),
-        (["--latency", "0"], "latency must be 1 to 100000, not 0"),
+        (["--bandwidth", "0"], "bandwidth must be a whole number from 1 to 1024, not 0"),
+        (["--latency", "0"], "latency must be a whole number from 1 to 100000, not 0"),
         (
             ["--config", "huge"],
             "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
