@@ -45,8 +45,11 @@ PRINTS = "import sys; from cdgate.cli import run; sys.exit(run('x', lambda: prin
 TABLES = """
 import sys
 from cdgate.cli import console, run
-shown = console()
-sys.exit(run('x', lambda: [shown.print('word') for _ in range(20_000)] and None))
+def body():
+    shown = console()
+    for _ in range(20_000):
+        shown.print('word')
+sys.exit(run('x', body))
 """
 
 
