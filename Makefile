@@ -147,7 +147,7 @@ lint: tools .venv/base .venv/lint .venv/train ## ruff's rules and format, mypy, 
 .PHONY: clean
 clean: ## remove build/ and the caches; .venv and training runs stay
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find cdgate gen hw sim sw_model tests -name __pycache__ -prune -exec rm -rf {} +
+	find cdgate gen hw sim sw_model tests verification -name __pycache__ -prune -exec rm -rf {} +
 
 # What pip cannot install.
 .PHONY: tools

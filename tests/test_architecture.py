@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("cdgate", "hw", "sw_model", "gen", "sim")
+PACKAGES = ("cdgate", "hw", "sw_model", "gen", "sim", "verification")
 
 #: What each package may import of the others; of cdgate, hw may import only some files.
 MAY_IMPORT = {
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "sw_model": {"sw_model", "cdgate"},
     "gen": {"gen", "sw_model", "hw", "cdgate"},
     "sim": {"sim", "gen", "sw_model", "hw", "cdgate"},
+    "verification": {"verification", "sim", "gen", "sw_model", "hw", "cdgate"},
 }
 OF_CDGATE_FOR_HW = {"cdgate/errors", "cdgate/modes", "cdgate/files", "cdgate/lock"}
 
@@ -46,6 +47,7 @@ ORDER = {
     "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results", "experiment"),
     "gen": ("layer", "network", "cost", "fpga", "host", "config", "verilog"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),
+    "verification": ("independent", "networks", "mutation", "fuzzing"),
 }
 
 #: What a program's user sees of cdgate: these may import every package, when they are used.

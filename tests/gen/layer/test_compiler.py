@@ -12,7 +12,7 @@ from gen.layer.places import Placement
 from hw.params import HwParams
 from sim.plan.cases import random_case
 from sw_model.integer.steps import count_layer
-from tests.gen.layer.interpreter import Interpreter
+from verification.independent.layer_interpreter import Interpreter
 
 SMALL = HwParams(in_par=4, rq_lanes=1)
 FULL = HwParams()

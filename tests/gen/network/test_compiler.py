@@ -10,9 +10,9 @@ from hw.configurations import CONFIGS
 from hw.interface.instructions import Opcode, Unit
 from hw.params import HwParams
 from sw_model.quantisation.plan import resnet_plan
-from tests.gen.network.decoded_program import ProgramError, decode, most_tokens, unordered
-from tests.gen.network.execution import SIZE, TINY, check, engine_for, executed
 from tests.gen.network.networks import GRAPHS, graph, lively, photographs, skip, vgg_plan
+from verification.independent.decoded_program import ProgramError, decode, most_tokens, unordered
+from verification.independent.execution import SIZE, TINY, check, engine_for, executed
 
 IMAGES = 5
 

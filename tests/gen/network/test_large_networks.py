@@ -7,8 +7,8 @@ from hw.configurations import CONFIGS
 from hw.interface.instructions import Opcode
 from hw.params import LANES, HwParams
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
-from tests.gen.network.execution import checked
 from tests.gen.network.networks import blank, blank_resnet, vgg_plan
+from verification.independent.execution import checked
 
 
 def moved(program):

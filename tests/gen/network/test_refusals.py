@@ -11,8 +11,8 @@ from gen.network.compiler import compile_network
 from hw.configurations import CONFIGS
 from hw.params import HwParams
 from sw_model.integer.network import IntNetwork
-from tests.gen.network.execution import SIZE, check, checked
 from tests.gen.network.networks import blank, blank_resnet, lively, photographs, vgg_plan
+from verification.independent.execution import SIZE, check, checked
 
 
 def refusal(*args):

@@ -8,39 +8,9 @@ import torch
 from sw_model.integer import convolution
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
+from verification.independent.loops import loop_conv, loop_requantize
 
 INT32_MIN, INT32_MAX = int_ops.INT32_MIN, int_ops.INT32_MAX
-
-
-def loop_conv(x, weight, stride, pad, pad_code):
-    """Convolution over Python integers; lists in, lists out."""
-    size = (len(x[0][0]) + 2 * pad - len(weight[0][0])) // stride + 1
-    out = []
-    for image in x:
-        maps = []
-        for kernel in weight:
-            rows = []
-            for oy in range(size):
-                row = []
-                for ox in range(size):
-                    total = 0
-                    for i, plane in enumerate(kernel):
-                        for ky, taps in enumerate(plane):
-                            for kx, w in enumerate(taps):
-                                iy, ix = oy * stride + ky - pad, ox * stride + kx - pad
-                                inside = 0 <= iy < len(image[i]) and 0 <= ix < len(image[i])
-                                total += w * (image[i][iy][ix] if inside else pad_code[i])
-                    row.append(total)
-                rows.append(row)
-            maps.append(rows)
-        out.append(maps)
-    return out
-
-
-def loop_requantize(acc, m, b, s, r, r0, q, lo, hi):
-    """Requantisation of one value: floor(x + 1/2) by Python's floor division, then the clamp."""
-    numerator = acc * m + b + r * (r0 * 2**q) + 2 ** (s - 1)
-    return min(max(numerator // 2**s, lo), hi)
 
 
 def random_case(seed, groups=1, size=5):

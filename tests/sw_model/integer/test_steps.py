@@ -7,6 +7,7 @@ import torch
 
 from sw_model.integer import steps as accounting
 from sw_model.integer.layer import IMAGE, IntLayer
+from verification.independent.loops import loop_steps
 
 
 def make_layer(out_ch=16, in_ch=16, kernel=3, stride=1, groups=2, branch=1, slice_size=8, source="x", **options):
@@ -17,32 +18,6 @@ def make_layer(out_ch=16, in_ch=16, kernel=3, stride=1, groups=2, branch=1, slic
         K=torch.zeros(out_ch // slice_size, dtype=torch.int32) if gated else None,
         M=torch.ones(out_ch, dtype=torch.int16), B=torch.zeros(out_ch, dtype=torch.int64), S=8, input=source, **options,
     )  # fmt: skip
-
-
-def loop_steps(layer, size, in_par, decision):
-    """Walk through every (image, slice, pixel, tap, chunk); returns base and fired conditional steps and lane steps."""
-    base = conditional = lanes = 0
-    out = layer.out_size(size)
-    for n in range(len(decision)):
-        for s in range(layer.out_ch // 8):
-            group = s // (layer.out_ch // layer.groups // 8)
-            base_group = group if layer.branch == 1 else layer.groups - 1 - group
-            for y in range(out):
-                for x in range(out):
-                    per_slice = 8 // layer.slice_size
-                    bits = decision[n, s * per_slice : (s + 1) * per_slice, y, x]
-                    for ky in range(layer.kernel):
-                        for kx in range(layer.kernel):
-                            iy, ix = y * layer.stride + ky - layer.pad, x * layer.stride + kx - layer.pad
-                            if not (0 <= iy < size and 0 <= ix < size):
-                                continue
-                            for chunk in range(layer.in_ch // in_par):
-                                if chunk * in_par // (layer.in_ch // layer.groups) == base_group:
-                                    base += 1
-                                elif bits.any():
-                                    conditional += 1
-                                    lanes += int(bits.sum()) * layer.slice_size
-    return base, conditional, lanes
 
 
 @pytest.mark.parametrize("slice_size", [8, 1])

@@ -8,8 +8,8 @@ from gen.network.compiler import compile_network
 from hw.interface.instructions import Unit
 from hw.params import HwParams
 from sw_model.integer.steps import count_network
-from tests.gen.network.decoded_program import decode, most_tokens, unordered
-from tests.gen.network.program_interpreter import Engine
+from verification.independent.decoded_program import decode, most_tokens, unordered
+from verification.independent.program_interpreter import Engine
 
 #: Banks small enough for everything to happen: tiles of rows, and stages of 1, 2, 4 and 5 images.
 TINY = HwParams(in_par=4, rq_lanes=1, bank_words=1024, ring_entries=512, axi_bits=32)

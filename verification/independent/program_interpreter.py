@@ -11,8 +11,8 @@ import numpy as np
 
 from hw.interface.instructions import Opcode, Unit
 from hw.params import LANES
-from tests.gen.network.decoded_program import TOKENS, ProgramError, clash
-from tests.gen.network.pass_interpreter import Pass
+from verification.independent.decoded_program import TOKENS, ProgramError, clash
+from verification.independent.pass_interpreter import Pass
 
 #: Instructions that may wait for a unit.
 DEPTH = 4

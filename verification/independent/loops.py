@@ -1,0 +1,58 @@
+"""Operators of the golden model as loops over Python integers: slow, and plain enough to be seen to be right."""
+
+
+def loop_conv(x, weight, stride, pad, pad_code):
+    """Convolution over Python integers; lists in, lists out."""
+    size = (len(x[0][0]) + 2 * pad - len(weight[0][0])) // stride + 1
+    out = []
+    for image in x:
+        maps = []
+        for kernel in weight:
+            rows = []
+            for oy in range(size):
+                row = []
+                for ox in range(size):
+                    total = 0
+                    for i, plane in enumerate(kernel):
+                        for ky, taps in enumerate(plane):
+                            for kx, w in enumerate(taps):
+                                iy, ix = oy * stride + ky - pad, ox * stride + kx - pad
+                                inside = 0 <= iy < len(image[i]) and 0 <= ix < len(image[i])
+                                total += w * (image[i][iy][ix] if inside else pad_code[i])
+                    row.append(total)
+                rows.append(row)
+            maps.append(rows)
+        out.append(maps)
+    return out
+
+
+def loop_requantize(acc, m, b, s, r, r0, q, lo, hi):
+    """Requantisation of one value: floor(x + 1/2) by Python's floor division, then the clamp."""
+    numerator = acc * m + b + r * (r0 * 2**q) + 2 ** (s - 1)
+    return min(max(numerator // 2**s, lo), hi)
+
+
+def loop_steps(layer, size, in_par, decision):
+    """Walk through every (image, slice, pixel, tap, chunk); returns base and fired conditional steps and lane steps."""
+    base = conditional = lanes = 0
+    out = layer.out_size(size)
+    for n in range(len(decision)):
+        for s in range(layer.out_ch // 8):
+            group = s // (layer.out_ch // layer.groups // 8)
+            base_group = group if layer.branch == 1 else layer.groups - 1 - group
+            for y in range(out):
+                for x in range(out):
+                    per_slice = 8 // layer.slice_size
+                    bits = decision[n, s * per_slice : (s + 1) * per_slice, y, x]
+                    for ky in range(layer.kernel):
+                        for kx in range(layer.kernel):
+                            iy, ix = y * layer.stride + ky - layer.pad, x * layer.stride + kx - layer.pad
+                            if not (0 <= iy < size and 0 <= ix < size):
+                                continue
+                            for chunk in range(layer.in_ch // in_par):
+                                if chunk * in_par // (layer.in_ch // layer.groups) == base_group:
+                                    base += 1
+                                elif bits.any():
+                                    conditional += 1
+                                    lanes += int(bits.sum()) * layer.slice_size
+    return base, conditional, lanes
