@@ -142,7 +142,7 @@ def _waves(found: Sequence[SimulatedLayer], engine: Engine, folder: Path, cycles
     planned = outcomes[window.number].planned
     what = (
         f"recorded: cycles {window.first} to {window.last} of layer {planned.layer.name}, {planned.mode}, "
-        f"image {planned.first_image}: {window.reason}"
+        f"{'stress pass' if planned.stress else f'image {planned.first_image}'}: {window.reason}"
     )
     return [what, *(f"waves: {path}" for path in paths)]
 
@@ -195,7 +195,7 @@ def _body(args: Any, command: str) -> int:
     print_layers([*reports, total] if args.layer == ALL else reports, verdict, args.mode, shown)
     lines = [f"report: {folder / 'report.json'}"]
     failures: list[str] = []  # told after the result
-    passes = [outcome.planned for layer in found for outcome in layer.outcomes]
+    passes = [outcome.planned for layer in found for outcome in layer.outcomes if not outcome.planned.stress]
     try:
         drawn = pictures.draw(passes, images, names, args.mode, reports, folder, args.layer == ALL)
         lines += [f"picture: {picture}" for picture in drawn]

@@ -27,6 +27,7 @@ from sim.plan.arguments import as_folder, as_images, as_layers, as_masks, as_net
 from sim.plan.layer import plan
 from sim.plan.network import RUNS, Plan
 from sim.plan.network import plan as plan_network
+from sim.plan.stress import stress_network
 from sim.run.simulators import Simulators
 from sim.show import report
 from sim.show.network_report import network_report
@@ -146,6 +147,8 @@ class Engine:
     ) -> list[SimulatedLayer]:
         """Simulate layers one after the other on the generated Verilog, dense and in another mode, and compare.
 
+        Behind each come its stress passes (`sim.plan.stress`), which are compared, too, but counted apart.
+
         Every layer reads what the gated network gives it, in all modes. ``<layer>/report.json`` is written for each;
         the files of a run that differs stay in ``<group>/runs``.
 
@@ -233,6 +236,8 @@ class Engine:
     ) -> SimulatedNetwork:
         """Simulate the whole network with its memory behind AXI, and compare everything with the golden model.
 
+        A small stress network (`sim.plan.stress`) is run in front, compared as well and counted apart.
+
         Parameters
         ----------
         network
@@ -272,13 +277,17 @@ class Engine:
         plans: dict[str, Plan] = {
             mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
         }
+        synthetic, pixels = stress_network(self.params, network)
+        stress: dict[str, Plan] = {
+            mode: plan_network(synthetic, self.params, pixels, mode, bandwidth, latency) for mode in RUNS[runs]
+        }
         facts = self._facts(network, images, names, command or f"{self!r}.run({len(images)} images)", len(images))
         simulator = self.simulators.system(facts)
         settings = {"bandwidth": bandwidth, "latency": latency}
         with locked(folder / ".lock", announce=lambda: self.say(f"waiting for another run that writes to {folder}")):
             report.remove_report(target, report.NETWORK)  # of the run that was waited for
             start = time.monotonic()
-            results = execute_network(simulator, plans, settings, folder / "runs", self.say)
+            results = execute_network(simulator, plans, stress, settings, folder / "runs", self.say)
             facts["wall_seconds"]["simulate"] = round(time.monotonic() - start, 3)
             gated = results[GateMode.GATED]
             expected = plans[GateMode.GATED].golden.classes().tolist()

@@ -7,7 +7,7 @@ Both are pipelines of a fixed length: the counters must equal the testbench's cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,28 +45,28 @@ class Clock:
 
 
 class _Timed:
-    """Commands of the testbench, with its clock read before the start bit and after every wait for the interrupt."""
+    """Commands of the testbench, with its clock read before each start bit and after every wait for the interrupt."""
 
     def __init__(self, call: Callable[[int, int, int, int], int], folder: Path) -> None:
         self._call, self._folder = call, folder
         self._low: int | None = None
-        self.started: int | None = None
-        self.ended: tuple[int, int] | None = None
+        self._started: int | None = None
+        self.clocks: list[Clock] = []
 
     def __call__(self, command: int, a: int, b: int, c: int) -> int:
         name = COMMANDS[command]
         if name == "write" and a == register("CONTROL").address:
-            self.started = self._cycle()
-            self._low = None
+            self._started, self._low = self._cycle(), None
         result = self._call(command, a, b, c)
-        if name == "wait" and self.started is not None and self.ended is None:
+        if name == "wait" and self._started is not None:
             seen, waited = self._cycle() - 1, result & 0xFFFF_FFFF
             if not result >> 63:
                 self._low = seen
-            elif waited:
-                self.ended = seen, seen
-            else:  # it was up already
-                self.ended = (self.started if self._low is None else self._low) + 1, seen
+                return result
+            # It was up already if nothing was waited for.
+            low = seen if waited else (self._started if self._low is None else self._low) + 1
+            self.clocks.append(Clock(started=self._started, ended=(low, seen)))
+            self._started = None
         return result
 
     def _cycle(self) -> int:
@@ -80,21 +80,23 @@ class _Timed:
         return int(cycle)
 
 
-def run_timed(session: Session, job: NetworkJob, settings: Mapping[str, int]) -> tuple[NetworkRun, Clock]:
-    """Run a network as `sim.run.scenario.run_networks` does, with the testbench's clock read beside it.
+def run_timed(
+    session: Session, jobs: Sequence[NetworkJob], settings: Mapping[str, int]
+) -> list[tuple[NetworkRun, Clock]]:
+    """Run networks as `sim.run.scenario.run_networks` does, with the testbench's clock read beside them.
 
     Parameters
     ----------
     session, settings
         As there; without gaps in the register accesses, which would delay the start.
-    job
-        The network.
+    jobs
+        The networks.
     """
     timed = _Timed(session._call, session.folder)
-    [run] = run_networks(Session(timed, session.folder, session.axi_bytes), [job], settings)
-    if timed.started is None or timed.ended is None:
-        raise RunError("testbench has not seen the run's start and end")
-    return run, Clock(started=timed.started, ended=timed.ended)
+    runs = run_networks(Session(timed, session.folder, session.axi_bytes), jobs, settings)
+    if len(timed.clocks) != len(runs):
+        raise RunError(f"testbench must see {len(runs)} runs start and end, not {len(timed.clocks)}")
+    return list(zip(runs, timed.clocks, strict=True))
 
 
 def broken_clock(trace: RunTrace, final: int, clock: Clock | None) -> Iterator[tuple[int | None, str]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sim.check.clock import Clock, run_timed
 from sim.check.layer import Outcome
@@ -54,15 +57,20 @@ def execute_layers(passes: Sequence[Pass], simulator: Simulator, work: Path) -> 
 def simulate_network(
     simulator: system.NetworkSimulator,
     plans: Mapping[str, Plan],
+    stress: Mapping[str, Plan],
     settings: Mapping[str, int],
     work: Path,
     say: Callable[[str], None],
-) -> dict[str, tuple[NetworkRun, Clock]]:
-    """Run plans side by side, a process of the simulator for each, and tell now and then how far they are."""
+) -> dict[str, list[tuple[NetworkRun, Clock]]]:
+    """Run plans side by side, a process of the simulator for each, and tell now and then how far they are.
+
+    In each process the plan of the stress network is run first, if there is one of that mode.
+    """
     start = told = time.monotonic()
-    running = {
-        mode: simulator.start(run_timed, (planned.job, dict(settings)), work / mode) for mode, planned in plans.items()
-    }
+    running = {}
+    for mode, planned in plans.items():
+        jobs = [one.job for one in (stress.get(mode), planned) if one is not None]
+        running[mode] = simulator.start(run_timed, (jobs, dict(settings)), work / mode)
     try:
         while not all(scenario.ended for scenario in running.values()):
             time.sleep(0.2)
@@ -94,15 +102,40 @@ def _progress(plans: Mapping[str, Plan], work: Path, seconds: float) -> str:
 def execute_network(
     simulator: system.NetworkSimulator,
     plans: Mapping[str, Plan],
+    stress: Mapping[str, Plan],
     settings: Mapping[str, int],
     work: Path,
     say: Callable[[str], None],
 ) -> dict[str, NetworkResult]:
-    """Run plans and compare what came, and the cycle model with it; the results by mode."""
-    runs = simulate_network(simulator, plans, settings, work, say)
+    """Run plans and compare what came, and the cycle model with it; the results by mode.
+
+    Parameters
+    ----------
+    simulator
+        Of the engine they were compiled for.
+    plans
+        By mode.
+    stress
+        By mode plans that are run and compared in front of the others; their cycles are not held against the model.
+    settings
+        Of the memory: "bandwidth", "latency".
+    work
+        Folder for the files of the runs.
+    say
+        Takes lines about the progress.
+    """
+    runs = simulate_network(simulator, plans, stress, settings, work, say)
     results = {}
     for mode, planned in plans.items():
-        run, clock = runs[mode]
-        results[mode] = compare_network(planned.program, planned.job, run, planned.golden, planned.counts, clock=clock)
+        *before, (run, clock) = runs[mode]
+        stressed = left = None
+        for first, first_clock in before:
+            stressed = _compared(stress[mode], first, first_clock, None)
+            left = np.fromfile(first.memory, dtype=np.uint8)
+        results[mode] = replace(_compared(planned, run, clock, left), stress=stressed)
         judge_model(results[mode], planned.prediction.layers(), settings, mode)
     return results
+
+
+def _compared(planned: Plan, run: NetworkRun, clock: Clock, left: np.ndarray | None) -> NetworkResult:
+    return compare_network(planned.program, planned.job, run, planned.golden, planned.counts, left, clock)

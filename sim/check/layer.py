@@ -27,7 +27,9 @@ class ModeResult:
     count
         The reference's own counts.
     verdict
-        The comparison.
+        The comparison; that of the stress passes is its ``stress``.
+    stress_cycles
+        Of the stress passes, which count in nothing else.
     """
 
     cycles: int = 0
@@ -38,6 +40,7 @@ class ModeResult:
     idle: list[int] = field(default_factory=lambda: [0] * len(IdleCause))
     count: LayerCount | None = None
     verdict: Verdict = field(default_factory=Verdict)
+    stress_cycles: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ def sum_up(outcomes: Sequence[Outcome]) -> dict[str, dict[str, ModeResult]]:
     for outcome in outcomes:
         one, counters = outcome.planned, outcome.output.counters
         result = results.setdefault(one.layer.name, {}).setdefault(one.mode, ModeResult())
+        if one.stress:
+            result.stress_cycles += counters["cycles"]
+            result.verdict.add_stress(outcome.verdict)
+            continue
         result.cycles += counters["cycles"]
         result.base_steps += counters["base_steps"]
         result.cond_steps += counters["cond_steps"]
@@ -83,5 +90,6 @@ def combine(results: Sequence[Mapping[str, ModeResult]]) -> dict[str, ModeResult
             idle=[sum(column) for column in zip(*(part.idle for part in parts), strict=True)],
             count=total([part.count for part in parts if part.count is not None]),
             verdict=verdict,
+            stress_cycles=sum(part.stress_cycles for part in parts),
         )
     return combined

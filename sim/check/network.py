@@ -15,8 +15,9 @@ from gen.network.program import NetworkProgram, PassInfo
 from hw.interface.layouts import IdleCause
 from hw.params import LANES, HwParams
 from sim.check.clock import Clock, broken_clock
+from sim.check.laws import broken_writes
 from sim.check.layer import ModeResult
-from sim.check.outputs import broken_writes, compare_results
+from sim.check.outputs import compare_results
 from sim.check.verdict import KEPT, Mismatch, Verdict
 from sim.plan.layer import cut_tap
 from sim.run.scenario import NetworkJob, NetworkRun
@@ -43,6 +44,8 @@ class NetworkResult:
         The engine's, of the whole run.
     report
         What the testbench counted.
+    stress
+        What came of the stress network that was run in front; None if none was.
     """
 
     layers: dict[str, ModeResult]
@@ -50,6 +53,7 @@ class NetworkResult:
     logits: np.ndarray
     counters: dict[str, int]
     report: dict[str, int]
+    stress: NetworkResult | None = None
 
     @property
     def classes(self) -> list[int]:
@@ -62,6 +66,8 @@ class NetworkResult:
         for result in self.layers.values():
             total.add(result.verdict)
         total.add(self.verdict)
+        if self.stress is not None:
+            total.add_stress(self.stress.total())
         return total
 
 
@@ -89,9 +95,11 @@ class _Run:
         return self.program.mode in DECIDING
 
 
-def initial_memory(program: NetworkProgram, job: NetworkJob, size: int) -> np.ndarray:
-    """Return what the host wrote, (size,) uint8; 0 where it wrote nothing."""
+def initial_memory(job: NetworkJob, size: int, left: np.ndarray | None = None) -> np.ndarray:
+    """Return memory as a run finds it, (size,) uint8: what the host wrote, elsewhere what an earlier run left, or 0."""
     memory = np.zeros(size, dtype=np.uint8)
+    if left is not None:
+        memory[: len(left)] = left[:size]
     for address, data in (*job.network.regions, (job.network.images[0], job.images)):
         memory[address : address + len(data)] = np.frombuffer(data, dtype=np.uint8)
     return memory
@@ -103,7 +111,7 @@ def compare_network(
     run: NetworkRun,
     golden: Result,
     counts: Mapping[str, LayerCount],
-    before: np.ndarray | None = None,
+    left: np.ndarray | None = None,
     clock: Clock | None = None,
 ) -> NetworkResult:
     """Compare a run.
@@ -118,8 +126,8 @@ def compare_network(
         The golden network's result on the same images in the same mode, with all taps.
     counts
         The reference's counts of steps, by layer.
-    before
-        Contents of the memory before the run; None if it was empty but for what the host wrote.
+    left
+        What earlier runs left in memory, from its beginning, uint8; None if it was empty.
     clock
         When the run began and ended, by the testbench; None if that is not known: then the passes are only compared
         with each other.
@@ -135,7 +143,7 @@ def compare_network(
         told = f"{where}{program.mode}: {text}"
         (verdict if info is None else layers[info.layer].verdict).break_clock([told])
     memory = np.fromfile(run.memory, dtype=np.uint8)
-    first = initial_memory(program, job, len(memory)) if before is None else before
+    first = initial_memory(job, len(memory), left)
     logits = _compare_logits(state, run, memory, layers)
     _compare_memory(state, verdict, memory, first)
     verdict.broken += [f"{program.mode}: {text}" for text in (*state.broken, *_broken_sums(program, layers, run))]

@@ -68,6 +68,8 @@ class Verdict:
         Where the cycle model is farther off than it may be, a sentence each.
     nonzero
         Outputs of the engine other than 0.
+    stress
+        What was found in stress passes, apart from all of the above; None if none were run.
     """
 
     outputs_checked: int = 0
@@ -78,6 +80,7 @@ class Verdict:
     clock: list[str] = field(default_factory=list)
     model: list[str] = field(default_factory=list)
     nonzero: int = 0
+    stress: Verdict | None = None
 
     @property
     def holds(self) -> bool:
@@ -102,6 +105,8 @@ class Verdict:
         others = len(self.broken) - len(self.clock)
         if others:
             reasons.append(f"laws: {others} broken")
+        if self.stress is not None:
+            reasons += [f"stress: {reason}" for reason in self.stress._reasons()]
         for what, sentences in (("clock", self.clock), ("model", self.model)):
             if sentences:
                 more = f", and {len(sentences) - 1} more" if len(sentences) > 1 else ""
@@ -124,3 +129,11 @@ class Verdict:
         self.clock += other.clock
         self.model += other.model
         self.nonzero += other.nonzero
+        if other.stress is not None:
+            self.add_stress(other.stress)
+
+    def add_stress(self, other: Verdict) -> None:
+        """Add what was found in a stress pass."""
+        if self.stress is None:
+            self.stress = Verdict()
+        self.stress.add(other)

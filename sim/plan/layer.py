@@ -12,6 +12,7 @@ from cdgate.errors import CompileError
 from cdgate.modes import GateMode
 from gen.layer.compiler import compile_layer
 from hw.params import LANES, HwParams
+from sim.plan.stress import stress_cases
 from sim.run.files import Run
 from sw_model.integer.layer import IntLayer
 from sw_model.integer.network import IntNetwork, Tap
@@ -34,6 +35,8 @@ class Pass:
         The compiled program, and how it is run.
     tap, count
         What must come of it, and the reference's count of its steps.
+    stress
+        Whether its layer is a synthetic one, see `sim.plan.stress`, which is compared but not reported with the others.
     """
 
     layer: IntLayer
@@ -42,6 +45,7 @@ class Pass:
     run: Run
     tap: Tap
     count: LayerCount
+    stress: bool = False
 
 
 def plan(
@@ -53,7 +57,7 @@ def plan(
     batch: int = 1,
     masks: torch.Tensor | None = None,
 ) -> list[Pass]:
-    """Compile all passes of some layers, each in dense mode and in one other.
+    """Compile all passes of some layers, each in dense mode and in one other, and its stress passes behind them.
 
     Parameters
     ----------
@@ -80,9 +84,16 @@ def plan(
     """
     modes = list(dict.fromkeys((GateMode.DENSE, mode)))
     taps = network.run(images, GateMode.GATED, only=names).taps
-    return [
-        planned for name in names for planned in _passes(network.layer(name), taps[name], params, modes, batch, masks)
-    ]
+    planned: list[Pass] = []
+    for name in names:
+        layer, tap = network.layer(name), taps[name]
+        planned += _passes(layer, tap, params, modes, batch, masks)
+        size = (tap.ifmap.shape[2], tap.ifmap.shape[3])
+        slice_size = 1 if mode == GateMode.CHANNEL else layer.slice_size
+        for case in stress_cases(layer, size, len(images), params.in_par, slice_size):
+            gated = case.golden(GateMode.GATED)
+            planned += [replace(one, stress=True) for one in _passes(case.layer, gated, params, modes, 1, None)]
+    return planned
 
 
 def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None) -> tuple[IntLayer, Tap, str]:

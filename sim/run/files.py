@@ -63,6 +63,8 @@ class RunOutput:
         Outputs outside of the pass, in the 64 cycles after it or after the last word asked for.
     weights_left, words_left, late_loads_left, forces_left
         Items not taken or not delivered.
+    late_weights
+        Entries of the ring that were taken after ``done``: of a conditional path that nobody waited for.
     counters_changed
         Whether the counters moved after ``done``.
     done_cycle
@@ -86,6 +88,7 @@ class RunOutput:
     words_left: int
     late_loads_left: int
     forces_left: int
+    late_weights: int
     counters_changed: bool
     done_cycle: int
     counters: dict[str, Any]
@@ -192,6 +195,7 @@ def read_run(folder: Path, run: Run) -> RunOutput:
         violations=int(result["violations"]),
         stray=int(result["stray"]),
         weights_left=int(result["weights_left"]),
+        late_weights=int(result["late_weights"]),
         words_left=int(result["words_left"]),
         late_loads_left=int(result["late_loads_left"]),
         forces_left=int(result["forces_left"]),

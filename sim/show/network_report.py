@@ -77,6 +77,9 @@ def network_report(
     summed = combine(list(by_layer.values()))
     for mode, result in results.items():
         summed[mode].verdict.add(result.verdict)
+        if result.stress is not None:
+            summed[mode].verdict.add_stress(result.stress.total())
+            summed[mode].stress_cycles = result.stress.counters["cycles"]
     report = layer_report(NETWORK, "gated", summed, facts)
     groups = {"gated_layers": combine([by_layer[name] for name in gated])} if gated else {}
     report |= {

@@ -73,7 +73,7 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
     if "dense" in runs:
         speedup["realised"] = _ratio(runs["dense"].cycles, chosen.cycles)
         speedup["ratio"] = _ratio(speedup["realised"], count.speedup)
-    return {
+    report = {
         "schema": SCHEMA,
         "command": facts["command"],
         "layer": name,
@@ -108,6 +108,14 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "slices_fired": _ratio(chosen.fired, chosen.decided),
         "wall_seconds": facts["wall_seconds"],
     }
+    if verdict.stress is not None:
+        report["stress"] = {
+            "cycles": sum(result.stress_cycles for result in runs.values()),
+            "outputs_checked": verdict.stress.outputs_checked,
+            "decisions_checked": verdict.stress.decisions_checked,
+            "mismatches": verdict.stress.mismatches,
+        }
+    return report
 
 
 def tool_versions() -> dict[str, str]:

@@ -91,7 +91,11 @@ class SimulatedLayer:
             If nothing is decided in this layer and mode, or there is no such image.
         """
         mode = self.report["gate_mode"]
-        parts = [outcome.planned.tap.decision for outcome in self.outcomes if outcome.planned.mode == mode]
+        parts = [
+            outcome.planned.tap.decision
+            for outcome in self.outcomes
+            if outcome.planned.mode == mode and not outcome.planned.stress
+        ]
         found = [part for part in parts if part is not None]
         if not found:
             raise UserError(f"layer {self.layer}: nothing is decided in mode {mode}")

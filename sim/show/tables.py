@@ -24,6 +24,10 @@ def in_words(report: Mapping[str, Any]) -> str:
     verdict = "all equal" if report["bit_exact"] else f"{report['mismatches']:,} differ"
     if not report["laws_hold"]:
         verdict += ", laws broken"
+    if "stress" in report:
+        stress = report["stress"]
+        wrong = f"{stress['mismatches']:,} differ" if stress["mismatches"] else "all equal"
+        verdict += f"; {stress['outputs_checked']:,} outputs under stress, {wrong}"
     if speedup["theoretical"] == 1 or "realised" not in speedup:
         faster = ", ".join(f"{run['cycles']:,} cycles {mode}" for mode, run in runs.items())
     else:
@@ -79,6 +83,9 @@ def _print_findings(verdict: Verdict, shown: Console) -> None:
         shown.print(f"broken law: {text}", soft_wrap=True)
     for text in verdict.model:
         shown.print(f"cycle model: {text}", soft_wrap=True)
+    if verdict.stress is not None and not verdict.stress.passed:
+        shown.print("in stress passes:")
+        _print_findings(verdict.stress, shown)
 
 
 def print_layers(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: str, shown: Console) -> None:

@@ -82,6 +82,7 @@ module tb_core;
     int unsigned want_reset, early, seed, limit;
     int unsigned loads, late_loads, params, weights, reads, forces; // still to be sent
     int unsigned words;                                      // still to come back
+    int unsigned late_weights;                               // taken after `done`
     logic [8*`BYTES(`LAYER_BITS)-1:0]  layer_raw;
     logic [8*`BYTES(`LOAD_BITS)-1:0]   load_raw;
     logic [8*`BYTES(`PARAM_BITS)-1:0]  param_raw;
@@ -134,6 +135,7 @@ module tb_core;
         trace_file = $fopen({folder, "trace.txt"}, "w");
         word_file = $fopen({folder, "words.txt"}, "w");
         words = reads;
+        late_weights = 0;
         violations = 0;
         stray = 0;
         if (timeout) want_reset = 1; // the run before was given up, its pass may still be under way
@@ -149,13 +151,15 @@ module tb_core;
         $fwrite(result_file, "timeout %0d\nviolations %0d\nstray %0d\ndone_cycle %0d\n", timeout, violations, stray, done_cycle);
         $fwrite(result_file, "weights_left %0d\nwords_left %0d\nlate_loads_left %0d\n", weights + 32'(weight_valid), words,
                 late_loads);
-        $fwrite(result_file, "forces_left %0d\n", forces + 32'(force_valid));
+        $fwrite(result_file, "forces_left %0d\nlate_weights %0d\n", forces + 32'(force_valid), late_weights);
         $fwrite(result_file, "counters_changed %0d\ncounters %h\n", 32'(counted != held), counted);
         $fclose(result_file);
     endtask
 
     // Streams into the core.
-    wire weights_on = state == STARTING || state == RUNNING || (early != 0 && (state == LOADING || state == SETTLE));
+    // Those of a conditional path that nobody wants may be taken when the pass is done; the next one does not expect them.
+    wire weights_on = state == STARTING || state == RUNNING || state == QUIET
+                      || (early != 0 && (state == LOADING || state == SETTLE));
     always @(posedge clk) begin
         if (!load_valid || load_ready) begin
             load_valid <= 0;
@@ -175,6 +179,7 @@ module tb_core;
                 params = params - 1;
             end
         end
+        if (state == QUIET && weight_valid && weight_ready) late_weights = late_weights + 1;
         if (!weight_valid || weight_ready) begin
             weight_valid <= 0;
             if (weights_on && weights != 0 && !stalls(WEIGHT)) begin
@@ -316,7 +321,7 @@ module tb_core;
                 end
             end
             QUIET: begin
-                if (mask_valid) waited <= 0;
+                if (mask_valid || weights != 0 || weight_valid) waited <= 0;
                 if (stuck == STUCK_CYCLES) begin
                     timeout = 1;
                     held <= counters;

@@ -7,7 +7,8 @@ import pytest
 
 from gen.layer.compiler import compile_layer
 from hw.params import HwParams
-from sim.check.outputs import DONE, DONE_LOGITS, compare
+from sim.check.laws import DONE, DONE_LOGITS
+from sim.check.outputs import compare
 from sim.plan.cases import random_case
 from sim.run.files import RunOutput
 from sw_model.integer.steps import count_layer
@@ -72,6 +73,7 @@ def right(images=2, residual=None, classes=0):
         words_left=0,
         late_loads_left=0,
         forces_left=0,
+        late_weights=0,
         counters_changed=False,
         done_cycle=last + (DONE_LOGITS if classes else DONE),
         counters=counters,
@@ -136,6 +138,10 @@ def test_wrong_decision_is_named():
         ({"stray": 2}, "nothing must come outside of the pass, but something did in 2 cycles"),
         ({"weights_left": 1}, "weights left must be 0"),
         ({"late_loads_left": 1}, "late loads left must be 0"),
+        (
+            {"late_weights": 1},
+            "at most 0 weights, of a conditional path that nobody wants, may be taken after done, not 1",
+        ),
         ({"counters_changed": True}, "counters must stand after done"),
     ],
 )

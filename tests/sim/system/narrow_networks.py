@@ -19,9 +19,9 @@ def planned(params, seed, mode, count=2, size=16, groups=2, **options):
     return plan_module.plan(network, params, photographs(count, size), mode)
 
 
-def compared(one, run, before=None, clock=None):
+def compared(one, run, left=None, clock=None):
     """Compare a run of a plan with it."""
-    return compare_network(one.program, one.job, run, one.golden, one.counts, before, clock)
+    return compare_network(one.program, one.job, run, one.golden, one.counts, left, clock)
 
 
 def findings(result):

@@ -6,7 +6,7 @@ import pytest
 
 from gen.cost.traffic import traffic
 from hw.interface.registers import COUNTERS, register
-from sim.check.clock import _Timed, run_timed
+from sim.check.clock import Clock, _Timed, run_timed
 from sim.testbench.session import COMMANDS
 from tests.sim.system.narrow_networks import compared, findings, planned
 
@@ -16,7 +16,7 @@ def finished(small_system, tmp_path_factory):
     """A plan, a run of it that was right, and the testbench's clock beside it."""
     one = planned(small_system.params, 26, "gated", count=2, size=32)
     work = tmp_path_factory.mktemp("finished") / "run"
-    run, clock = small_system.simulator.run(run_timed, (one.job, {"bandwidth": 8, "latency": 40}), work)
+    [(run, clock)] = small_system.simulator.run(run_timed, ([one.job], {"bandwidth": 8, "latency": 40}), work)
     assert not findings(compared(one, run, clock=clock)) and not findings(compared(one, run))
     return one, run, clock
 
@@ -205,7 +205,7 @@ def test_clock_of_an_interrupt_that_rises_between_two_waits(tmp_path, waited, ex
     timed = _Timed(call, tmp_path)
     for name, address in (("write", register("CONTROL").address), ("wait", 5), ("wait", 5)):
         timed(COMMANDS.index(name), address, 1, 0)
-    assert (timed.started, timed.ended) == (100, expected) and not list(tmp_path.iterdir())
+    assert timed.clocks == [Clock(started=100, ended=expected)] and not list(tmp_path.iterdir())
 
 
 def test_traffic_of_a_program(finished):

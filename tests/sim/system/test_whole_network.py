@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from sim.check.network import initial_memory
 from sim.plan import network as plan_module
 from sim.run.scenario import run_networks
 from sw_model.quantisation.random_network import random_network
@@ -15,14 +14,7 @@ def check_in_turn(plans, runs):
     memory = None
     for one, run in zip(plans, runs, strict=True):
         found = np.fromfile(run.memory, dtype=np.uint8)
-        before = initial_memory(one.program, one.job, len(found))
-        if memory is not None:  # what the host did not write is as the last network left it
-            kept = np.zeros(len(found), dtype=np.uint8)
-            kept[: min(len(kept), len(memory))] = memory[: len(kept)]
-            for address, data in (*one.job.network.regions, (one.job.network.images[0], one.job.images)):
-                kept[address : address + len(data)] = before[address : address + len(data)]
-            before = kept
-        result = compared(one, run, before)
+        result = compared(one, run, memory)
         assert not findings(result), (one.program.mode, findings(result)[:5])
         assert result.total().outputs_checked > 0
         memory = found if memory is None or len(found) >= len(memory) else np.concatenate([found, memory[len(found) :]])
