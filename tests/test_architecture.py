@@ -45,7 +45,7 @@ ORDER = {
         "system",
     ),
     "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results", "experiment"),
-    "gen": ("layer", "network", "cost", "fpga", "host", "config", "verilog"),
+    "gen": ("layer", "network", "host", "cost", "fpga", "config", "verilog"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),
     "verification": ("independent", "networks", "mutation", "fuzzing"),
 }

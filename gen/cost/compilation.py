@@ -18,6 +18,7 @@ from cdgate.modes import DECIDING, GateMode
 from gen.cost.cycle_model import Prediction, predict
 from gen.cost.layer_rows import LayerRows, layer_rows
 from gen.cost.steps import SliceSteps, slice_steps
+from gen.host.driver import loaded
 from gen.layer.protocol import Network
 from gen.network.compiler import compile_network
 from gen.network.program import NetworkProgram
@@ -111,13 +112,7 @@ class Compilation:
 
     def memory(self) -> bytes:
         """Return the memory before a run, from address 0 on: program, weights, parameters, images; else zeros."""
-        memory = bytearray(self.program.image.size)
-        for region in self.program.image:
-            content = self.program.pack_images(self.images) if region.name == "input" else region.content
-            if content is not None:
-                assert len(content) == region.size, region.name  # else everything behind it would move
-                memory[region.address : region.stop] = content
-        return bytes(memory)
+        return loaded(self.program).memory(self.program.pack_images(self.images), self.program.image.size)
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``program.bin``, ``memory.bin`` and, last, ``network.json``, which tells about them; return the paths.

@@ -76,6 +76,43 @@ class LoadedNetwork:
     images: tuple[int, int]
     logits: tuple[int, int]
 
+    def memory(self, images: bytes, size: int, left: bytes = b"") -> bytes:
+        """Return the memory before a run, from address 0 on: what the host writes, elsewhere what was there, or zeros.
+
+        Parameters
+        ----------
+        images
+            Laid out as the network's compiler does.
+        size
+            Bytes of memory.
+        left
+            What earlier runs left in it, from address 0 on.
+
+        Raises
+        ------
+        DriverError
+            If the images are not of the network's size, or not everything lies within that many bytes.
+        """
+        memory = bytearray(left[:size].ljust(size, b"\0"))
+        for address, data in (*self.regions, self.placed(images)):
+            if address + len(data) > size:
+                raise DriverError(f"memory must reach {address + len(data):#x}, not {size:#x}")
+            memory[address : address + len(data)] = data
+        return bytes(memory)
+
+    def placed(self, images: bytes) -> tuple[int, bytes]:
+        """Return images with the address at which the network reads them.
+
+        Raises
+        ------
+        DriverError
+            If they are not of the network's size.
+        """
+        address, size = self.images
+        if len(images) != size:
+            raise DriverError(f"images must be {size} bytes, not {len(images)}")
+        return address, images
+
 
 class DriverError(RunError):
     """What went wrong, in one line."""
@@ -198,10 +235,7 @@ class Driver:
 
     def load_images(self, network: LoadedNetwork, images: bytes) -> None:
         """Write images, laid out as the network's compiler does, to where the network reads them."""
-        address, size = network.images
-        if len(images) != size:
-            raise DriverError(f"images must be {size} bytes, not {len(images)}")
-        self.memory.write(address, images)
+        self.memory.write(*network.placed(images))
 
     def logits(self, network: LoadedNetwork) -> bytes:
         """Return the logits of the last run as they are in memory."""

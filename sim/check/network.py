@@ -25,7 +25,7 @@ from sim.run.trace import PassTrace, RunTrace, read_trace
 from sw_model.integer.network import Result
 from sw_model.integer.steps import LayerCount
 
-__all__ = ["NetworkResult", "compare_network", "initial_memory"]
+__all__ = ["NetworkResult", "compare_network"]
 
 
 @dataclass
@@ -95,16 +95,6 @@ class _Run:
         return self.program.mode in DECIDING
 
 
-def initial_memory(job: NetworkJob, size: int, left: np.ndarray | None = None) -> np.ndarray:
-    """Return memory as a run finds it, (size,) uint8: what the host wrote, elsewhere what an earlier run left, or 0."""
-    memory = np.zeros(size, dtype=np.uint8)
-    if left is not None:
-        memory[: len(left)] = left[:size]
-    for address, data in (*job.network.regions, (job.network.images[0], job.images)):
-        memory[address : address + len(data)] = np.frombuffer(data, dtype=np.uint8)
-    return memory
-
-
 def compare_network(
     program: NetworkProgram,
     job: NetworkJob,
@@ -143,7 +133,8 @@ def compare_network(
         told = f"{where}{program.mode}: {text}"
         (verdict if info is None else layers[info.layer].verdict).break_clock([told])
     memory = np.fromfile(run.memory, dtype=np.uint8)
-    first = initial_memory(job, len(memory), left)
+    earlier = b"" if left is None else left.tobytes()
+    first = np.frombuffer(job.network.memory(job.images, len(memory), earlier), np.uint8)
     logits = _compare_logits(state, run, memory, layers)
     _compare_memory(state, verdict, memory, first)
     verdict.broken += [f"{program.mode}: {text}" for text in (*state.broken, *_broken_sums(program, layers, run))]

@@ -118,6 +118,24 @@ def test_memory():
         driver.load_images(NETWORK, b"xy")
 
 
+def test_memory_before_a_run_is_what_the_driver_writes():
+    driver = driver_of(FakeEngine())
+    driver.load_network(NETWORK)
+    driver.load_images(NETWORK, b"xyz")
+    assert NETWORK.memory(b"xyz", 64) == bytes(driver.memory)
+    assert NETWORK.memory(b"xyz", 23) == bytes(driver.memory[:23])
+    driver.memory[:] = b"." * 64
+    driver.load_network(NETWORK)
+    driver.load_images(NETWORK, b"xyz")
+    for left in (b"." * 64, b"." * 70):
+        assert NETWORK.memory(b"xyz", 64, left) == bytes(driver.memory)
+    assert NETWORK.memory(b"xyz", 64, b"." * 9) == b"....abc..d\0\0\0\0\0\0\0\0\0\0xyz".ljust(64, b"\0")
+    with pytest.raises(DriverError, match="^images must be 3 bytes, not 4$"):
+        NETWORK.memory(b"wxyz", 64)
+    with pytest.raises(DriverError, match="^memory must reach 0x17, not 0x16$"):
+        NETWORK.memory(b"xyz", 22)
+
+
 def test_run():
     engine = FakeEngine()
     driver = driver_of(engine)
