@@ -37,7 +37,46 @@ class Speedup:
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatedLayer:
+class _Simulated:
+    """What came of a simulation.
+
+    Attributes
+    ----------
+    report
+        What ``report.json`` says.
+    verdict
+        What the comparison found; a mismatch is a result, not an exception.
+    """
+
+    report: Mapping[str, Any]
+    verdict: Verdict
+
+    def __repr__(self) -> str:
+        return f"<{in_words(self.report)}>"
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether all that the engine computes is the golden model's: every output, decision and logit."""
+        return bool(self.report["bit_exact"])
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run passed: all is equal, every law holds; why not says ``report["verdict"]``."""
+        return self.verdict.passed
+
+    @property
+    def cycles(self) -> Mapping[str, int]:
+        """Cycles of the runs, "dense" and "gated"; a layer's other mode is called "gated" here, whichever it is."""
+        return dict(self.report["cycles"])
+
+    @property
+    def speedup(self) -> Speedup:
+        """Speed-up over the dense run."""
+        return Speedup(**self.report["speedup"])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulatedLayer(_Simulated):
     """What came of a layer: dense, and in one other mode.
 
     Attributes
@@ -50,37 +89,12 @@ class SimulatedLayer:
         Every pass: what was planned, what came, what differed.
     """
 
-    report: Mapping[str, Any]
-    verdict: Verdict
     outcomes: Sequence[Outcome]
-
-    def __repr__(self) -> str:
-        return f"<{in_words(self.report)}>"
 
     @property
     def layer(self) -> str:
         """Its name."""
         return str(self.report["layer"])
-
-    @property
-    def bit_exact(self) -> bool:
-        """Whether every output and every decision is the golden model's."""
-        return bool(self.report["bit_exact"])
-
-    @property
-    def passed(self) -> bool:
-        """Whether the run passed: all is equal, every law holds; why not says ``report["verdict"]``."""
-        return self.verdict.passed
-
-    @property
-    def cycles(self) -> Mapping[str, int]:
-        """Cycles of the runs: "dense", and "gated" for the other mode, whichever it is."""
-        return dict(self.report["cycles"])
-
-    @property
-    def speedup(self) -> Speedup:
-        """Speed-up over the dense run."""
-        return Speedup(**self.report["speedup"])
 
     def mask(self, image: int) -> np.ndarray:
         """Return the decisions of an image, bool (slices or channels, rows, columns): what fires.
@@ -105,8 +119,8 @@ class SimulatedLayer:
         return decisions[image]
 
 
-@dataclass(frozen=True, eq=False)
-class SimulatedNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulatedNetwork(_Simulated):
     """What came of a whole network: gated, and maybe dense beside it.
 
     Attributes
@@ -119,34 +133,9 @@ class SimulatedNetwork:
         Of the gated run, (N, classes) int64, as the engine wrote them to memory.
     """
 
-    report: Mapping[str, Any]
-    verdict: Verdict
     logits: np.ndarray
-
-    def __repr__(self) -> str:
-        return f"<{in_words(self.report)}>"
-
-    @property
-    def bit_exact(self) -> bool:
-        """Whether every output, decision and logit is the golden model's."""
-        return bool(self.report["bit_exact"])
-
-    @property
-    def passed(self) -> bool:
-        """Whether the run passed: all is equal, every law holds; why not says ``report["verdict"]``."""
-        return self.verdict.passed
 
     @property
     def classes(self) -> list[str]:
         """Class of each image, by the engine's logits."""
         return [prediction["class"] for prediction in self.report["predictions"]]
-
-    @property
-    def cycles(self) -> Mapping[str, int]:
-        """Cycles of the runs, by mode."""
-        return dict(self.report["cycles"])
-
-    @property
-    def speedup(self) -> Speedup:
-        """Speed-up over the dense run."""
-        return Speedup(**self.report["speedup"])
