@@ -23,7 +23,7 @@ from sim.check.execution import execute_layers, execute_network
 from sim.check.layer import sum_up
 from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
-from sim.plan.arguments import as_folder, as_images, as_layers, as_masks, as_network, as_number
+from sim.plan.arguments import as_folder, as_images, as_layers, as_masks, as_network, as_number, as_texts
 from sim.plan.layer import plan
 from sim.plan.network import RUNS, Plan
 from sim.plan.network import plan as plan_network
@@ -265,9 +265,10 @@ class Engine:
             If the simulator or the engine stops.
         """
         network, images = as_network(network), as_images(images)
-        if runs not in RUNS:
+        if runs not in tuple(RUNS):
             raise UserError(f"runs must be one of {', '.join(RUNS)}, not {runs!r}")
         bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, 100_000)
+        labels = as_texts("labels", [None] * len(images) if labels is None else labels, len(images), some=True)
         if not self.params.trace:
             raise UserError(f"configuration {self.config.name} has no trace, which the comparison needs")
         target = as_folder(self.build / "sim" if output is None else output)
@@ -313,14 +314,12 @@ class Engine:
         self, network: IntNetwork, images: np.ndarray, names: Sequence[str] | None, command: str, batch: int
     ) -> dict[str, Any]:
         """Return the entries of a report that are not measured, but for the Verilog's."""
-        named = [f"image {number}" for number in range(len(images))] if names is None else list(names)
-        if len(named) != len(images):
-            raise UserError(f"names must be those of {len(images)} images, not of {len(named)}")
+        named = [f"image {number}" for number in range(len(images))] if names is None else names
         return {
             "command": command,
             "config": self.config.name,
             "images": len(images),
-            "image_names": named,
+            "image_names": as_texts("names", named, len(images)),
             "batch": batch,
             "checkpoint_sha256": network.digest,
             "tools": report.tool_versions(),
@@ -331,13 +330,12 @@ class Engine:
 def _predictions(
     network: IntNetwork,
     names: Sequence[str],
-    labels: Sequence[str | None] | None,
+    labels: Sequence[str | None],
     result: NetworkResult,
     expected: Sequence[int],
 ) -> list[dict[str, Any]]:
     classes = network.meta.get("classes") or [str(n) for n in range(network.layers[-1].out_ch)]
-    told = [None] * len(names) if labels is None else labels
     return [
         {"image": name, "class": classes[found], "reference": classes[right], "label": label}
-        for name, found, right, label in zip(names, result.classes, expected, told, strict=True)
+        for name, found, right, label in zip(names, result.classes, expected, labels, strict=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,10 +159,12 @@ def compile_for(
     Raises
     ------
     cdgate.errors.UserError
-        If bandwidth or latency are not more than 0 and finite, or the network cannot be compiled.
+        If bandwidth is no number above 0, latency no whole one, or the network cannot be compiled.
     """
-    if not (0 < bandwidth < float("inf") and latency > 0):
-        raise UserError(f"bandwidth and latency must be more than 0, and finite, not {bandwidth} and {latency}")
+    if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real) or not 0 < bandwidth < float("inf"):
+        raise UserError(f"bandwidth must be a number above 0, and finite, not {bandwidth!r}")
+    if isinstance(latency, bool) or not isinstance(latency, numbers.Integral) or latency < 1:
+        raise UserError(f"latency must be a whole number of at least 1, not {latency!r}")
     program = compile_network(network, config.params, len(images), (images.shape[1], images.shape[2]), mode)
     decisions = None
     if mode in DECIDING:
@@ -175,6 +178,6 @@ def compile_for(
         images=images,
         steps=steps,
         prediction=prediction,
-        bandwidth=bandwidth,
-        latency=latency,
+        bandwidth=bandwidth if isinstance(bandwidth, int) else float(bandwidth),  # as JSON knows it
+        latency=int(latency),
     )

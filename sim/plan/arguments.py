@@ -12,7 +12,7 @@ import torch
 from cdgate.errors import UserError
 from sw_model.integer.network import IntNetwork
 
-__all__ = ["as_folder", "as_images", "as_layers", "as_masks", "as_network", "as_number"]
+__all__ = ["as_folder", "as_images", "as_layers", "as_masks", "as_network", "as_number", "as_texts"]
 
 
 def as_network(value: Any) -> IntNetwork:
@@ -24,7 +24,7 @@ def as_network(value: Any) -> IntNetwork:
 
 def as_images(value: Any) -> np.ndarray:
     """Return images, (N, rows, columns, 3) uint8, at least one of at least one pixel."""
-    found = np.asarray(value)
+    found = _array("images", value)
     if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3 or not found.size:
         raise UserError(f"images must be uint8 of shape (N, rows, columns, 3), not {found.dtype} of {found.shape}")
     return found
@@ -32,7 +32,7 @@ def as_images(value: Any) -> np.ndarray:
 
 def as_layers(names: Sequence[str], network: IntNetwork) -> list[str]:
     """Return the names of layers, each once and of this network."""
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise UserError(f"layers must be a list of names, at least one, not {_told(names)}")
     for name in names:
         if name not in network.names:
@@ -49,11 +49,23 @@ def as_number(what: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
+def as_texts(what: str, values: Any, count: int, some: bool = False) -> list[Any]:
+    """Return a text for each of `count` images; None may be among them if only `some` have one."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UserError(f"{what} must be a list, not {_told(values)}")
+    if len(values) != count:
+        raise UserError(f"{what} must be those of {count} images, not of {len(values)}")
+    for value in values:
+        if not isinstance(value, str) and not (some and value is None):
+            raise UserError(f"{what} must be texts, not {_told(value)}")
+    return list(values)
+
+
 def as_masks(value: Any) -> torch.Tensor | None:
     """Return masks as a bool tensor; None stays None."""
     if value is None:
         return None
-    found = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    found = _array("masks", value)
     if found.dtype != bool:
         raise UserError(f"masks must be a bool array, not {found.dtype} of {found.shape}")
     return torch.from_numpy(np.ascontiguousarray(found))
@@ -64,11 +76,18 @@ def as_folder(value: Any) -> Path:
     try:
         folder = Path(value)
         folder.mkdir(parents=True, exist_ok=True)
-    except TypeError:
+    except (TypeError, ValueError):  # a null character is no path, either
         raise UserError(f"folder must be a path, not {_told(value)}") from None
     except OSError as error:
         raise UserError(f"{value} must be a folder that can be written: {error.strerror}") from None
     return folder
+
+
+def _array(what: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of unequal rows; a tensor that is not on the CPU
+        raise UserError(f"{what} must be an array, not {_told(value)}: {' '.join(str(error).split())}") from None
 
 
 def _told(value: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from cdgate.errors import UserError
 from sim.check.layer import Outcome
 from sim.check.verdict import Verdict
+from sim.plan.arguments import as_number
 from sim.show.tables import in_words
 
 __all__ = ["SimulatedLayer", "SimulatedNetwork", "Speedup"]
@@ -114,9 +115,7 @@ class SimulatedLayer(_Simulated):
         if not found:
             raise UserError(f"layer {self.layer}: nothing is decided in mode {mode}")
         decisions = torch.cat(found).numpy()
-        if not 0 <= image < len(decisions):
-            raise UserError(f"image must be 0 to {len(decisions) - 1}, not {image}")
-        return decisions[image]
+        return decisions[as_number("image", image, 0, len(decisions) - 1)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -53,8 +53,9 @@ def test_layer(net, engine, tmp_path):
     assert found.speedup.theoretical == found.report["speedup"]["theoretical"]
     assert found.report["image_names"] == ["image 0", "image 1"] and found.report["checkpoint_sha256"] == ""
     assert "conv5_2" in repr(found) and repr(found).endswith("all equal>")
-    with pytest.raises(UserError, match="image must be 0 to 1, not 2"):
-        found.mask(2)
+    for wrong, told in ((2, "2"), (-1, "-1"), ("0", "'0'")):
+        with pytest.raises(UserError, match=f"image must be a whole number from 0 to 1, not {told}"):
+            found.mask(wrong)
     plain = engine.run_layer(net, "fc", images, output=tmp_path)
     with pytest.raises(UserError, match="layer fc: nothing is decided in mode gated"):
         plain.mask(0)
@@ -100,6 +101,23 @@ def test_verilog(engine, tmp_path):
         (lambda e, n, i: e.run(n, i, bandwidth=0), "bandwidth must be a whole number from 1 to 1024, not 0"),
         (lambda e, n, i: e.run(n, i, runs="dense"), "runs must be one of both, gated, not 'dense'"),
         (lambda e, n, i: e.run(n, i, names=["a", "b"]), "names must be those of 1 images, not of 2"),
+        (lambda e, n, i: e.run(n, i, names="a"), "names must be a list, not 'a'"),
+        (lambda e, n, i: e.run_layers(n, ["fc"], i, names=[3]), r"names must be texts, not 3 \(int\)"),
+        (lambda e, n, i: e.run(n, i, names=[None]), "names must be texts, not None"),
+        (lambda e, n, i: e.run(n, i, labels=["a", "b"]), "labels must be those of 1 images, not of 2"),
+        (lambda e, n, i: e.run(n, i, labels=[]), "labels must be those of 1 images, not of 0"),
+        (lambda e, n, i: e.run(n, i, labels=3), r"labels must be a list, not 3 \(int\)"),
+        (lambda e, n, i: e.run(n, i, runs=["both"]), r"runs must be one of both, gated, not \['both'\]"),
+        (lambda e, n, i: e.compile(n, i, bandwidth="8"), "bandwidth must be a number above 0, and finite, not '8'"),
+        (lambda e, n, i: e.compile(n, i, bandwidth=True), "bandwidth must be a number above 0, and finite, not True"),
+        (lambda e, n, i: e.compile(n, i, bandwidth=-1), "bandwidth must be a number above 0, and finite, not -1"),
+        (lambda e, n, i: e.compile(n, i, latency="40"), "latency must be a whole number of at least 1, not '40'"),
+        (lambda e, n, i: e.compile(n, i, latency=4.5), "latency must be a whole number of at least 1, not 4.5"),
+        (lambda e, n, i: e.compile(n, i, latency=None), "latency must be a whole number of at least 1, not None"),
+        (lambda e, n, i: e.compile(n, i, mode=3), "network: mode must be one of gated, .*, not 3"),
+        (lambda e, n, i: e.compile(n, [[1], [1, 2]]), r"images must be an array, not \[\[1\], \[1, 2\]\] \(list\)"),
+        (lambda e, n, i: e.run_layers(n, 5, i), r"layers must be a list of names, at least one, not 5 \(int\)"),
+        (lambda e, n, i: e.run_layer(n, "fc", i, output="a\0b"), "folder must be a path, not 'a.x00b'"),
         (lambda e, n, i: e.run_layer(None, "fc", i), "network must be what cdgate.load returns, not None"),
         (lambda e, n, i: e.run_layer("fc", n, i), "network must be what cdgate.load returns, not 'fc'"),
         (lambda e, n, i: e.run("x", i), "network must be what cdgate.load returns, not 'x'"),
