@@ -11,14 +11,6 @@ PY := .venv/bin/python
 # Removes what an outer environment could add to the packages of .venv, hide of this folder, or strip of the checks.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE
 
-# All variables that can be set; another one is a slip of the pen.
-VARIABLES := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT BANDWIDTH LATENCY RUNS DATA FIRST \
-	PROGRAM TARGET TOP SEEDS SEED FREQ OUT ARGS PYTHON PY SHELL
-UNKNOWN := $(filter-out $(VARIABLES),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-ifneq ($(UNKNOWN),)
-$(error $(firstword $(UNKNOWN)) is no variable of this Makefile, which has $(filter-out PY SHELL,$(VARIABLES)))
-endif
-
 # The first Python on the path that is new enough; PYTHON= names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit; }; done; echo none)
@@ -27,30 +19,48 @@ TARGET ?= ecp5-85f
 
 # The value of a variable as one word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(value $(1)))'
-# --name value, only where the variable NAME is given.
-option = $(if $(value $(1)),--$(2) $(call quoted,$(1)))
-# The same of a file in the folder OUT.
-file_option = $(if $(value OUT),--output $(call quoted,OUT)/$(1))
-SIM_OPTIONS = $(call option,LAYER,layer) $(call option,MODE,mode) $(call option,MASK,mask) $(call option,IMAGE,image) $(call option,IMAGES,images) \
-	$(call option,BATCH,batch) $(if $(filter-out 0,$(value WAVES)),--waves) $(call option,WAVES_CYCLES,waves-cycles) \
-	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) $(call option,OUT,output)
-NETWORK_OPTIONS = $(call option,IMAGES,images) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) $(call option,RUNS,runs) \
-	$(call option,DATA,data) $(call option,FIRST,first) $(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) \
-	$(call option,OUT,output)
-PROGRAM_OPTIONS = $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,BANDWIDTH,bandwidth) $(call option,LATENCY,latency) \
-	$(call option,CONFIG,config) $(call option,CHECKPOINT,checkpoint) $(call option,OUT,output)
-DISASM_OPTIONS = $(if $(value PROGRAM),$(call quoted,PROGRAM)) $(call option,IMAGES,images) $(call option,MODE,mode) $(call option,CONFIG,config) \
-	$(call option,CHECKPOINT,checkpoint)
-SYNTH_OPTIONS = $(call option,CONFIG,config) $(call option,TOP,top) $(call option,SEEDS,seeds) $(call option,SEED,seed) $(call option,FREQ,freq) \
-	$(call option,OUT,output)
+# Text, only where the variable NAME is given; an empty one on the command line is the program's to refuse.
+given = $(if $(value $(1))$(findstring command line,$(origin $(1))),$(2))
+option = $(call given,$(1),--$(2) $(call quoted,$(1)))
+# What programs are told of variables: the options of a list of them, one line for each below.
+options = $(foreach name,$(1),$(OPTION_$(name)))
+# The folder OUT where a program wants a file: the options of a list, and that file in it.
+options_and_file = $(call options,$(filter-out OUT,$(1))) $(call given,OUT,--output $(call quoted,OUT)$(if $(value OUT),/$(2)))
+
+OPTION_LAYER = $(call option,LAYER,layer)
+OPTION_MODE = $(call option,MODE,mode)
+OPTION_MASK = $(call option,MASK,mask)
+OPTION_IMAGE = $(call option,IMAGE,image)
+OPTION_IMAGES = $(call option,IMAGES,images)
+OPTION_BATCH = $(call option,BATCH,batch)
+OPTION_WAVES = $(if $(filter-out 0,$(value WAVES)),--waves)
+OPTION_WAVES_CYCLES = $(call option,WAVES_CYCLES,waves-cycles)
+OPTION_BANDWIDTH = $(call option,BANDWIDTH,bandwidth)
+OPTION_LATENCY = $(call option,LATENCY,latency)
+OPTION_RUNS = $(call option,RUNS,runs)
+OPTION_DATA = $(call option,DATA,data)
+OPTION_FIRST = $(call option,FIRST,first)
+OPTION_PROGRAM = $(call given,PROGRAM,$(call quoted,PROGRAM))
+OPTION_TARGET = $(call option,TARGET,target)
+OPTION_TOP = $(call option,TOP,top)
+OPTION_SEEDS = $(call option,SEEDS,seeds)
+OPTION_SEED = $(call option,SEED,seed)
+OPTION_FREQ = $(call option,FREQ,freq)
+OPTION_CONFIG = $(call option,CONFIG,config)
+OPTION_CHECKPOINT = $(call option,CHECKPOINT,checkpoint)
+OPTION_OUT = $(call option,OUT,output)
+OPTION_ARGS = $(ARGS)
+
+# Each target has the list of the variables that it takes, TAKES_target, if it takes any; PYTHON, PY and SHELL act on all.
 
 .PHONY: help
 help: ## this list
-	@echo "usage: make TARGET [VARIABLE=value ...]"
+	@echo "usage: make TARGET [VARIABLE=value ...]; variables of the environment act, too"
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
 .PHONY: sim
+TAKES_sim := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT OUT
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
 #: MODE=gated        sim: gated, dense, base, channel or forced; program, disasm: gated, dense, base, or channel if the network decides by channel
@@ -63,79 +73,94 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: CHECKPOINT=path   sim, network, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
 #: CONFIG=full       sim, network, program, disasm, interface, verilog, configs, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
 #: OUT=folder        sim, network, program, interface, verilog, configs, synth, bench: where results are written instead of under build/
-	$(PY) -m sim $(SIM_OPTIONS)
+	$(PY) -m sim $(call options,$(TAKES_sim))
 
 .PHONY: network
+TAKES_network := IMAGES BANDWIDTH LATENCY RUNS DATA FIRST CONFIG CHECKPOINT OUT
 network: tools .venv/base ## simulate the whole network with its memory, dense and gated side by side, compare everything
 #: BANDWIDTH=8       network, program: bytes a cycle that the memory reads and writes together
 #: LATENCY=40        network, program: cycles from an address to the first data or response
 #: RUNS=both         network: both, that is gated and dense, or gated
 #: DATA=path         network: digits, or a folder of CIFAR-10, CIFAR-100 or images, whose test images are taken instead of photographs
 #: FIRST=0           network: number of the first image that is taken
-	$(PY) -m sim.network $(NETWORK_OPTIONS)
+	$(PY) -m sim.network $(call options,$(TAKES_network))
 
 .PHONY: program
+TAKES_program := IMAGES MODE BANDWIDTH LATENCY CONFIG CHECKPOINT OUT
 program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write build/network/program.bin, memory.bin and network.json
-	$(PY) -m gen.program $(PROGRAM_OPTIONS)
+	$(PY) -m gen.program $(call options,$(TAKES_program))
 
 .PHONY: disasm
+TAKES_disasm := PROGRAM IMAGES MODE CONFIG CHECKPOINT
 disasm: .venv/base ## print the program of the whole network, or of a file of instructions
 #: PROGRAM=path      disasm: file that has nothing but instructions, such as build/network/program.bin
-	$(PY) -m gen.disasm $(DISASM_OPTIONS)
+	$(PY) -m gen.disasm $(call options,$(TAKES_disasm))
 
 .PHONY: interface
+TAKES_interface := CONFIG OUT
 interface: .venv/base ## write build/interface/cdgate.h, the C header of registers and instructions, and docs/interface.md
-	$(PY) -m gen.interface $(call option,CONFIG,config) $(call option,OUT,output)
+	$(PY) -m gen.interface $(call options,$(TAKES_interface))
 
 .PHONY: verilog
+TAKES_verilog := CONFIG OUT
 verilog: .venv/base ## write build/verilog/CONFIG.v of the core, CONFIG_system.v of the whole engine, and a .json of each
-	$(PY) -m gen.verilog $(call option,CONFIG,config) $(call option,OUT,output)
+	$(PY) -m gen.verilog $(call options,$(TAKES_verilog))
 
 .PHONY: configs
+TAKES_configs := CONFIG OUT
 configs: .venv/base ## list the configurations with their multipliers and memories
-	$(PY) -m gen.config $(call option,CONFIG,config) $(call file_option,configs.json)
+	$(PY) -m gen.config $(call options_and_file,$(TAKES_configs),configs.json)
 
 .PHONY: synth
+TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ OUT
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
 #: TARGET=ecp5-85f   synth: the device
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
 #: SEED=2            synth: seed of the first
 #: FREQ=80           synth: clock in MHz that place and route aims at
-	$(PY) -m gen.synth $(call option,TARGET,target) $(SYNTH_OPTIONS)
+	$(PY) -m gen.synth $(call options,$(TAKES_synth))
 
 .PHONY: bench
+TAKES_bench := OUT
 bench: tools .venv/base ## time Verilog generation, simulation, golden model and training; asserts nothing
-	$(PY) -m sim.benchmark $(call file_option,benchmark.json)
+	$(PY) -m sim.benchmark $(call options_and_file,$(TAKES_bench),benchmark.json)
 
 .PHONY: train
+TAKES_train := ARGS
 train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said
 #: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow: further arguments of the program
-	$(PY) -m sw_model.train $(ARGS)
+	$(PY) -m sw_model.train $(call options,$(TAKES_train))
 
 .PHONY: compare
+TAKES_compare := ARGS
 compare: .venv/base .venv/train ## train and judge one row of the comparison of methods, as ARGS="--row cdg0 --data FOLDER"
-	$(PY) -m sw_model.compare $(ARGS)
+	$(PY) -m sw_model.compare $(call options,$(TAKES_compare))
 
 .PHONY: table
+TAKES_table := ARGS
 table: .venv/base .venv/train ## collect results/*.json in docs/results.md, beside the numbers of the paper
-	$(PY) -m sw_model.table $(ARGS)
+	$(PY) -m sw_model.table $(call options,$(TAKES_table))
 
 .PHONY: quantize
+TAKES_quantize := CHECKPOINT ARGS
 quantize: .venv/base .venv/train ## quantise a trained checkpoint to int8; wants ARGS="--data FOLDER"
-	$(PY) -m sw_model.quantize $(call option,CHECKPOINT,checkpoint) $(ARGS)
+	$(PY) -m sw_model.quantize $(call options,$(TAKES_quantize))
 
 .PHONY: evaluate
+TAKES_evaluate := CHECKPOINT ARGS
 evaluate: .venv/base ## accuracy and sparsity of a checkpoint; wants ARGS="--data FOLDER"
-	$(PY) -m sw_model.evaluate $(call option,CHECKPOINT,checkpoint) $(ARGS)
+	$(PY) -m sw_model.evaluate $(call options,$(TAKES_evaluate))
 
 .PHONY: test
+TAKES_test := ARGS
 test: tools .venv/base .venv/test .venv/train ## the tests that fit in 20 minutes on two cores
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(call options,$(TAKES_test))
 
 .PHONY: test-slow
+TAKES_test-slow := ARGS
 test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that take longer
-	$(PY) -m pytest -m slow $(ARGS)
+	$(PY) -m pytest -m slow $(call options,$(TAKES_test-slow))
 
 .PHONY: lint
 lint: tools .venv/base .venv/lint .venv/train ## ruff's rules and format, mypy, and Verilator -Wall on the generated Verilog
@@ -167,3 +192,20 @@ $(STAMPS): .venv/%: pyproject.toml | .venv/bin/python
 	$(PY) -m gen.requirements $* > $@.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $@.txt
 	@touch $@
+
+# A variable that there is not, or that none of the goals takes, is a slip of the pen.
+GOALS := $(or $(MAKECMDGOALS),help)
+LISTS := $(filter TAKES_%,$(.VARIABLES))
+COMMON := PYTHON PY SHELL
+SET := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(COMMON) $(foreach list,$(LISTS),$($(list))),$(SET))
+ifneq ($(UNKNOWN),)
+$(error $(firstword $(UNKNOWN)) is no variable of this Makefile, which has $(sort PYTHON $(foreach list,$(LISTS),$($(list)))))
+endif
+UNTAKEN := $(filter-out $(COMMON) $(foreach goal,$(GOALS),$(TAKES_$(goal))),$(SET))
+ifneq ($(UNTAKEN),)
+# A goal that there is not is make's to tell.
+ifeq ($(filter-out .venv/% $(shell sed -n 's/^\.PHONY: //p' $(MAKEFILE_LIST)),$(GOALS)),)
+$(error $(firstword $(UNTAKEN)) does nothing here: $(foreach goal,$(GOALS),$(goal) takes $(or $(TAKES_$(goal)),nothing);) see make help)
+endif
+endif

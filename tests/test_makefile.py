@@ -9,14 +9,21 @@ import sys
 
 import pytest
 
+from tests.conftest import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+#: What each target takes, by the Makefile.
+TAKES = {target: names.split() for target, names in re.findall(r"^TAKES_(\S+) := (.*)$", MAKEFILE, re.M)}
+VARIABLES = {name for names in TAKES.values() for name in names}
+TARGETS = set(re.findall(r"^\.PHONY: (\S+)$", MAKEFILE, re.M))
+STAMPS = [part for group in ("base", "train", "test", "lint", "synth") for part in ("-o", f".venv/{group}")]
+
 
 @pytest.fixture
 def make(root):
     def call(*args, **env):
-        variables = re.findall(
-            r"\w+", re.search(r"^VARIABLES := (.*(?:\\\n.*)*)", (root / "Makefile").read_text(), re.M)[1]
-        )
-        outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", *variables}
+        outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PY", "PYTHON", *VARIABLES}
         kept = {name: value for name, value in os.environ.items() if name not in outer}
         return subprocess.run(
             [shutil.which("make"), "--no-print-directory", *args],
@@ -35,10 +42,10 @@ def commands(done):
     return [line for line in done.stdout.splitlines() if line.startswith(".venv/bin/python -m")]
 
 
-def test_help_is_the_default_and_lists_every_target(make, root):
+def test_help_is_the_default_and_lists_every_target(make):
     done = make()
     assert done.returncode == 0
-    phony = set(re.findall(r"^\.PHONY: (\S+)$", (root / "Makefile").read_text(), re.MULTILINE)) - {"tools"}
+    phony = TARGETS - {"tools"}
     assert {
         "sim",
         "network",
@@ -194,7 +201,59 @@ def test_misspelt_variable_is_one_line(make, name):
     done = make("-n", "sim", f"{name}=conv5_2")
     assert done.returncode == 2 and done.stdout == ""
     [line] = done.stderr.splitlines()
-    assert f"{name} is no variable of this Makefile, which has LAYER MODE" in line
+    assert f"{name} is no variable of this Makefile, which has ARGS BANDWIDTH BATCH" in line
+
+
+def test_help_tells_what_every_target_takes():
+    told = {}
+    for name, text in re.findall(r"^#: (\w+)=\S+ +(.*)$", MAKEFILE, re.M):
+        for targets in re.findall(r"(?:^|; )([a-z-]+(?:, [a-z-]+)*): ", text):
+            for target in targets.split(", "):
+                told.setdefault(target, set()).add(name)
+    assert told == {target: set(names) for target, names in TAKES.items()}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_all_that_a_target_takes_reaches_its_program(make, target):
+    values = {name: f"value-of-{name.lower()}" for name in TAKES.get(target, ())}
+    done = make("-n", *STAMPS, target, *(f"{name}={value}" for name, value in values.items()), "PYTHON=python3")
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.replace("'", "").split()
+    for name, value in values.items():
+        assert any(word.startswith(value) for word in words) or (name == "WAVES" and "--waves" in words), name
+    for name in VARIABLES - values.keys():
+        done = make("-n", *STAMPS, target, f"{name}=1")
+        assert done.returncode == 2 and done.stdout == "", name
+        [line] = done.stderr.splitlines()
+        takes = " ".join(TAKES.get(target, ["nothing"]))
+        assert f"*** {name} does nothing here: {target} takes {takes}; see make help.  Stop." in line
+
+
+def test_variable_that_one_of_several_goals_takes(make):
+    done = make("-n", *STAMPS, "-o", "tools", "lint", "sim", "verilog", "LAYER=fc", "CONFIG=half")
+    assert commands(done)[-2].split()[2:] == ["sim", "--layer", "'fc'", "--config", "'half'"]
+    assert commands(done)[-1].split()[2:] == ["gen.verilog", "--config", "'half'"]
+    done = make("-n", "lint", "verilog", "LAYER=fc")
+    assert done.returncode == 2 and done.stderr.endswith(
+        " LAYER does nothing here: lint takes nothing; verilog takes CONFIG OUT; see make help.  Stop.\n"
+    )
+
+
+def test_goal_that_there_is_not_comes_before_its_variables(make):
+    done = make("simulate", "LAYER=fc")
+    assert done.returncode == 2 and done.stderr.startswith("make: *** No rule to make target 'simulate'")
+
+
+def test_variable_of_the_environment_acts(make):
+    assert commands(make("-n", *STAMPS, "sim", LAYER="fc"))[-1].split()[3:] == ["--layer", "'fc'"]
+    assert commands(make("-n", *STAMPS, "network", LAYER="fc", IMAGES=""))[-1].split()[3:] == []
+
+
+def test_empty_value_is_the_programs_to_refuse(make):
+    done = make("-o", ".venv/base", "verilog", "CONFIG=")
+    assert done.returncode == 2 and done.stderr.splitlines()[0].startswith("gen.verilog: configuration must be ")
+    assert commands(make("-n", *STAMPS, "sim", "WAVES="))[-1].split()[3:] == []
+    assert commands(make("-n", *STAMPS, "configs", "OUT="))[-1].split()[3:] == ["--output", "''"]  # not a file of /
 
 
 @pytest.mark.parametrize(
