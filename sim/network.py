@@ -17,7 +17,7 @@ from sim.plan.network import RUNS
 from sim.show.network_pictures import draw_network
 from sim.show.report import NETWORK, remove_report
 from sim.show.tables import in_words, last_lines, print_network
-from sw_model.data.photographs import default_images
+from sw_model.data.photographs import PHOTOGRAPHS, default_images
 from sw_model.data.sources import load_data
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 
@@ -27,20 +27,26 @@ __all__ = ["main"]
 OUTPUT = BUILD / "sim"
 
 
+def _chosen(args: Any, count: int, kind: str) -> slice:
+    """Return which of so many images are taken."""
+    if not 0 <= args.first < count:
+        raise UserError(f"first image must be 0 to {count - 1}, as there are {count} {kind}, not {args.first}")
+    if not 1 <= args.images <= count - args.first:
+        raise UserError(
+            f"number of images must be 1 to {count - args.first} from {args.first} on, as there are {count} {kind}, "
+            f"not {args.images}"
+        )
+    return slice(args.first, args.first + args.images)
+
+
 def _images(args: Any) -> tuple[list[str], np.ndarray, list[str | None]]:
     """Return names, pixels and labels."""
-    if args.first < 0:
-        raise UserError(f"first image must be 0 or more, not {args.first}")
     if args.data is None:
-        named = default_images(args.first + args.images)[args.first :]
+        chosen = _chosen(args, len(PHOTOGRAPHS), "photographs")
+        named = default_images(chosen.stop)[chosen]
         return [name for name, _ in named], np.stack([pixels for _, pixels in named]), [None] * len(named)
     data = load_data(args.data)
-    if not 1 <= args.images <= len(data.test) - args.first:
-        raise UserError(
-            f"number of images must be 1 to {len(data.test) - args.first} from test image {args.first} on, not "
-            f"{args.images}"
-        )
-    chosen = slice(args.first, args.first + args.images)
+    chosen = _chosen(args, len(data.test), "test images")
     labels: list[str | None] = [data.classes[int(label)] for label in data.test_labels[chosen]]
     return [f"{data.name}, test {n}" for n in range(chosen.start, chosen.stop)], np.asarray(data.test[chosen]), labels
 

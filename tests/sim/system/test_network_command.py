@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from cdgate.errors import UserError
 from hw.interface.registers import COUNTERS
 from sim import engine, network
 from sim.check import model
@@ -17,6 +18,7 @@ from sim.check.network import NetworkResult
 from sim.check.verdict import Verdict
 from sim.plan import network as plan_module
 from sim.run import build, simulators, system
+from sw_model.data.sources import load_data
 from sw_model.integer.checkpoint import save
 from sw_model.quantisation.random_network import random_network
 from tests.sim.inputs import Inputs
@@ -117,7 +119,18 @@ def test_gated_run_alone_with_slow_memory(run):
 @pytest.mark.parametrize(
     "options, text",
     [
-        (["--images", "0"], "number of default images must be 1 to 16, not 0"),
+        (["--images", "0"], "number of images must be 1 to 16 from 0 on, as there are 16 photographs, not 0"),
+        (
+            ["--first", "3", "--images", "0"],
+            "number of images must be 1 to 13 from 3 on, as there are 16 ",
+        ),
+        (["--first", "9"], "number of images must be 1 to 7 from 9 on, as there are 16 photographs, not 8"),
+        (["--first", "-1"], "first image must be 0 to 15, as there are 16 photographs, not -1"),
+        (["--first", "16", "--images", "1"], "first image must be 0 to 15, as there are 16 photographs, not 16"),
+        (["--first", "1e3"], "argument --first: invalid int value: '1e3'"),
+        (["--data", "digits", "--first", "-1"], "first image must be 0 to 358, as there are 359 test images, not -1"),
+        (["--data", "digits", "--first", "359"], "first image must be 0 to 358, as there are 359 test images, not 359"),
+        (["--data", "digits", "--first", "355"], "number of images must be 1 to 4 from 355 on, as there are 359 test "),
         (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
         (["--bandwidth", "0"], "bandwidth must be a whole number from 1 to 1024, not 0"),
         (["--latency", "0"], "latency must be a whole number from 1 to 100000, not 0"),
@@ -132,10 +145,37 @@ def test_gated_run_alone_with_slow_memory(run):
 )
 def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, text):
     monkeypatch.chdir(root)
-    status = network.main(["--checkpoint", str(checkpoint), "--config", "small", "-o", str(tmp_path), *options])
+    try:
+        status = network.main(["--checkpoint", str(checkpoint), "--config", "small", "-o", str(tmp_path), *options])
+    except SystemExit as end:  # of the parser
+        status = end.code
     printed = capsys.readouterr()
     assert status == 2 and not printed.out and printed.err.count("\n") == 1
     assert printed.err.startswith("sim.network: ") and text in printed.err
+
+
+@pytest.mark.parametrize("data", [None, "digits"])
+def test_first_image(checkpoint, monkeypatch, root, tmp_path, data):
+    """Names, pixels and labels start at the number that is given."""
+    taken = []
+
+    def run(self, network, images, *, names, labels, **options):
+        taken.append((names, images, labels))
+        raise UserError("enough")
+
+    monkeypatch.setattr(engine.Engine, "run", run)
+    monkeypatch.chdir(root)
+    options = ["--checkpoint", str(checkpoint), "-o", str(tmp_path), *(["--data", data] if data else [])]
+    for first, count in ((0, 8), (5, 3), (7, 1)):
+        assert network.main([*options, "--first", str(first), "--images", str(count)]) == 2
+    (names, images, labels), *others = taken
+    assert len(set(names)) == 8 and len({image.tobytes() for image in images}) == 8
+    assert names[:2] == (["digits of scikit-learn, 16x16, test 0", names[1]] if data else ["cat", "astronaut"])
+    if data:
+        digits = load_data(data)
+        assert labels == [digits.classes[int(label)] for label in digits.test_labels[:8]] and len(set(labels)) > 2
+    for (some, pixels, told), part in zip(others, (slice(5, 8), slice(7, 8)), strict=True):
+        assert (some, told) == (names[part], labels[part]) and np.array_equal(pixels, images[part])
 
 
 def test_help_names_the_data_sets(capsys):
