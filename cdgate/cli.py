@@ -7,7 +7,6 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cdgate.errors import CdgateError
@@ -41,7 +40,8 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
 
     A `CdgateError` becomes one line, and its own status; a file or folder that cannot be used and a full disk one line
     and status 2; Ctrl-C the line `interrupted` and status 130. A reader of standard output that has had enough, as
-    ``head``, ends the program with status 141 and without a word, as it does others. Standard output may be closed.
+    ``head``, ends the program with status 141 and without a word, as it does others. Standard input, output and error
+    may be closed, and standard error may be full or without a reader.
 
     Parameters
     ----------
@@ -52,8 +52,7 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
     interrupted
         What is said after Ctrl-C.
     """
-    if sys.stdout is None:  # closed by the caller
-        sys.stdout = Path(os.devnull).open("w")  # open as long as the program runs
+    _open_what_is_closed()
     try:
         status = body() or 0
         sys.stdout.flush()  # a full disk behind it is to be told now, not at the interpreter's end
@@ -76,6 +75,22 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
         return 130
 
 
+def _open_what_is_closed() -> None:
+    """Open standard input, output and error to nowhere if the caller has closed them.
+
+    Otherwise the next file that is opened gets the number of one of them, and what this program or one that it starts
+    tells would be written into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 def _drop_output() -> None:
     """Let the interpreter flush standard output to nowhere at its end."""
     try:
@@ -86,8 +101,12 @@ def _drop_output() -> None:
 
 def say(text: str) -> None:
     """Tell how far the work is, or what is wrong: on standard error, so that results can be piped."""
-    if sys.stderr is not None:  # closed by the caller; what is told must not get among the results
+    if sys.stderr is None:  # closed by the caller; what is told must not get among the results
+        return
+    try:
         print(text, file=sys.stderr, flush=True)
+    except OSError:  # a full disk behind it, or no reader any more: there is nowhere to tell it
+        pass
 
 
 def console() -> Console:

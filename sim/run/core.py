@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdgate.cli import say
 from sim.run.build import BUILD, SOURCE, SimulationError, build_bench, run_bench
 from sim.run.files import Run, RunOutput, read_run, write_run
 
@@ -165,8 +165,4 @@ class Progress:
         self._last = now
         part = sum(self._sizes[:done]) / sum(self._sizes)
         left = f", about {(now - self._start) * (1 - part) / part:.0f} s left" if part else ""
-        print(
-            f"simulated {done} of {len(self._sizes)} passes in {now - self._start:.0f} s{left}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"simulated {done} of {len(self._sizes)} passes in {now - self._start:.0f} s{left}")

@@ -71,6 +71,36 @@ def test_standard_output_that_ends(root, program, shell, status, said):
     assert done.returncode == status and done.stderr == said
 
 
+CLOSED = """
+import pathlib, subprocess, sys
+from cdgate.cli import run, say
+from cdgate.errors import UserError
+def body():
+    with pathlib.Path(sys.argv[1]).open('wb') as file:  # gets the first number that is free
+        say('told')
+        subprocess.run(['bash', '-c', 'echo of another program >&2; echo of it; cat'], check=True)
+        file.write(b'result')
+    print('printed')
+    raise UserError('wrong')
+sys.exit(run('x', body))
+"""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-", "<&-", "2>/dev/full", "2>&1 >&- | true"])
+def test_what_the_caller_has_closed(root, tmp_path, closed):
+    """Status and result are as ever, and nothing that is told gets into a file."""
+    command = f"trap '' PIPE; '{sys.executable}' -c \"$PROGRAM\" '{tmp_path}/file' {closed}; exit ${{PIPESTATUS[0]}}"
+    quiet = "/dev/full" in closed or "|" in closed  # there another program fails that tells something
+    program = CLOSED.replace("echo of another program >&2; ", "") if quiet else CLOSED
+    environment = {**os.environ, "PROGRAM": program}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=root, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert (done.returncode, (tmp_path / "file").read_text()) == (2, "result")
+    assert done.stdout == ("" if ">&-" in closed.split() else "of it\nprinted\n")
+    assert done.stderr == ("told\nof another program\nx: wrong\n" if closed == "<&-" else "")
+
+
 def test_one_word_on_standard_output_of_a_full_disk(root):
     """What is small enough to wait in the buffer is told, too."""
     command = [
