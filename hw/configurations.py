@@ -103,7 +103,7 @@ def _name(path: Path) -> str:
 
 def _read(path: Path) -> HwParams:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a mark of the encoding
     except OSError as error:
         raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -114,5 +114,5 @@ def _read(path: Path) -> HwParams:
             raise UserError(f"configuration file {path}: key must be one of {', '.join(known)}, not {key!r}")
     try:
         return HwParams(**values)
-    except (TypeError, ValueError) as error:
+    except UserError as error:
         raise UserError(f"configuration file {path}: {error}") from None

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from cdgate.errors import UserError
+
 __all__ = ["BANKS", "BANK_BITS", "LANES", "HwParams"]
 
 
@@ -49,10 +51,8 @@ class HwParams:
 
     Raises
     ------
-    :exc:`TypeError`
-        If a choice is not of its type.
-    :exc:`ValueError`
-        If a choice is out of its range, or contradicts another.
+    :exc:`cdgate.errors.UserError`
+        If a choice is not of its type, out of its range, or contradicts another.
     """
 
     in_par: int = 16
@@ -75,7 +75,7 @@ class HwParams:
         ):
             self._check_int(name)
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+                raise UserError(f"{name} must be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
         for name, low, high in (
             ("bank_words", 16, 65536),
             ("ring_entries", 16, 16384),
@@ -86,11 +86,11 @@ class HwParams:
             self._check_int(name)
             value = getattr(self, name)
             if not _is_power_of_two(value) or not low <= value <= high:
-                raise ValueError(f"{name} must be a power of two in {low}..{high}, not {value!r}")
+                raise UserError(f"{name} must be a power of two in {low}..{high}, not {value!r}")
         if not isinstance(self.trace, bool):
-            raise TypeError(f"trace must be a bool, not {self.trace!r}")
+            raise UserError(f"trace must be a bool, not {self.trace!r}")
         if self.rq_lanes > self.in_par:
-            raise ValueError(
+            raise UserError(
                 f"rq_lanes must be at most in_par ({self.in_par}), as one write lies in one bank word, "
                 f"not {self.rq_lanes!r}"
             )
@@ -98,7 +98,7 @@ class HwParams:
     def _check_int(self, name: str) -> None:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, not {value!r}")
+            raise UserError(f"{name} must be an integer, not {value!r}")
 
     @property
     def macs(self) -> int:

@@ -47,6 +47,11 @@ def test_bad_file(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_file_that_begins_with_the_mark_of_its_encoding(tmp_path):
+    (tmp_path / "own.toml").write_bytes(b"\xef\xbb\xbfin_par = 8\nrq_lanes = 2\n")
+    assert configuration(tmp_path / "own.toml").params == HwParams(in_par=8, rq_lanes=2)
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(UserError, match="configuration file .*none.toml cannot be read: No such file"):
         configuration(tmp_path / "none.toml")

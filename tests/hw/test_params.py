@@ -2,6 +2,7 @@
 
 import pytest
 
+from cdgate.errors import UserError
 from hw.params import LANES, HwParams
 
 
@@ -18,7 +19,7 @@ def test_choice_wrong(name, message, value):
     if (name, value) in {("rq_lanes", 1), ("psum_slots", 3)}:
         HwParams(**{name: value})
         return
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         HwParams(**{name: value})
     assert str(error.value) == message.format(value)
 
@@ -37,7 +38,7 @@ def test_power_of_two_wrong(name, low, high):
     for value in (low, high):
         assert getattr(HwParams(**{name: value}), name) == value
     for value in (low // 2, high * 2, high - 1, 0, -low):
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(UserError) as error:
             HwParams(**{name: value})
         assert str(error.value) == f"{name} must be a power of two in {low}..{high}, not {value!r}"
 
@@ -47,21 +48,21 @@ def test_power_of_two_wrong(name, low, high):
 )
 @pytest.mark.parametrize("value", [4.0, "4", None, True])
 def test_type_wrong(name, value):
-    with pytest.raises(TypeError) as error:
+    with pytest.raises(UserError) as error:
         HwParams(**{name: value})
     assert str(error.value) == f"{name} must be an integer, not {value!r}"
 
 
 @pytest.mark.parametrize("value", [0, 1, None, "yes"])
 def test_trace_wrong(value):
-    with pytest.raises(TypeError) as error:
+    with pytest.raises(UserError) as error:
         HwParams(trace=value)
     assert str(error.value) == f"trace must be a bool, not {value!r}"
 
 
 @pytest.mark.parametrize("in_par, rq_lanes", [(2, 4), (2, 8), (4, 8)])
 def test_rq_lanes_wrong_for_in_par(in_par, rq_lanes):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(UserError) as error:
         HwParams(in_par=in_par, rq_lanes=rq_lanes)
     assert str(error.value) == (
         f"rq_lanes must be at most in_par ({in_par}), as one write lies in one bank word, not {rq_lanes}"
