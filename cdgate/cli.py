@@ -7,9 +7,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cdgate.errors import CdgateError
+from cdgate.errors import CdgateError, UserError
+from cdgate.files import as_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,14 +27,25 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are a single line, without the usage text; options cannot be abbreviated."""
+    """Argument parser whose errors are a single line, without the usage text; options cannot be abbreviated.
+
+    An argument of type `Path` must not be an empty name.
+    """
 
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """End with one line and status 2."""
         self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def _path(text: str) -> Path:
+    try:
+        return as_path("it", text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupted") -> int:

@@ -12,7 +12,20 @@ from typing import Any
 
 from cdgate.errors import UserError
 
-__all__ = ["replaced", "write_file", "write_if_changed", "write_json"]
+__all__ = ["as_path", "replaced", "write_file", "write_if_changed", "write_json"]
+
+
+def as_path(what: str, value: Any) -> Path:
+    """Return what a caller gives as the path of `what`.
+
+    Raises
+    ------
+    UserError
+        If it is no path: of another type, with a null character, or empty, which `Path` takes for the working folder.
+    """
+    if not isinstance(value, str | Path) or value == "" or "\0" in str(value):
+        raise UserError(f"{what} must be a path, not {'an empty name' if value == '' else ascii(value)[:80]}")
+    return Path(value)
 
 
 @contextlib.contextmanager

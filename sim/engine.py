@@ -12,6 +12,7 @@ import numpy as np
 
 from cdgate.cli import say as print_to_stderr
 from cdgate.errors import UserError
+from cdgate.files import as_path
 from cdgate.lock import locked
 from cdgate.modes import GateMode
 from gen import verilog
@@ -75,9 +76,7 @@ class Engine:
         say: Say | None = None,
     ) -> None:
         self.config = configuration(config)
-        if not isinstance(build, str | Path):
-            raise UserError(f"build must be the path of a folder, not a {type(build).__name__}")
-        self.build = Path(build)
+        self.build = as_path("build", build)
         self.say: Say = say or print_to_stderr
         self.simulators = Simulators(self.config, self.build, self.say)
 

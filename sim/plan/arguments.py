@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cdgate.errors import UserError
+from cdgate.files import as_path
 from sw_model.integer.network import IntNetwork
 
 __all__ = ["as_folder", "as_images", "as_layers", "as_masks", "as_network", "as_number", "as_texts"]
@@ -73,11 +74,9 @@ def as_masks(value: Any) -> torch.Tensor | None:
 
 def as_folder(value: Any) -> Path:
     """Return a folder, made if it is missing."""
+    folder = as_path("folder", value)
     try:
-        folder = Path(value)
         folder.mkdir(parents=True, exist_ok=True)
-    except (TypeError, ValueError):  # a null character is no path, either
-        raise UserError(f"folder must be a path, not {_told(value)}") from None
     except OSError as error:
         raise UserError(f"{value} must be a folder that can be written: {error.strerror}") from None
     return folder

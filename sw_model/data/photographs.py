@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cdgate.errors import ImageError
+from cdgate.files import as_path
 
 __all__ = ["IMAGE_SIZE", "default_images", "load_image", "photographs"]
 
@@ -87,8 +88,10 @@ def load_image(path: str | Path, size: int = IMAGE_SIZE) -> np.ndarray:
     ------
     ImageError
         The file is missing or no image, or its values have no known range.
+    UserError
+        The path is none.
     """
-    path = Path(path)
+    path = as_path("image", path)
     if not path.is_file():
         raise ImageError(f"image {path} must be an existing file, as PNG or JPEG")
     try:

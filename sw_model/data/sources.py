@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cdgate.errors import DataError
+from cdgate.files import as_path
 from sw_model.data.cifar import ARCHIVES, CACHE, JPEG_ARCHIVE, load_archive, load_jpegs
 from sw_model.data.dataset import DataSet, Images
 from sw_model.data.digits import load_digits
@@ -29,10 +30,12 @@ def load_data(source: str | Path, cache: Path = CACHE) -> DataSet:
     ------
     DataError
         Nothing usable is there, or more than one data set is.
+    UserError
+        The source is no path.
     """
     if str(source) == DIGITS:
         return load_digits()
-    folder = Path(source)
+    folder = as_path("data", source)
     found = [(archive, place) for archive in ARCHIVES if (place := archive.find(folder)) is not None]
     if len(found) > 1:
         places = " or ".join(str(place) for _, place in found)

@@ -23,7 +23,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from cdgate.errors import CheckpointError
-from cdgate.files import write_file
+from cdgate.files import as_path, write_file
 from sw_model.integer.layer import IMAGE, SCALAR_FIELDS, IntLayer, check_name
 from sw_model.integer.network import IntNetwork
 
@@ -91,8 +91,10 @@ def load(path: str | Path = DEFAULT_CHECKPOINT) -> IntNetwork:
     CheckpointError
         The file is missing, truncated, no checkpoint of this kind, or holds values that a layer
         refuses (see `sw_model.integer.layer.validate_layer`).
+    UserError
+        The path is none.
     """
-    path = Path(path)
+    path = as_path("checkpoint", path)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} must be an existing file")
     try:

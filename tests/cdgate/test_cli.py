@@ -22,6 +22,16 @@ def test_bad_option_is_one_line(capsys):
     assert capsys.readouterr().err == "x: unrecognized arguments: --nonsense; see --help\n"
 
 
+def test_empty_path_is_one_line(capsys):
+    parser = Parser(prog="x")
+    parser.add_argument("--file", type=Path)
+    assert parser.parse_args(["--file", "a/b"]).file == Path("a/b")
+    with pytest.raises(SystemExit) as exit_status:
+        parser.parse_args(["--file", ""])
+    assert exit_status.value.code == 2
+    assert capsys.readouterr().err == "x: argument --file: it must be a path, not an empty name; see --help\n"
+
+
 def test_user_error_is_one_line(capsys):
     def body():
         raise UserError("first\nsecond")

@@ -141,6 +141,7 @@ def test_results_are_not_lost(net, data, tmp_path, capsys, monkeypatch):
         (["--workers", "0"], "--workers must be a whole number from 1 to 1024, not 0"),
         (["--limit", "0"], "--limit must be 1 to 6, not 0"),
         (["--limit", "7"], "--limit must be 1 to 6, not 7"),
+        (["--data", ""], "data must be a path, not an empty name"),
         (["--data", "nowhere"], "data must be 'digits' or a folder with CIFAR-10"),
         (["--data", "two"], "network for two must have 2 classes, not 10"),
     ],
