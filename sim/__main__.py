@@ -120,7 +120,8 @@ def _mask(args: Any) -> torch.Tensor | None:
         with args.mask.open("rb") as file:
             values = np.load(file, allow_pickle=False)
     except _NO_ARRAY as error:
-        raise UserError(f"mask must be a readable .npy file, not {args.mask} ({type(error).__name__})") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is of another kind, or broken"
+        raise UserError(f"mask must be a readable .npy file, not {args.mask}: {reason}") from None
     if not isinstance(values, np.ndarray) or values.dtype != bool:
         found = values.dtype if isinstance(values, np.ndarray) else "an archive"
         raise UserError(f"mask must be a bool array, not {found} in {args.mask}")

@@ -212,8 +212,11 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
         (["--layer", "conv9_1"], "layer must be one of conv1, conv2_1, "),
         (["--mode", "fast"], "mode must be one of gated, dense, base, channel, forced, not 'fast'"),
         (["--mask", "mask.npy"], "a mask needs mode forced and one layer"),
-        (["--mode", "forced", "--mask", "nowhere.npy"], "mask must be a readable .npy file, not nowhere.npy"),
-        (["--mode", "forced", "--mask", "pyproject.toml"], "mask must be a readable .npy file, not pyproject.toml"),
+        (
+            ["--mode", "forced", "--mask", "nowhere.npy"],
+            "file, not nowhere.npy: No such file",
+        ),
+        (["--mode", "forced", "--mask", "pyproject.toml"], "not pyproject.toml: it is of another kind, or broken"),
         (
             ["--config", "huge"],
             "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
@@ -225,6 +228,7 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
         (["--batch", "0"], "batch must be at least 1, not 0"),
         (["--waves-cycles", "0"], "number of cycles to record must be 1 to 200000, not 0"),
         (["--images", "many"], "argument --images: invalid int value: 'many'"),
+        (["--checkpoint", ""], "argument --checkpoint: it must be a path, not an empty name"),
         (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
         (["--checkpoint", "pyproject.toml"], "checkpoint pyproject.toml must be a whole safetensors file"),
         (["--layer", "conv1", "--config", "small"], "layer conv1: ifmap must fit a bank of 4096 words"),
@@ -277,8 +281,8 @@ def test_mask_file_broken(checkpoint, monkeypatch, root, capsys, tmp_path, conte
     options = ["--layer", "conv5_2", "--config", "small", "--mode", "forced", "--mask", str(mask)]
     assert main([*options, "--checkpoint", str(checkpoint), "-o", str(tmp_path)]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith(f"sim: mask must be a readable .npy file, not {mask} (") and not printed.out
-    assert printed.err.count("\n") == 1
+    assert printed.err.startswith(f"sim: mask must be a readable .npy file, not {mask}: it is ")
+    assert printed.err.count("\n") == 1 and not printed.out
 
 
 @pytest.fixture
