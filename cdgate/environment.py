@@ -7,8 +7,13 @@ Variables by which a test framework, a debugger or a notebook steers its own pro
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
-__all__ = ["inherited"]
+__all__ = ["ROOT", "inherited", "python_path"]
+
+#: Folder in which the packages of this project lie: a Python that is started has to find them.
+ROOT = Path(__file__).resolve().parent.parent
 
 #: Variables that are handed on.
 _NAMES = frozenset(
@@ -37,3 +42,8 @@ _PREFIXES = ("LC_", "CDGATE_", "COVERAGE_")
 def inherited() -> dict[str, str]:
     """Return the variables of this process that programs started by it get."""
     return {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
+
+
+def python_path() -> str:
+    """Return PYTHONPATH for another process: this project, and where this one finds its modules."""
+    return os.pathsep.join([str(ROOT), *(path or str(Path.cwd()) for path in sys.path)])

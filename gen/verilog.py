@@ -25,6 +25,7 @@ from amaranth.lib import data, wiring
 from cdgate.cli import Parser, run
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
+from cdgate.fresh import fresh_call
 from cdgate.tools import package_version
 from hw.configurations import CONFIGS, DEFAULT, Configuration, configuration
 from hw.core import Core
@@ -192,16 +193,29 @@ def describe(component: wiring.Component, params: HwParams, name: str, text: str
     }
 
 
+def _made(config: Configuration, top: str) -> tuple[str, dict[str, Any]]:
+    component = engine(config.params, top)
+    text = to_verilog(component, top_name(config.name, top))
+    return text, describe(component, config.params, config.name, text, top)
+
+
 def write(source: str | Path | HwParams | Configuration, folder: Path = BUILD, top: str = "core") -> Path:
     """Write Verilog and JSON file of a configuration where they have changed, and return the Verilog's path.
 
-    The configuration is what `hw.configurations.configuration` takes.
+    They are of the sources as they are now: they are made in a process of its own, see `cdgate.fresh.fresh_call`.
+
+    Parameters
+    ----------
+    source
+        The configuration, as `hw.configurations.configuration` takes it.
+    folder
+        Where.
+    top
+        One of `TOPS`.
     """
     config = configuration(source)
-    component = engine(config.params, top)
-    text = to_verilog(component, top_name(config.name, top))
     path = folder / f"{stem(config.name, top)}.v"
-    description = describe(component, config.params, config.name, text, top)
+    text, description = fresh_call(__spec__.name, "_made", config, top)
     write_if_changed(path, text)
     write_if_changed(path.with_suffix(".json"), json.dumps(description, indent=1) + "\n")
     return path

@@ -15,19 +15,16 @@ from pathlib import Path
 import find_libpython
 from cocotb_tools.config import libs_dir, pygpi_entry_point, share_dir
 
-from cdgate.environment import inherited
+from cdgate.environment import ROOT, inherited, python_path
 from cdgate.errors import RunError, UserError
 from cdgate.lock import locked
 from cdgate.tools import package_version, verilator_env, verilator_version
 from sim.run import tracing
 
-__all__ = ["BUILD", "ROOT", "SOURCE", "SimulationError", "build_bench", "run_bench", "python_path"]
+__all__ = ["BUILD", "SOURCE", "SimulationError", "build_bench", "run_bench"]
 
 #: Folder of the builds, one for each Verilog text and testbench.
 BUILD = Path("build/verilator")
-
-#: Folder in which the packages of this project lie: the simulator's own Python has to find them.
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Folder of the testbenches.
 SOURCE = ROOT / "sim/testbench"
@@ -42,17 +39,15 @@ _MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG
 #: means something to it or to the shell; so all that the makefile names is named within the folder.
 _VERILATOR, _COCOTB, _PYTHON = "verilator", "cocotb", "python"
 
+#: Name of the file in a build's folder that is written last: the binary's SHA-256.
+_COMPLETE = "complete"
+
 #: Processes of a build.
 _JOBS = min(4, os.cpu_count() or 1)
 
 
 class SimulationError(RunError):
     """The simulator itself failed; the message names the log."""
-
-
-def python_path() -> str:
-    """Return PYTHONPATH for another process: this project, and where this one finds its modules."""
-    return os.pathsep.join([str(ROOT), *(path or str(Path.cwd()) for path in sys.path)])
 
 
 def run_bench(
@@ -104,6 +99,8 @@ def run_bench(
         "TOPLEVEL_LANG": "verilog",
         **environment,
     }
+    if not _is_built(folder, toplevel):
+        raise SimulationError(f"{folder / toplevel} must be what was built there; remove {folder}")
     try:
         _call([str(folder.resolve() / toplevel), f"+dir={work}", *plusargs], work, variables, log)
     except (OSError, subprocess.CalledProcessError):
@@ -169,7 +166,7 @@ def build_bench(
     key = _hash(tools, *(text.encode() for text in texts.values()), configuration.encode())
     target = (folder / f"{name}-{key}").resolve()
     with locked(folder / f"{target.name}.lock"):
-        if (target / "complete").exists() and os.access(target / toplevel, os.X_OK):
+        if _is_built(target, toplevel):
             return target, 0.0
         if announce is not None:
             announce()
@@ -179,8 +176,21 @@ def build_bench(
         for file, text in {"tb_config.svh": configuration, **texts}.items():
             (target / file).write_text(text, encoding="utf-8")
         _compile(target, toplevel, list(texts), options, waves, (folder / f"verilator-{_hash(tools)}").resolve())
-        (target / "complete").touch()
+        (target / _COMPLETE).write_text(f"{_digest(target / toplevel)}\n", encoding="ascii")
         return target, time.monotonic() - start
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_built(folder: Path, toplevel: str) -> bool:
+    """Tell whether a folder holds the very binary that was built there."""
+    binary = folder / toplevel
+    try:
+        return os.access(binary, os.X_OK) and (folder / _COMPLETE).read_bytes() == f"{_digest(binary)}\n".encode()
+    except OSError:
+        return False
 
 
 def _hash(*parts: bytes) -> str:
@@ -198,8 +208,7 @@ def _compile(
     environment = verilator_env()
     verilator = shutil.which("verilator", path=environment["PATH"])
     assert verilator is not None
-    for built in support.glob("*.o"):
-        shutil.copyfile(built, target / built.name)
+    _kept_objects(support, target)
     (target / _COCOTB).symlink_to(libs_dir)
     (target / _PYTHON).symlink_to(sys.executable)
     if "VERILATOR_ROOT" in environment:
@@ -235,12 +244,27 @@ def _compile(
         raise SimulationError(f"build of the simulator failed, see {log}") from None
     for link in (_VERILATOR, _COCOTB, _PYTHON):
         (target / link).unlink(missing_ok=True)
-    if not support.exists():
-        partial = support.with_name(f"{support.name}.{os.getpid()}")
-        partial.mkdir()
-        for built in target.glob("verilated*.o"):
-            shutil.copyfile(built, partial / built.name)
-        with contextlib.suppress(OSError):  # another process was first
-            partial.rename(support)
+    _keep_objects(target, support)
     for leftover in (*target.glob("*.o"), *target.glob("*.a"), *target.glob("*.cpp"), *target.glob("*.gch")):
         leftover.unlink()
+
+
+def _keep_objects(folder: Path, support: Path) -> None:
+    """Keep the objects of Verilator's library, unless some are kept already, and the SHA-256 of each."""
+    if support.exists():
+        return
+    partial = support.with_name(f"{support.name}.{os.getpid()}")
+    partial.mkdir()
+    for built in folder.glob("verilated*.o"):
+        shutil.copyfile(built, partial / built.name)
+        (partial / f"{built.name}.sha256").write_text(_digest(built), encoding="ascii")
+    with contextlib.suppress(OSError):  # another process was first
+        partial.rename(support)
+
+
+def _kept_objects(support: Path, folder: Path) -> None:
+    """Copy the objects that are kept and are still what they were."""
+    for built in support.glob("*.o"):
+        note = support / f"{built.name}.sha256"
+        if note.is_file() and note.read_bytes() == _digest(built).encode():
+            shutil.copyfile(built, folder / built.name)

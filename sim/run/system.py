@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdgate.environment import inherited
+from cdgate.environment import ROOT, inherited, python_path
 from hw.interface.axi import MAX_BURST
 from hw.interface.registers import ADDRESS_BITS
-from sim.run.build import BUILD, ROOT, SOURCE, SimulationError, build_bench, python_path, run_bench
+from sim.run.build import BUILD, SOURCE, SimulationError, build_bench, run_bench
 
 __all__ = ["MEMORY_LOG2", "NetworkSimulator", "RunningScenario", "build"]
 

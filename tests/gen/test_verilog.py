@@ -65,6 +65,13 @@ def built_system(tmp_path_factory):
     return verilog.write("small", tmp_path_factory.mktemp("system"), "system")
 
 
+def test_files_are_made_in_a_process_of_their_own(monkeypatch, tmp_path, built):
+    """So that no module as this process has loaded it, from whatever bytecode, goes into them."""
+    monkeypatch.setattr(verilog, "to_verilog", None)
+    path = verilog.write("tiny", tmp_path)
+    assert path.read_bytes() == built["tiny"].read_bytes()
+
+
 def test_tiny_text():
     text = verilog.to_verilog(Tiny(), "tiny")
     assert re.search(r"^module tiny\(", text, re.MULTILINE)

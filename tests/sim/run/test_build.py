@@ -120,7 +120,14 @@ def test_simulator_is_built_anew_for_another_cocotb(builds, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda path: path.unlink(), lambda path: path.chmod(0o644)], ids=["gone", "no right"]
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.chmod(0o644),
+        lambda path: path.write_text("another binary"),
+        lambda path: (path.parent / "complete").write_text(""),
+    ],
+    ids=["gone", "no right", "foreign", "old mark"],
 )
 def test_simulator_is_built_anew_if_its_binary_is_of_no_use(damage, builds, tmp_path):
     for _ in range(2):
@@ -130,6 +137,28 @@ def test_simulator_is_built_anew_if_its_binary_is_of_no_use(damage, builds, tmp_
     for _ in range(2):
         build.build_bench("x", "x", [], "", tmp_path)
     assert len(builds) == 2 and os.access(folder / "x", os.X_OK)
+
+
+def test_foreign_binary_is_not_run(builds, tmp_path):
+    folder, _ = build.build_bench("x", "x", [], "", tmp_path)
+    (folder / "x").write_text("#!/bin/sh\necho wrong\n")
+    with pytest.raises(build.SimulationError, match="/x must be what was built there; remove "):
+        build.run_bench(folder, "x", "bench", tmp_path / "work", {}, tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+
+
+def test_foreign_objects_of_the_library_are_not_used(tmp_path):
+    objects, copies = tmp_path / "objects", tmp_path / "copies"
+    for folder in (objects, copies):
+        folder.mkdir()
+    (objects / "verilated.o").write_text("one")
+    build._keep_objects(objects, tmp_path / "support")
+    build._kept_objects(tmp_path / "support", copies)
+    assert (copies / "verilated.o").read_text() == "one"
+    (copies / "verilated.o").unlink()
+    (tmp_path / "support/verilated.o").write_text("two")
+    build._kept_objects(tmp_path / "support", copies)
+    assert not list(copies.iterdir())
 
 
 def alive(process):
