@@ -45,7 +45,7 @@ def evaluate(args: argparse.Namespace) -> int:
     check_classes(len(net.meta["classes"]), data)
     images, labels = held_out(data, args.limit)
     results = evaluate_all(Task(net, None, images, labels), args.workers)
-    figures = as_json(net, results["gated"].gating)
+    figures = {"checkpoint_sha256": net.digest, **as_json(net, results["gated"].gating)}
     figures["accuracy"] = {
         "int8": results["gated"].top1,
         "int8_base_only": results["base"].top1,

@@ -105,6 +105,7 @@ def quantize_checkpoint(
         raise CheckpointError(f"{trained} cannot be quantised: {error}") from None
     say(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     return {
+        "checkpoint_sha256": net.digest,
         "data": net.meta["data"],
         **{key: net.meta[key] for key in ("width", "groups", "granularity", "branch")},
         "training": net.meta["training"],

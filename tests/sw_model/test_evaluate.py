@@ -1,6 +1,7 @@
 """Accuracy, sparsity and dynamics of a quantised network over batches of images."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -106,7 +107,10 @@ def test_main(net, data, tmp_path, capsys):
     options = ["--checkpoint", str(tmp_path / "net.safetensors"), "--data", "six"]
     assert evaluate.main([*options, "--limit", "3", "--json", str(tmp_path / "out.json")]) == 0
     assert "top-1 on 3 images: gated" in capsys.readouterr().out
-    top1 = json.loads((tmp_path / "out.json").read_text())["accuracy"]
+    figures = json.loads((tmp_path / "out.json").read_text())
+    digest = hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest()
+    top1 = figures["accuracy"]
+    assert figures["checkpoint_sha256"] == digest
     expected = net.run(PHOTOS[:3]).classes() == torch.arange(3)
     assert top1["int8"] == float(expected.double().mean()) and top1["images"] == 3
 

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import hashlib
 import json
 import math
 from fractions import Fraction
@@ -251,6 +252,7 @@ def test_main_writes_checkpoint_and_results(model, tmp_path, monkeypatch, capsys
     assert "top-1 on 16 images: float32" in capsys.readouterr().out
 
     figures, net = json.loads(results.read_text()), checkpoint.load(out)
+    assert figures["checkpoint_sha256"] == net.digest == hashlib.sha256(out.read_bytes()).hexdigest()
     assert figures["training"] == net.meta["training"] == {"seed": 1, "path": "x"}
     assert net.meta["classes"] == list("abcdefghij") and net.meta["image_size"] == 32
     assert figures["data"] == "photographs" and figures["accuracy"]["images"] == 16
@@ -328,3 +330,8 @@ def test_thresholds_have_the_sign_of_the_scale(net):
         if layer.gated:
             assert bool((net.training[f"scale.{layer.name}"] > 0).all())
             assert int(layer.K.min()) > int_ops.INT32_MIN and int(layer.K.max()) < int_ops.INT32_MAX
+
+
+def test_results_of_the_shipped_network_are_of_its_file(root):
+    figures = json.loads((root / "results/resnet18_scdg_cifar10.json").read_text())
+    assert figures["checkpoint_sha256"] == checkpoint.load(checkpoint.DEFAULT_CHECKPOINT).digest
