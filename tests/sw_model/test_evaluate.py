@@ -178,6 +178,7 @@ def test_shards_and_processes_change_nothing(net, monkeypatch):
 
 def test_evaluation_shows_progress(net, monkeypatch, capsys):
     task = parallel.Task(net, None, PHOTOS, np.zeros(6, np.int64))
+    monkeypatch.setattr(parallel.time, "monotonic", lambda: 0.0)
     assert list(parallel.evaluate_all(task)) == ["gated", "base", "dense"]
     assert capsys.readouterr().err == ""
     clock = iter(range(0, 1000, 7))
