@@ -39,7 +39,7 @@ OPTION_BANDWIDTH = $(call option,BANDWIDTH,bandwidth)
 OPTION_LATENCY = $(call option,LATENCY,latency)
 OPTION_RUNS = $(call option,RUNS,runs)
 OPTION_DATA = $(call option,DATA,data)
-OPTION_FIRST = $(call option,FIRST,first)
+OPTION_OFFSET = $(call option,OFFSET,offset)
 OPTION_PROGRAM = $(call given,PROGRAM,$(call quoted,PROGRAM))
 OPTION_TARGET = $(call option,TARGET,target)
 OPTION_TOP = $(call option,TOP,top)
@@ -63,27 +63,32 @@ help: ## this list
 TAKES_sim := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT OUT
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
-#: MODE=gated        sim: gated, dense, base, channel or forced; program, disasm: gated, dense, base, or channel if the network decides by channel
+#: MODE=gated        sim: gated, dense, base, channel or forced; images: gated, dense or base; program, disasm: gated, dense, base, or channel if the network decides by channel
 #: MASK=path         sim: .npy file of the decisions to force
 #: IMAGE=path        sim: an image file instead of the photographs that come with scikit-image
-#: IMAGES=1          sim, network, program, disasm: number of images; 8 are the default of all but sim
-#: BATCH=1           sim: images in one pass
+#: IMAGES=1          sim, network, images, program, disasm: number of images; 8 are the default of all but sim
+#: BATCH=1           sim: images in one pass; images: images in one program, 8 by default
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
-#: CHECKPOINT=path   sim, network, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, program, disasm, interface, verilog, configs, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
-#: OUT=folder        sim, network, program, interface, verilog, configs, synth, bench: where results are written instead of under build/
+#: CHECKPOINT=path   sim, network, images, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
+#: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
+#: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench: where results are written instead of under build/
 	$(PY) -m sim $(call options,$(TAKES_sim))
 
 .PHONY: network
-TAKES_network := IMAGES BANDWIDTH LATENCY RUNS DATA FIRST CONFIG CHECKPOINT OUT
+TAKES_network := IMAGES BANDWIDTH LATENCY RUNS DATA OFFSET CONFIG CHECKPOINT OUT
 network: tools .venv/base ## simulate the whole network with its memory, dense and gated side by side, compare everything
 #: BANDWIDTH=8       network, program: bytes a cycle that the memory reads and writes together
 #: LATENCY=40        network, program: cycles from an address to the first data or response
 #: RUNS=both         network: both, that is gated and dense, or gated
-#: DATA=path         network: digits, or a folder of CIFAR-10, CIFAR-100 or images, whose test images are taken instead of photographs
-#: FIRST=0           network: number of the first image that is taken
+#: DATA=path         network, images: digits, or a folder of CIFAR-10, CIFAR-100 or images, whose test images are taken instead of photographs
+#: OFFSET=0          network, images: number of the first image that is taken
 	$(PY) -m sim.network $(call options,$(TAKES_network))
+
+.PHONY: images
+TAKES_images := IMAGES DATA OFFSET BATCH MODE CONFIG CHECKPOINT OUT
+images: .venv/base ## run whole images through the second implementation of the golden model, compare everything
+	$(PY) -m verification.images $(call options,$(TAKES_images))
 
 .PHONY: program
 TAKES_program := IMAGES MODE BANDWIDTH LATENCY CONFIG CHECKPOINT OUT

@@ -7,10 +7,15 @@ Variables by which a test framework, a debugger or a notebook steers its own pro
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ROOT", "inherited", "python_path"]
+from cdgate.errors import RunError
+
+__all__ = ["ROOT", "fresh_call", "inherited", "python_path"]
 
 #: Folder in which the packages of this project lie: a Python that is started has to find them.
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +43,17 @@ _NAMES = frozenset(
 #: lines that the simulator's Python executes are counted with the others.
 _PREFIXES = ("LC_", "CDGATE_", "COVERAGE_")
 
+#: What the other process does. Bytecode is looked for in a folder that cannot be, and none is written.
+_CODE = """
+import importlib, pickle, sys
+name, function, arguments = pickle.load(sys.stdin.buffer)
+try:
+    found = getattr(importlib.import_module(name), function)(*arguments), None
+except Exception as error:
+    found = None, error
+sys.stdout.buffer.write(pickle.dumps(found))
+"""
+
 
 def inherited() -> dict[str, str]:
     """Return the variables of this process that programs started by it get."""
@@ -47,3 +63,38 @@ def inherited() -> dict[str, str]:
 def python_path() -> str:
     """Return PYTHONPATH for another process: this project, and where this one finds its modules."""
     return os.pathsep.join([str(ROOT), *(path or str(Path.cwd()) for path in sys.path)])
+
+
+def fresh_call(module: str, function: str, *arguments: Any) -> Any:
+    """Return what a function returns in another Python that trusts no bytecode.
+
+    Python takes the bytecode of a module for that of its source if date and size of the source are those noted in it,
+    which they can be after an edit. What must be of the sources as they are now is therefore made there.
+
+    Parameters
+    ----------
+    module, function
+        Names of both; the function must print nothing.
+    arguments
+        Pickled, as the result.
+
+    Raises
+    ------
+    RunError
+        If the process ends before the function does.
+    Exception
+        What the function raises.
+    """
+    done = subprocess.run(
+        [sys.executable, "-B", "-X", f"pycache_prefix={os.devnull}", "-c", _CODE],
+        input=pickle.dumps((module, function, arguments)),
+        capture_output=True,
+        env={**inherited(), "PYTHONPATH": python_path()},
+    )
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise RunError(f"{module}.{function} failed in a process of its own: {''.join(last)}")
+    found, error = pickle.loads(done.stdout)
+    if error is not None:
+        raise error
+    return found

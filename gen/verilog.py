@@ -23,9 +23,9 @@ from amaranth.hdl import ClockDomain, Shape, ShapeCastable, ValueCastable
 from amaranth.lib import data, wiring
 
 from cdgate.cli import Parser, run
+from cdgate.environment import fresh_call
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
-from cdgate.fresh import fresh_call
 from cdgate.tools import package_version
 from hw.configurations import CONFIGS, DEFAULT, Configuration, configuration
 from hw.core import Core
@@ -202,7 +202,7 @@ def _made(config: Configuration, top: str) -> tuple[str, dict[str, Any]]:
 def write(source: str | Path | HwParams | Configuration, folder: Path = BUILD, top: str = "core") -> Path:
     """Write Verilog and JSON file of a configuration where they have changed, and return the Verilog's path.
 
-    They are of the sources as they are now: they are made in a process of its own, see `cdgate.fresh.fresh_call`.
+    They are of the sources as they are now: they are made in a process of its own, see `cdgate.environment.fresh_call`.
 
     Parameters
     ----------

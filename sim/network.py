@@ -7,48 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cdgate.cli import Parser, console, run, say
 from cdgate.errors import UserError
 from hw.configurations import DEFAULT
 from sim.engine import BUILD, Engine
+from sim.plan.images import chosen_images
 from sim.plan.network import RUNS
 from sim.show.network_pictures import draw_network
 from sim.show.report import NETWORK, remove_report
 from sim.show.tables import in_words, last_lines, print_network
-from sw_model.data.photographs import PHOTOGRAPHS, default_images
-from sw_model.data.sources import load_data
 from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 
 __all__ = ["main"]
 
 #: Where reports and the files of the runs are written.
 OUTPUT = BUILD / "sim"
-
-
-def _chosen(args: Any, count: int, kind: str) -> slice:
-    """Return which of so many images are taken."""
-    if not 0 <= args.first < count:
-        raise UserError(f"first image must be 0 to {count - 1}, as there are {count} {kind}, not {args.first}")
-    if not 1 <= args.images <= count - args.first:
-        raise UserError(
-            f"number of images must be 1 to {count - args.first} from {args.first} on, as there are {count} {kind}, "
-            f"not {args.images}"
-        )
-    return slice(args.first, args.first + args.images)
-
-
-def _images(args: Any) -> tuple[list[str], np.ndarray, list[str | None]]:
-    """Return names, pixels and labels."""
-    if args.data is None:
-        chosen = _chosen(args, len(PHOTOGRAPHS), "photographs")
-        named = default_images(chosen.stop)[chosen]
-        return [name for name, _ in named], np.stack([pixels for _, pixels in named]), [None] * len(named)
-    data = load_data(args.data)
-    chosen = _chosen(args, len(data.test), "test images")
-    labels: list[str | None] = [data.classes[int(label)] for label in data.test_labels[chosen]]
-    return [f"{data.name}, test {n}" for n in range(chosen.start, chosen.stop)], np.asarray(data.test[chosen]), labels
 
 
 def _parser() -> Parser:
@@ -66,7 +39,7 @@ def _parser() -> Parser:
         "images are taken (default: photographs)",
     )
     parser.add_argument(
-        "--first", type=int, default=0, metavar="N", help="number of the first image that is taken (default: 0)"
+        "--offset", type=int, default=0, metavar="N", help="number of the first image that is taken (default: 0)"
     )
     parser.add_argument(
         "--bandwidth",
@@ -103,7 +76,7 @@ def _parser() -> Parser:
 def _body(args: Any, command: str) -> int:
     remove_report(args.output, NETWORK)  # the last run's, however early this one fails
     engine = Engine(args.config)
-    names, images, labels = _images(args)
+    names, images, labels = chosen_images(args.data, args.offset, args.images)
     found = engine.run(
         load(args.checkpoint),
         images,

@@ -16,6 +16,15 @@ TINY = HwParams(in_par=4, rq_lanes=1, bank_words=1024, ring_entries=512, axi_bit
 SIZE = (16, 16)
 
 
+class Difference(AssertionError):
+    """The two implementations do not agree; the message says where."""
+
+
+def _equal(found, expected, what):
+    if not np.array_equal(found, expected):
+        raise Difference(f"{what} must be the golden model's")
+
+
 def executed(program, engine, images, choose):
     """Execute a program as a host does; return its logits."""
     engine.write(program.image["input"].address, program.pack_images(images))
@@ -37,9 +46,9 @@ def check(program, images, choose=None, engine=None):
     engine = engine or engine_for(program)
     logits = executed(program, engine, images, choose or random.Random(0).choice)
     golden = program.network.run(images, "gated" if program.mode == "channel" else program.mode)
-    assert np.array_equal(logits, golden.logits.numpy())
+    _equal(logits, golden.logits.numpy(), "logits")
     for name, region in program.stored_maps.items():
-        assert np.array_equal(program.unpack_map(name, engine.read(region)), golden.taps[name].ofmap.numpy()), name
+        _equal(program.unpack_map(name, engine.read(region)), golden.taps[name].ofmap.numpy(), f"stored map {name}")
     _check_passes(program, engine, golden)
     return engine
 
@@ -47,7 +56,8 @@ def check(program, images, choose=None, engine=None):
 def _check_passes(program, engine, golden):
     """Compare every pass's ofmap and decisions, and the steps of all."""
     params, network = program.params, program.network
-    assert [number for number, _ in engine.passes] == [program.pass_index(n) for n in range(len(program.passes))]
+    numbers = [number for number, _ in engine.passes]
+    _equal(numbers, [program.pass_index(n) for n in range(len(program.passes))], "instructions of the passes")
     steps = {layer.name: [0, 0] for layer in network.layers}
     for info, (_, done) in zip(program.passes, engine.passes, strict=True):
         layer, tap = network.layer(info.layer), golden.taps[info.layer]
@@ -55,18 +65,18 @@ def _check_passes(program, engine, golden):
         part = slice(info.first_image, info.first_image + info.images)
         if info.ofmap is not None:
             bank = np.zeros(params.bank_words * params.in_par, dtype=np.uint8)
-            assert info.ofmap.bank == done.written[0]
+            _equal(done.written[0], info.ofmap.bank, f"bank of {info}")
             bank[done.written[1]] = done.written[2]
             words = bank.reshape(-1, params.in_par)[info.ofmap.addresses()]
             found = info.ofmap.from_words(words, layer.out_ch, layer.signed)
-            assert np.array_equal(found, tap.ofmap.numpy()[part, :, slice(*info.rows)]), info
+            _equal(found, tap.ofmap.numpy()[part, :, slice(*info.rows)], f"ofmap of {info}")
         if done.decisions:
             expected = tap.decision.repeat_interleave(layer.slice_size, 1).numpy()[part, :, slice(*info.rows)]
             found = np.stack(done.decisions).transpose(1, 0, 4, 2, 3).reshape(expected.shape)
-            assert np.array_equal(found, expected), info
+            _equal(found, expected, f"decisions of {info}")
     decisions = None if program.mode == "dense" else golden
     for count in count_network(network, program.images, params.in_par, decisions, program.in_size):
-        assert steps[count.name] == [count.base, count.conditional], count.name
+        _equal(steps[count.name], [count.base, count.conditional], f"steps of {count.name}")
 
 
 def checked(network, params, images, size, mode="gated"):

@@ -38,15 +38,16 @@ class Pass:
         self.ifmap = banks[body["ifmap_bank"]]
         self.residual = banks[body["residual_bank"]].reshape(-1)
         self.steps = [0, 0]
+        self.taps = {}
         self.decisions, self.logits, places, codes = [], [], [], []
         first = body["base_chunk_first"]
-        for n, entries in enumerate(weights.view(np.int8).astype(np.int64)):
+        for n, entries in enumerate(weights.view(np.int8).astype(np.float64)):
             base = [first + k for k in range(body["base_chunk_last"] + 1)]
             self._slice(n, base, [chunk for chunk in self.chunks if chunk not in base], entries, places, codes)
             if (n + 1) % (body["group_slice_last"] + 1) == 0:
                 first = (first + body["base_chunk_step"]) % self.params.bank_words
         self.written = (body["ofmap_bank"], np.concatenate(places), np.concatenate(codes)) if places else None
-        del self.ifmap, self.residual
+        del self.ifmap, self.residual, self.taps
 
     def ifmap_words(self):
         """Return the addresses of the words of the ifmap that are read."""
@@ -94,21 +95,31 @@ class Pass:
         image, row, col = np.meshgrid(*map(np.arange, self.shape), indexing="ij")
         return self.body[f"{what}_base"] + image * self.body[f"{what}_image_step"] + row * row_step + col * col_step
 
+    def _read(self, tap_row, tap_col, chunks):
+        """Return the codes of chunks that a tap reads, (images, rows, cols, chunks * in_par), zeros outside."""
+        key = tap_row, tap_col, tuple(chunks)
+        if key not in self.taps:
+            words = np.stack([self._words(tap_row, tap_col, chunk) for chunk in chunks], axis=-1)
+            inside = self._inside(tap_row, tap_col)[..., None, None]
+            codes = np.where(inside, self.ifmap[words], 0).astype(np.float64)
+            self.taps[key] = codes.reshape(*self.shape, -1)
+        return self.taps[key]
+
     def _path(self, chunks, entries, tap_entries, row_entries, path, wanted):
-        psum = np.zeros((*self.shape, LANES), dtype=np.int64)
+        # Sums of products of codes stay far below 2^53: they are as exact in float64, whose products are much faster.
+        psum = np.zeros((*self.shape, LANES), dtype=np.float64)
         for tap_row in range(self.body["tap_row_last"] + 1):
             for tap_col in range(self.body["tap_col_last"] + 1):
-                inside = wanted & self._inside(tap_row, tap_col)
-                self.steps[path] += int(inside.sum()) * len(chunks)
-                for n, chunk in enumerate(chunks):
-                    entry = n if self.body["weight_hold"] else tap_row * row_entries + tap_col * tap_entries + n
-                    words = self.ifmap[self._words(tap_row, tap_col, chunk)]
-                    codes = np.where(inside[..., None], words, 0).astype(np.int64)
-                    psum += codes @ entries[entry].reshape(LANES, -1).T
-        return psum
+                self.steps[path] += int((wanted & self._inside(tap_row, tap_col)).sum()) * len(chunks)
+                first = 0 if self.body["weight_hold"] else tap_row * row_entries + tap_col * tap_entries
+                weights = entries[first : first + len(chunks)].reshape(len(chunks), LANES, -1).transpose(0, 2, 1)
+                psum += self._read(tap_row, tap_col, chunks) @ weights.reshape(-1, LANES)
+        return psum.astype(np.int64)
 
     def _slice(self, n, base, conditional, entries, places, codes):
         body = self.body
+        if self.taps and n % (body["group_slice_last"] + 1) == 0:
+            self.taps.clear()  # another output group reads other chunks
         everywhere = np.ones(self.shape, dtype=bool)
         acc = self._path(
             base, entries[: body["base_entries"]], body["base_tap_entries"], body["base_row_entries"], 0, everywhere

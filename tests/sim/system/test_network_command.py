@@ -121,16 +121,22 @@ def test_gated_run_alone_with_slow_memory(run):
     [
         (["--images", "0"], "number of images must be 1 to 16 from 0 on, as there are 16 photographs, not 0"),
         (
-            ["--first", "3", "--images", "0"],
+            ["--offset", "3", "--images", "0"],
             "number of images must be 1 to 13 from 3 on, as there are 16 ",
         ),
-        (["--first", "9"], "number of images must be 1 to 7 from 9 on, as there are 16 photographs, not 8"),
-        (["--first", "-1"], "first image must be 0 to 15, as there are 16 photographs, not -1"),
-        (["--first", "16", "--images", "1"], "first image must be 0 to 15, as there are 16 photographs, not 16"),
-        (["--first", "1e3"], "argument --first: invalid int value: '1e3'"),
-        (["--data", "digits", "--first", "-1"], "first image must be 0 to 358, as there are 359 test images, not -1"),
-        (["--data", "digits", "--first", "359"], "first image must be 0 to 358, as there are 359 test images, not 359"),
-        (["--data", "digits", "--first", "355"], "number of images must be 1 to 4 from 355 on, as there are 359 test "),
+        (["--offset", "9"], "number of images must be 1 to 7 from 9 on, as there are 16 photographs, not 8"),
+        (["--offset", "-1"], "first image must be 0 to 15, as there are 16 photographs, not -1"),
+        (["--offset", "16", "--images", "1"], "first image must be 0 to 15, as there are 16 photographs, not 16"),
+        (["--offset", "1e3"], "argument --offset: invalid int value: '1e3'"),
+        (["--data", "digits", "--offset", "-1"], "first image must be 0 to 358, as there are 359 test "),
+        (
+            ["--data", "digits", "--offset", "359"],
+            "first image must be 0 to 358, as there are 359 test ",
+        ),
+        (
+            ["--data", "digits", "--offset", "355"],
+            "number of images must be 1 to 4 from 355 on, as there ",
+        ),
         (["--runs", "dense"], "runs must be one of both, gated, not 'dense'"),
         (["--bandwidth", "0"], "bandwidth must be a whole number from 1 to 1024, not 0"),
         (["--latency", "0"], "latency must be a whole number from 1 to 100000, not 0"),
@@ -167,7 +173,7 @@ def test_first_image(checkpoint, monkeypatch, root, tmp_path, data):
     monkeypatch.chdir(root)
     options = ["--checkpoint", str(checkpoint), "-o", str(tmp_path), *(["--data", data] if data else [])]
     for first, count in ((0, 8), (5, 3), (7, 1)):
-        assert network.main([*options, "--first", str(first), "--images", str(count)]) == 2
+        assert network.main([*options, "--offset", str(first), "--images", str(count)]) == 2
     (names, images, labels), *others = taken
     assert len(set(names)) == 8 and len({image.tobytes() for image in images}) == 8
     assert names[:2] == (["digits of scikit-learn, 16x16, test 0", names[1]] if data else ["cat", "astronaut"])

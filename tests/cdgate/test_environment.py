@@ -6,8 +6,8 @@ import py_compile
 
 import pytest
 
+from cdgate.environment import fresh_call
 from cdgate.errors import RunError, UserError
-from cdgate.fresh import fresh_call
 
 
 def test_result_and_arguments():
@@ -16,7 +16,7 @@ def test_result_and_arguments():
 
 def test_exception_is_raised_here():
     with pytest.raises(UserError, match="no such branch|branch must be 1 or 2, not 3"):
-        fresh_call("tests.cdgate.test_fresh", "refuse")
+        fresh_call("tests.cdgate.test_environment", "refuse")
 
 
 def refuse():

@@ -1,0 +1,149 @@
+"""Whole images through the second implementation: ``python -m verification.images --data FOLDER --images 300``.
+
+The compiled program of a network is executed by the interpreter of `verification.independent`, which is written from
+the documents and shares no arithmetic with the golden model; every ofmap, decision and logit is compared with it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cdgate.cli import Parser, console, run, say, table
+from cdgate.errors import UserError
+from cdgate.files import write_json
+from cdgate.modes import GateMode
+from gen.network.compiler import compile_network
+from hw.configurations import DEFAULT, configuration
+from hw.params import HwParams
+from sim.plan.images import chosen_images
+from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
+from sw_model.integer.network import IntNetwork
+from verification.independent.decoded_program import ProgramError
+from verification.independent.execution import Difference, check
+
+__all__ = ["compare_images", "main"]
+
+#: Where the report is written.
+OUTPUT = Path("build/verification/images")
+
+#: Modes that both implementations know.
+MODES = (GateMode.GATED, GateMode.DENSE, GateMode.BASE)
+
+#: Seconds between two lines about the progress.
+_INTERVAL = 5.0
+
+
+def compare_images(
+    network: IntNetwork, params: HwParams, images: Any, mode: str, batch: int
+) -> tuple[dict[str, int], list[str]]:
+    """Run images through both implementations, and compare all that they compute.
+
+    Parameters
+    ----------
+    network, params
+        The golden model, and the engine that it is compiled for.
+    images
+        (N, rows, columns, 3) uint8.
+    mode
+        One of `MODES`.
+    batch
+        Images in one program.
+
+    Returns
+    -------
+    dict[str, int], list[str]
+        Counts of "images", "outputs" (codes and logits) and "decisions" that were equal; what differs, a line for each
+        program in which anything does.
+    """
+    counts, findings = dict.fromkeys(("images", "outputs", "decisions"), 0), []
+    start = told = time.monotonic()
+    for first in range(0, len(images), batch):
+        part = images[first : first + batch]
+        program = compile_network(network, params, len(part), part.shape[1:3], mode)
+        try:
+            engine = check(program, part)
+        except (Difference, ProgramError) as error:
+            findings.append(f"images {first} to {first + len(part) - 1}: {error}")
+            continue
+        counts["images"] += len(part)
+        for _, done in engine.passes:
+            counts["outputs"] += sum(len(record) for record in done.logits)
+            counts["outputs"] += 0 if done.written is None else done.written[2].size
+            counts["decisions"] += sum(decision[..., 0].size for decision in done.decisions)
+        now, ended = time.monotonic(), first + len(part)
+        if now - told >= _INTERVAL:
+            told = now
+            left = (now - start) * (len(images) - ended) / ended
+            say(f"{ended} of {len(images)} images in {now - start:.0f} s, about {left:.0f} s left")
+    return counts, findings
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="verification.images",
+        description="Run images through the second implementation of the golden model, which executes compiled "
+        "programs, and compare every output, every decision and the logits.",
+    )
+    add = parser.add_argument
+    add("--images", type=int, default=8, metavar="N", help="number of images (default: %(default)s)")
+    add("--data", metavar="DIR", help="digits, or a folder of CIFAR-10, CIFAR-100 or images in train/ and val/")
+    add("--offset", type=int, default=0, metavar="N", help="number of the first image (default: %(default)s)")
+    add("--batch", type=int, default=8, metavar="N", help="images in one program (default: %(default)s)")
+    add("--mode", default=GateMode.GATED, metavar="MODE", help=f"{', '.join(MODES)} (default: %(default)s)")
+    add("--config", default=DEFAULT, metavar="NAME|FILE", help="configuration (default: %(default)s)")
+    add("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH", help="of the quantised network")
+    add("-o", "--output", type=Path, default=OUTPUT, metavar="DIR", help="folder (default: %(default)s)")
+    return parser
+
+
+def _body(args: Any) -> int:
+    path = args.output / "report.json"
+    path.unlink(missing_ok=True)
+    if args.mode not in MODES:
+        raise UserError(f"mode must be one of {', '.join(MODES)}, not {args.mode!r}")
+    if args.batch < 1:
+        raise UserError(f"batch must be at least 1, not {args.batch}")
+    config = configuration(args.config)
+    network = load(args.checkpoint)
+    names, images, _ = chosen_images(args.data, args.offset, args.images)
+    start = time.monotonic()
+    counts, findings = compare_images(network, config.params, images, args.mode, args.batch)
+    seconds = round(time.monotonic() - start, 1)
+    verdict = f"fail: {len(findings)} programs differ" if findings else "pass"
+    write_json(
+        path,
+        {
+            "schema": 1,
+            "config": config.name,
+            "gate_mode": args.mode,
+            "checkpoint_sha256": network.digest,
+            "first_image": names[0],
+            "last_image": names[-1],
+            **counts,
+            "findings": findings,
+            "wall_seconds": seconds,
+            "verdict": verdict,
+        },
+    )
+    shown = console()
+    rows = table(f"{config.name}, {args.mode}, {names[0]} to {names[-1]}", "equal", "number")
+    for name, count in counts.items():
+        rows.add_row(name, f"{count:,}")
+    shown.print(rows)
+    for line in (*findings, f"{seconds} s", f"report: {path}", f"verdict: {verdict}"):
+        shown.print(line, soft_wrap=True, markup=False)
+    return 1 if findings else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare what the command line says; return 0 if all is equal, 1 if not, 2 on bad input."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    return run(parser.prog, lambda: _body(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
