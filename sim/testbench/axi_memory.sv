@@ -26,6 +26,7 @@ module axi_memory #(
     input  int unsigned read_error, write_error,
     input  logic [31:0] read_error_first, read_error_last, write_error_first, write_error_last,
     input  int unsigned seed,      // of all that is random, taken at reset
+    input  logic [31:0] base,      // first address, a multiple of the size; there is nothing elsewhere
 
     input  logic [31:0] araddr,
     input  logic [7:0]  arlen,
@@ -84,7 +85,7 @@ module axi_memory #(
     function automatic int unsigned error_at(input logic [31:0] address, input int unsigned error,
                                              input logic [31:0] first, input logic [31:0] last);
         if (error != 0 && address + BYTES - 1 >= first && address <= last) return error;
-        return address >> SIZE_LOG2 != 0 ? 3 : 0;
+        return (address ^ base) >> SIZE_LOG2 != 0 ? 3 : 0;
     endfunction
 
     // Bursts that were accepted, oldest first. Pointers count bursts.

@@ -29,10 +29,11 @@ module tb_system;
     localparam logic [7:0] RESET = 0, WRITE = 1, READ = 2, WAIT = 3, LOAD = 4, DUMP = 5, OPEN = 6, CLOSE = 7, SET = 8,
                            REPORT = 9;
 
-    // Settings: of the memory, see axi_memory; LITE_GAP: most cycles between the parts of a register access, at random.
+    // Settings: of the memory, see axi_memory; LITE_GAP: most cycles between the parts of a register access, at random;
+    // BASE: first address of the memory on the bus, where LOAD and DUMP have 0.
     localparam int BANDWIDTH = 0, LATENCY = 1, EXTRA = 2, STALL = 3 /* to 7: AR, R, AW, W, B */, READ_ERROR = 8,
                    READ_FIRST = 9, READ_LAST = 10, WRITE_ERROR = 11, WRITE_FIRST = 12, WRITE_LAST = 13, SEED = 14,
-                   LITE_GAP = 15, SETTINGS = 16;
+                   LITE_GAP = 15, BASE = 16, SETTINGS = 17;
     int unsigned setting [SETTINGS];
     int unsigned stall [5];
     always_comb for (int n = 0; n < 5; n++) stall[n] = setting[STALL + n];
@@ -85,7 +86,7 @@ module tb_system;
 
     axi_memory #(.DATA_BITS(`AXI_BITS), .SIZE_LOG2(`MEMORY_LOG2)) memory (
         .clk(clk), .rst(rst), .bandwidth(setting[BANDWIDTH]), .latency(setting[LATENCY]), .extra(setting[EXTRA]),
-        .stall(stall), .seed(setting[SEED]),
+        .stall(stall), .seed(setting[SEED]), .base(setting[BASE]),
         .read_error(setting[READ_ERROR]), .read_error_first(setting[READ_FIRST]), .read_error_last(setting[READ_LAST]),
         .write_error(setting[WRITE_ERROR]), .write_error_first(setting[WRITE_FIRST]),
         .write_error_last(setting[WRITE_LAST]),
@@ -215,7 +216,7 @@ module tb_system;
                     end
                     SET: begin
                         if (a >= SETTINGS) $fatal(1, "there is no setting %0d", a);
-                        setting[a[3:0]] <= b;
+                        setting[a[4:0]] <= b;
                         finished <= go;
                     end
                     REPORT: begin

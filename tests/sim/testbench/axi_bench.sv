@@ -43,7 +43,7 @@ module axi_bench;
     always_comb for (int n = 0; n < 5; n++) stalls[n] = stall;
 
     axi_memory #(.DATA_BITS(32), .SIZE_LOG2(16), .DEPTH_LOG2(3)) memory (
-        .clk(clk), .rst(rst), .bandwidth(bandwidth), .latency(latency), .extra(extra), .stall(stalls), .seed(1),
+        .clk(clk), .rst(rst), .bandwidth(bandwidth), .latency(latency), .extra(extra), .stall(stalls), .seed(1), .base(0),
         .read_error(read_error), .write_error(write_error), .read_error_first(error_first),
         .read_error_last(error_last), .write_error_first(error_first), .write_error_last(error_last),
         .araddr(axi_araddr), .arlen(axi_arlen), .arvalid(axi_arvalid), .arready(axi_arready),
