@@ -24,7 +24,7 @@ def bad_instructions_of(program: ShortProgram) -> Iterator[Bad]:
     program
         A good one, with each kind of instruction but for that which stores logits.
     """
-    at = {Opcode(text[0] & 15): number for number, text in enumerate(program.instructions)}
+    at: dict[Any, int] = {Opcode(text[0] & 15): number for number, text in enumerate(program.instructions)}
     yield from _opcodes(program)
     yield from _reserved(program, at)
     yield from _tokens(program, at)
@@ -40,7 +40,7 @@ def _opcodes(program: ShortProgram) -> Iterator[Bad]:
 
 def _reserved(program: ShortProgram, at: dict[Any, int]) -> Iterator[Bad]:
     """Every bit that no field takes, in a transfer and in a layer."""
-    sizes = {Opcode.LOAD_MAP: Transfer.size, Opcode.COMPUTE: LayerRegisters(program.params).size}
+    sizes: dict[Any, int] = {Opcode.LOAD_MAP: Transfer.size, Opcode.COMPUTE: LayerRegisters(program.params).size}
     for opcode, size in sizes.items():
         number = at[opcode]
         bits = [*range(Header.size, BODY_OFFSET), *range(BODY_OFFSET + size, 8 * INSTRUCTION_BYTES)]
@@ -50,7 +50,7 @@ def _reserved(program: ShortProgram, at: dict[Any, int]) -> Iterator[Bad]:
 
 
 def _tokens(program: ShortProgram, at: dict[Any, int]) -> Iterator[Bad]:
-    own = {
+    own: dict[Any, tuple[str, ...]] = {
         Opcode.LOAD_MAP: ("load",),
         Opcode.LOAD_PARAMETERS: ("load",),
         Opcode.LOAD_WEIGHTS: ("load", "compute", "store"),

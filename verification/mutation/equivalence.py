@@ -10,10 +10,7 @@ from cdgate.files import write_file
 from verification.mutation.mutations import Mutation
 from verification.mutation.netlist import run_yosys
 
-__all__ = ["DEPTH", "prove"]
-
-#: Cycles of the induction.
-DEPTH = 2
+__all__ = ["prove"]
 
 #: Memories stay as they are: what goes into them must be equal, what comes out is.
 _MEMORY = """(* blackbox *)
@@ -36,7 +33,7 @@ cd
 equiv_make {module} gate equiv
 select equiv
 equiv_simple -ignore-unknown-cells
-equiv_induct -ignore-unknown-cells -seq {depth}
+equiv_induct -ignore-unknown-cells -seq 1
 tee -o proof_{number}.txt equiv_status
 select -clear
 """
@@ -47,10 +44,10 @@ _STATUS = re.compile(r"Of those cells (\d+) are proven and (\d+) are unproven")
 def prove(mutations: Sequence[Mutation], folder: Path) -> set[int]:
     """Return the numbers of the mutations whose module is proven equivalent to the original one.
 
-    Shown is, by induction: as long as a module's inputs and registers are those of the original, so are its outputs, its
-    next registers, and what it gives to memories and instances within. Registers begin with the same values; so nothing
-    around it can tell the two apart. What is not proven may still be equivalent in the engine, where not every input
-    comes.
+    Shown is, by induction: as long as a module's inputs and registers are those of the original, so are its outputs,
+    its next registers, and what it gives to memories and instances within. Registers begin with the same values; so
+    nothing around it can tell the two apart. What is not proven may still be equivalent in the engine, where not every
+    input comes.
 
     Parameters
     ----------
@@ -70,7 +67,6 @@ def prove(mutations: Sequence[Mutation], folder: Path) -> set[int]:
                 module=mutation.module,
                 mutate=mutation.script.replace(f"-module {mutation.module} ", "-module gate "),
                 number=mutation.number,
-                depth=DEPTH,
             )
         )
     run_yosys("\n".join(script), folder / "equivalence.log", "proving equivalence")
