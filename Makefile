@@ -167,6 +167,10 @@ TAKES_test-slow := ARGS
 test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that take longer
 	$(PY) -m pytest -m slow $(call options,$(TAKES_test-slow))
 
+.PHONY: mutants
+mutants: tools .venv/base .venv/synth ## make faults in the generated Verilog, one at a time: every one must be found by the checks, or be equivalent
+	$(PY) -m verification.mutants $(call option,SEED,seed) $(call option,CONFIG,config) $(call option,OUT,output) $(ARGS)
+
 .PHONY: lint
 lint: tools .venv/base .venv/lint .venv/train ## ruff's rules and format, mypy, and Verilator -Wall on the generated Verilog
 	$(PY) -m ruff check

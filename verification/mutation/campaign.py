@@ -33,11 +33,11 @@ _INTERVAL = 5.0
 #: Runs of networks, the cheapest first: network, mode, memory.
 TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("slices", "gated", {}),
-    ("slices", "dense", {"stall": 90, "extra": 50, "seed": 3}),
+    ("stress", "dense", {"stall": 90, "extra": 50, "seed": 3}),
+    ("stress", "gated", {"bandwidth": 4, "stall": 40, "extra": 90, "seed": 5}),
     ("channels", "gated", {}),
     ("wide", "gated", {}),
     ("large", "gated", {}),
-    ("slices", "gated", {"bandwidth": 1, "stall": 60, "extra": 90, "seed": 5}),
     ("wide", "dense", {"bandwidth": 64, "latency": 4, "stall": 30, "seed": 7}),
 )
 

@@ -8,6 +8,7 @@ from gen.host.driver import EngineError, WaitError
 from hw.interface.instructions import ErrorCode
 from sim.check.verdict import Verdict
 from sim.run.build import SimulationError
+from verification.mutation.scenarios import ScenarioError
 
 __all__ = ["KINDS", "Finding", "of_error", "of_verdict"]
 
@@ -59,7 +60,7 @@ def of_error(error: Exception, trial: str) -> Finding:
             kind = "time-out"
         case SimulationError():
             kind = "simulator"
-        case AssertionError():
+        case ScenarioError():
             kind = "scenario"
         case _:
             kind = "error"

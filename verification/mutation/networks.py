@@ -18,11 +18,12 @@ from sim.check.network import compare_network
 from sim.check.verdict import Verdict
 from sim.plan.network import Plan
 from sim.plan.network import plan as plan_network
+from sim.plan.stress import stress_network
 from sim.run.scenario import MARGIN, NetworkJob, NetworkRun
 from sim.testbench.session import Session
 from sw_model.quantisation.random_network import random_network
 
-__all__ = ["NETWORKS", "NetworkTrial", "SmallNetwork", "run_network", "trial"]
+__all__ = ["NETWORKS", "SHORTEST", "STRESS", "NetworkTrial", "SmallNetwork", "images", "run_network", "trial"]
 
 #: Cycles that a mutant may take: of those predicted, and more.
 _SLOWER, _MORE = 3, 20_000
@@ -81,7 +82,10 @@ _LARGE = (
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
-#: By name, the cheapest first.
+#: Name of the network that `sim.plan.stress` makes, and of the one that it is like.
+STRESS, SHORTEST = "stress", "slices"
+
+#: The others by name.
 NETWORKS: Mapping[str, SmallNetwork] = {
     "slices": SmallNetwork(convolutions=_BLOCKS, size=(6, 6), images=2, options={"groups": 2, "seed": 1}),
     "channels": SmallNetwork(
@@ -106,12 +110,15 @@ class NetworkTrial:
         The network, compiled, with what must come.
     settings
         Of the memory, see `sim.testbench.session.SETTINGS`.
+    modelled
+        Whether the cycle model must be near: not with a memory that rests at random, nor of the stress network.
     """
 
     name: str
     mode: str
     planned: Plan
     settings: Mapping[str, int]
+    modelled: bool
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -124,7 +131,8 @@ class NetworkTrial:
         run, clock = value
         one = self.planned
         result = compare_network(one.program, one.job, run, one.golden, one.counts, clock=clock)
-        judge_model(result, one.prediction.layers(), self.settings, self.mode)
+        if self.modelled:
+            judge_model(result, one.prediction.layers(), self.settings, self.mode)
         shutil.rmtree(run.memory.parent)
         return result.total()
 
@@ -146,7 +154,7 @@ def trial(
     Parameters
     ----------
     name
-        Of the network.
+        Of the network; or `STRESS` for that which is run in front of every network.
     params
         The engine.
     mode
@@ -154,17 +162,21 @@ def trial(
     bandwidth, latency, settings
         Of the memory.
     """
-    small = NETWORKS[name]
+    small = NETWORKS[SHORTEST if name == STRESS else name]
     seed = small.options["seed"]
     network = random_network(
         plan=[dict(conv) for conv in small.convolutions], images=images(4, small.size, 100 + seed), **small.options
     )
-    planned = plan_network(network, params, images(small.images, small.size, seed), mode, bandwidth, latency)
+    pixels = images(small.images, small.size, seed)
+    if name == STRESS:
+        network, pixels = stress_network(params, network)
+    planned = plan_network(network, params, pixels, mode, bandwidth, latency)
     told = {key: value for key, value in settings.items() if value}
     return NetworkTrial(
         name=" ".join([name, mode, *(f"{key}={value}" for key, value in told.items())]),
         mode=mode,
         planned=planned,
+        modelled=name != STRESS and not settings,
         settings={"bandwidth": bandwidth, "latency": latency, "stall": 0, "extra": 0, "seed": 0, **settings},
     )
 
@@ -174,7 +186,7 @@ def run_network(
 ) -> tuple[NetworkRun, Clock]:
     """Run a network in memory that is otherwise empty, and keep its files in a folder of its own."""
     session.memory_write(0, bytes(-(-(job.size + MARGIN) // session.axi_bytes) * session.axi_bytes))
-    run, clock = run_timed(session, job, settings)
+    [(run, clock)] = run_timed(session, [job], settings)
     memory, trace = folder / run.memory.name, folder / run.trace.name
     run.memory.rename(memory)
     for suffix in (".trace", ".masks", ".passes"):
