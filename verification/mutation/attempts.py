@@ -62,9 +62,9 @@ def run_mutants(
     arguments
         Those.
     """
-    for number in numbers:
+    for place, number in enumerate(numbers):  # a number may come twice
         (session.folder / SELECTOR).write_text(f"{number}\n", encoding="ascii")
-        folder = session.folder / f"of_{number}"
+        folder = session.folder / f"at_{place}"
         folder.mkdir()
         value, error = None, None
         try:
@@ -72,15 +72,15 @@ def run_mutants(
         except Exception as raised:
             error = raised
             session.close_traces()
-        path = _result(session.folder, number)
+        path = _result(session.folder, place)
         part = path.with_suffix(".partial")
         part.write_bytes(pickle.dumps(Attempt(number=number, value=value, error=error)))
         part.rename(path)
     return len(numbers)
 
 
-def _result(folder: Path, number: int) -> Path:
-    return folder / f"of_{number}.attempt"
+def _result(folder: Path, place: int) -> Path:
+    return folder / f"at_{place}.attempt"
 
 
 def attempts(
@@ -108,10 +108,10 @@ def attempts(
     while left:
         scenario = simulator.start(run_mutants, (left, function, arguments), work)
         try:
-            while left:
-                path = _result(scenario.job.parent, left[0])
+            for place, number in enumerate(list(left)):
+                path = _result(scenario.job.parent, place)
                 found = _awaited(path, scenario)
-                number = left.pop(0)
+                left.pop(0)
                 if found is not None:
                     yield found
                     path.unlink()

@@ -38,6 +38,7 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("channels", "gated", {}),
     ("wide", "gated", {}),
     ("large", "gated", {}),
+    ("slices", "gated", {"bandwidth": 64, "stall": 210, "seed": 11}),
     ("wide", "dense", {"bandwidth": 64, "latency": 4, "stall": 30, "seed": 7}),
 )
 

@@ -18,11 +18,15 @@ module memory_block(input RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, WR_CLK, WR_E
 endmodule
 """
 
+#: An instance of which a port is mutated becomes a part of the module, as it may not look at that port at all.
+_FLATTEN = "flatten {module}/c:{cell} gate/c:{cell}"
+
 #: Module by module: the mutated copy keeps the names of ports, registers, memories and instances, which are compared;
 #: all other names are taken from it, so that what lies between them may differ.
 _PROOF = """design -load all
 copy {module} gate
 {mutate}
+{flatten}
 memory_collect {module} gate
 chtype -set memory_block {module}/t:$mem_v2 gate/t:$mem_v2
 cd gate
@@ -33,7 +37,6 @@ cd
 equiv_make {module} gate equiv
 select equiv
 equiv_simple -ignore-unknown-cells
-equiv_induct -ignore-unknown-cells -seq 1
 tee -o proof_{number}.txt equiv_status
 select -clear
 """
@@ -67,6 +70,9 @@ def prove(mutations: Sequence[Mutation], folder: Path) -> set[int]:
                 module=mutation.module,
                 mutate=mutation.script.replace(f"-module {mutation.module} ", "-module gate "),
                 number=mutation.number,
+                flatten=""
+                if mutation.cell.startswith("$")
+                else _FLATTEN.format(module=mutation.module, cell=mutation.cell),
             )
         )
     run_yosys("\n".join(script), folder / "equivalence.log", "proving equivalence")

@@ -53,11 +53,15 @@ def test_each_mutant_is_selected_and_its_result_or_error_handed_on(tmp_path):
     assert isinstance(found[1].error, ArithmeticError) and found[0].error is None
 
 
+def test_a_mutant_may_come_twice(tmp_path):
+    assert [one.value for one in attempts(Simulator(), [0, 4, 0], selected, (0,), tmp_path)] == [0, 4, 0]
+
+
 def test_traces_are_closed_after_an_error(tmp_path):
     session = Session(tmp_path)
     assert run_mutants(session, [3, 5], selected, (1,)) == 2
     assert session.closed == 1
-    assert pickle.loads((tmp_path / "of_5.attempt").read_bytes()).value == 6
+    assert pickle.loads((tmp_path / "at_1.attempt").read_bytes()).value == 6
 
 
 def test_simulator_that_ends_costs_one_mutant(tmp_path):
