@@ -15,6 +15,7 @@ from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode
 from hw.interface.registers import REGISTERS, register
 from sim.run.system import MEMORY_LOG2
 from sim.testbench.session import Session
+from verification.mutation import token_programs
 from verification.mutation.bad_instructions import bad_instructions_of
 from verification.mutation.short_program import ShortProgram
 
@@ -269,6 +270,21 @@ def watchdog(session: Session, program: ShortProgram) -> None:
     bench.finish()
 
 
+def tokens(session: Session, program: ShortProgram) -> None:
+    """Units that wait for each other, for what does not come, and more tokens than are counted."""
+    bench = _Bench(session)
+    cycles = bench.run(program, "alone")
+    for what, good in token_programs.waiting(program):
+        bench.run(good, what)
+    for what, bad in token_programs.starving(program):
+        bench.fail(bad, ErrorCode.WATCHDOG, None, what, watchdog=3000)
+        bench.driver.soft_reset()
+    for what, bad in token_programs.too_many(program):
+        bench.fail(bad, ErrorCode.TOKENS, None, what)
+        bench.recover(program, what, cycles)
+    bench.finish()
+
+
 def refusals(session: Session, program: ShortProgram) -> None:
     """Starts while busy, resets in the middle of a run."""
     bench = _Bench(session, seed=3)
@@ -306,7 +322,7 @@ def high_addresses(session: Session, program: ShortProgram) -> None:
 #: All, the cheapest first.
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (registers, high_addresses, refusals, watchdog, bad_instructions, bus_errors)
+    for scenario in (registers, high_addresses, tokens, refusals, watchdog, bad_instructions, bus_errors)
 }
 
 

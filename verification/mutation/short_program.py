@@ -109,8 +109,14 @@ def beginning(planned: Plan) -> ShortProgram:
     opcodes = [instruction.opcode for instruction in program.instructions]
     last = opcodes.index(Opcode.STORE_MAP)
     texts = [row.tobytes() for row in pack_instructions(program.instructions[: last + 1], params)]
-    for unit in ("load", "compute", "store"):
-        texts[last] = with_field(texts[last], f"give.{unit}", 0)
+    for number, opcode in enumerate(opcodes[: last + 1]):  # no tokens for instructions that are not there any more
+        for unit, unwanted in (
+            ("load", True),
+            ("compute", opcode is Opcode.STORE_MAP),
+            ("store", opcode is not Opcode.COMPUTE),
+        ):
+            if unwanted:
+                texts[number] = with_field(texts[number], f"give.{unit}", 0)
     [name] = [name for name, region in program.stored_maps.items() if name == program.network.layers[0].name]
     region, tap = program.stored_maps[name], planned.golden.taps[name].ofmap.numpy()
     images, channels, rows, cols = tap.shape
