@@ -11,7 +11,7 @@ from typing import Any
 
 from cdgate.errors import RunError
 from gen.host.driver import DriverError, EngineError, RefusedError
-from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode
+from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode, Opcode
 from hw.interface.registers import REGISTERS, register
 from sim.run.system import MEMORY_LOG2
 from sim.testbench.session import Session
@@ -95,6 +95,9 @@ class _Bench:
         idle = sum(value for name, value in counters.items() if name.startswith("idle_"))
         steps = counters["base_steps"] + counters["cond_steps"]
         _require(steps + idle == counters["cycles"], f"{what}: counters do not add up: {counters}")
+        passes = sum(Opcode(text[0] & 15) is Opcode.COMPUTE for text in program.instructions)
+        expected = passes * program.steps
+        _require(steps == expected, f"{what}: {expected} steps must be done at the end, not {steps}")
         return counters["cycles"]
 
     def fail(self, program: ShortProgram, code: Any, index: int | None, what: str, watchdog: int = 1 << 26) -> None:
@@ -271,11 +274,12 @@ def watchdog(session: Session, program: ShortProgram) -> None:
 
 
 def tokens(session: Session, program: ShortProgram) -> None:
-    """Units that wait for each other, for what does not come, and more tokens than are counted."""
+    """Units that wait for each other, for what does not come; full queues; more tokens than are counted."""
     bench = _Bench(session)
     cycles = bench.run(program, "alone")
     for what, good in token_programs.waiting(program):
         bench.run(good, what)
+    bench.run(token_programs.in_parts(program), "transfers in parts")
     for what, bad in token_programs.starving(program):
         bench.fail(bad, ErrorCode.WATCHDOG, None, what, watchdog=3000)
         bench.driver.soft_reset()

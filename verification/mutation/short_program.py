@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gen.layer.places import MapPlace
 from gen.network.instruction import pack_instructions
@@ -11,7 +12,7 @@ from hw.interface.instructions import BODY_OFFSET, Header, Opcode, Transfer
 from hw.params import HwParams
 from sim.plan.network import Plan
 
-__all__ = ["ShortProgram", "beginning", "with_field"]
+__all__ = ["ShortProgram", "beginning", "field_of", "with_field"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class ShortProgram:
         By number of a loading instruction the first address that it reads, and the bytes.
     params
         The engine.
+    steps
+        MAC steps of its layer.
     base
         First byte of all this.
     """
@@ -45,6 +48,7 @@ class ShortProgram:
     expected: bytes
     reads: Mapping[int, tuple[int, int]]
     params: HwParams
+    steps: int
     base: int = 0
 
     def memory(self) -> bytes:
@@ -73,6 +77,24 @@ class ShortProgram:
         )
 
 
+def _place(name: str) -> tuple[int, int]:
+    """Return offset and width of a field of the header, as ``take.load``, or of a transfer."""
+    path = name.split(".")
+    in_header = path[0] in Header.members
+    shape: Any = Header if in_header else Transfer
+    offset, width = 0 if in_header else BODY_OFFSET, 0
+    for part in path:
+        field = shape[part]
+        offset, width, shape = offset + field.offset, field.width, field.shape
+    return offset, width
+
+
+def field_of(text: bytes, name: str) -> int:
+    """Return the value of a field of an instruction; see `with_field`."""
+    offset, width = _place(name)
+    return int.from_bytes(text, "little") >> offset & (1 << width) - 1
+
+
 def with_field(text: bytes, name: str, value: int, *, add: bool = False) -> bytes:
     """Return an instruction with another value of a field of the header, as ``take.load``, or of a transfer.
 
@@ -86,21 +108,19 @@ def with_field(text: bytes, name: str, value: int, *, add: bool = False) -> byte
         Of it.
     add
         Whether it is added to what is there.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for it.
     """
-    path, layout, offset = name.split("."), Transfer, BODY_OFFSET
-    if path[0] in Header.members:
-        layout, offset = Header, 0
-    shape = layout
-    for part in path:
-        field = shape[part]
-        offset, shape = offset + field.offset, field.shape
-    width = field.width
-    word = int.from_bytes(text, "little")
-    old = word >> offset & (1 << width) - 1
+    offset, width = _place(name)
+    old = field_of(text, name)
     new = old + value if add else value
     if not 0 <= new < 1 << width:
         raise ValueError(f"{name} has {width} bits, not room for {new}")
-    return (word ^ (old ^ new) << offset).to_bytes(len(text), "little")
+    word = int.from_bytes(text, "little") ^ (old ^ new) << offset
+    return word.to_bytes(len(text), "little")
 
 
 def beginning(planned: Plan) -> ShortProgram:
@@ -141,4 +161,5 @@ def beginning(planned: Plan) -> ShortProgram:
         expected=expected[: region.size],
         reads=reads,
         params=params,
+        steps=planned.counts[name].base,
     )

@@ -1,4 +1,4 @@
-"""Programs about tokens: each unit waits for each other one, once and once too often."""
+"""Programs about tokens and queues: each unit waits for each other one, once and once too often; many transfers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from hw.interface.instructions import TOKEN_BITS, Opcode
-from verification.mutation.short_program import ShortProgram, with_field
+from hw.interface.instructions import TOKEN_BITS, Opcode, item_bytes
+from verification.mutation.short_program import ShortProgram, field_of, with_field
 
-__all__ = ["starving", "too_many", "waiting"]
+__all__ = ["in_parts", "starving", "too_many", "waiting"]
 
 #: The instruction that each unit executes here.
 _OF_UNIT: dict[str, Any] = {"load": Opcode.LOAD_MAP, "compute": Opcode.COMPUTE, "store": Opcode.STORE_MAP}
+
+#: Most parts of a transfer: more than a queue holds.
+_PARTS = 8
 
 
 def _plain(program: ShortProgram, opcode: Any) -> bytes:
@@ -33,6 +36,34 @@ def _behind(program: ShortProgram, giver: str, taker: str, takes: int) -> ShortP
             more.append(weights)
         more.append(with_field(_plain(program, _OF_UNIT[unit]), field, 1))
     return replace(program, instructions=(*program.instructions, *more))
+
+
+def in_parts(program: ShortProgram) -> ShortProgram:
+    """Return the program with every transfer cut into as many as there may be, up to `_PARTS`: queues become full."""
+    texts = []
+    for text in program.instructions:
+        opcode: Any = Opcode(text[0] & 15)
+        if opcode is Opcode.COMPUTE:
+            texts.append(text)
+            continue
+        address, count, word = (field_of(text, name) for name in ("address", "count", "bank_addr"))
+        size = item_bytes(opcode, program.params)
+        parts = next(
+            n for n in range(_PARTS, 0, -1) if count % n == 0 and count // n * size % program.params.axi_bytes == 0
+        )
+        each = count // parts
+        for part in range(parts):
+            one = with_field(text, "count", each)
+            one = with_field(one, "address", address + part * each * size)
+            if opcode is not Opcode.LOAD_WEIGHTS:
+                one = with_field(one, "bank_addr", word + part * each)
+            for unit in _OF_UNIT:
+                if part:
+                    one = with_field(one, f"take.{unit}", 0)
+                if part < parts - 1:
+                    one = with_field(one, f"give.{unit}", 0)
+            texts.append(one)
+    return replace(program, instructions=tuple(texts))
 
 
 def waiting(program: ShortProgram) -> Iterator[tuple[str, ShortProgram]]:
