@@ -12,8 +12,10 @@ from typing import Any
 from cdgate.errors import RunError
 from gen.host.driver import DriverError, EngineError, RefusedError
 from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode, Opcode
+from hw.interface.layouts import IdleCause
 from hw.interface.registers import REGISTERS, register
 from sim.run.system import MEMORY_LOG2
+from sim.run.trace import read_trace
 from sim.testbench.session import Session
 from verification.mutation import token_programs
 from verification.mutation.bad_instructions import bad_instructions_of
@@ -273,6 +275,21 @@ def watchdog(session: Session, program: ShortProgram) -> None:
     bench.finish()
 
 
+def causes(session: Session, program: ShortProgram) -> None:
+    """Up to the first step of a run nothing is idle for the end, a decision or an output, even if all is dispatched."""
+    bench = _Bench(session, bandwidth=1)
+    bench.load(program)
+    trace = session.open_traces()
+    bench.driver.start()
+    bench.driver.wait(_LIMIT)
+    session.close_traces()
+    idle = read_trace(trace, program.params).passes["counters"]["idle"]
+    for cause in (IdleCause.END, IdleCause.DECISION, IdleCause.OUTPUT):
+        found = int(idle[0, cause.value])
+        _require(not found, f"{found} cycles before the first step are idle for the cause {cause.name.lower()}")
+    bench.finish()
+
+
 def tokens(session: Session, program: ShortProgram) -> None:
     """Units that wait for each other, for what does not come; full queues; more tokens than are counted."""
     bench = _Bench(session)
@@ -326,7 +343,7 @@ def high_addresses(session: Session, program: ShortProgram) -> None:
 #: All, the cheapest first.
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (registers, high_addresses, tokens, refusals, watchdog, bad_instructions, bus_errors)
+    for scenario in (registers, high_addresses, causes, tokens, refusals, watchdog, bad_instructions, bus_errors)
 }
 
 
