@@ -36,8 +36,9 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("stress", "dense", {"stall": 90, "extra": 50, "seed": 3}),
     ("stress", "gated", {"bandwidth": 4, "stall": 40, "extra": 90, "seed": 5}),
     ("channels", "gated", {}),
+    ("stress channels", "gated", {"stall": 20, "seed": 13}),
     ("wide", "gated", {}),
-    ("large", "gated", {}),
+    ("large", "gated", {"stall": 25, "seed": 9}),
     ("slices", "gated", {"bandwidth": 64, "stall": 210, "seed": 11}),
     ("wide", "dense", {"bandwidth": 64, "latency": 4, "stall": 30, "seed": 7}),
 )

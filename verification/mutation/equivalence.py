@@ -37,6 +37,7 @@ cd
 equiv_make {module} gate equiv
 select equiv
 equiv_simple -ignore-unknown-cells
+equiv_induct -ignore-unknown-cells -seq 1
 tee -o proof_{number}.txt equiv_status
 select -clear
 """

@@ -82,6 +82,25 @@ EXPLAINED: tuple[Explained, ...] = (
         "entry never comes while room is 0.",
     ),
     Explained(
+        module=r"\.core\.scheduler",
+        text=r"if (clear_scheduler) begin \$100 = 54'h00000000000000; end",
+        change=r"Y\[45\] is 1",
+        reason="The bit is the lowest of 1 + 2 * cond_tap_entries, which is odd; the register is computed anew "
+        "in every "
+        "cycle, long before the first job after a clear.",
+    ),
+    Explained(
+        module=r"\.weights_queue",
+        text=(
+            r"\cdgate_tiny_system.weights_queue.fifo fifo ( .clear_weights_queue(clear_weights_queue), .clk(clk), "
+            ".r_data(o__payload), .r_en(r_en), .r_rdy(o__valid),"
+        ),
+        change=r"r_data\[\d+\] inverted if bit [4-9] is 1",
+        reason="Bits 4 to 9 of an instruction are its tokens, and a LOAD_WEIGHTS with any is refused (code "
+        "TOKENS), so the "
+        "bit that decides is never 1.",
+    ),
+    Explained(
         module=r"\.fetch\.gearbox",
         text=r"assign \$2 = ~ closing;",
         change=r"Y\[0\] inverted",

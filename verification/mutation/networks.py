@@ -23,7 +23,7 @@ from sim.run.scenario import MARGIN, NetworkJob, NetworkRun
 from sim.testbench.session import Session
 from sw_model.quantisation.random_network import random_network
 
-__all__ = ["NETWORKS", "SHORTEST", "STRESS", "NetworkTrial", "SmallNetwork", "images", "run_network", "trial"]
+__all__ = ["NETWORKS", "STRESS", "NetworkTrial", "SmallNetwork", "images", "run_network", "trial"]
 
 #: Cycles that a mutant may take: of those predicted, and more.
 _SLOWER, _MORE = 3, 20_000
@@ -66,6 +66,13 @@ _BLOCKS = (
     _conv("sum", "half", (32, 32), gated=True, residual="down"),
 )
 
+#: The same behind a layer whose chunks are no multiple of 4.
+_THIN = (
+    _conv("stem", "image", (3, 24)),
+    _conv("thin", "stem", (24, 16), gated=True),
+    *({**conv, "input": "thin", "residual": "thin"} if conv["name"] == "gated" else conv for conv in _BLOCKS[1:]),
+)
+
 #: The same with more channels, on another map: rings and queues go round, several tiles.
 _WIDE = (
     _conv("stem", "image", (3, 32), stride=2),
@@ -82,14 +89,14 @@ _LARGE = (
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
-#: Name of the network that `sim.plan.stress` makes, and of the one that it is like.
-STRESS, SHORTEST = "stress", "slices"
+#: Names of the networks that `sim.plan.stress` makes, with those that they are like.
+STRESS = {"stress": "slices", "stress channels": "channels"}
 
 #: The others by name.
 NETWORKS: Mapping[str, SmallNetwork] = {
     "slices": SmallNetwork(convolutions=_BLOCKS, size=(6, 6), images=2, options={"groups": 2, "seed": 1}),
     "channels": SmallNetwork(
-        convolutions=_BLOCKS, size=(5, 8), images=3, options={"groups": 2, "seed": 2, "slice_size": 1, "branch": 2}
+        convolutions=_THIN, size=(5, 8), images=3, options={"groups": 2, "seed": 2, "slice_size": 1, "branch": 2}
     ),
     "wide": SmallNetwork(convolutions=_WIDE, size=(12, 8), images=2, options={"groups": 4, "seed": 3, "classes": 100}),
     "large": SmallNetwork(convolutions=_LARGE, size=(28, 24), images=1, options={"groups": 2, "seed": 4}),
@@ -154,7 +161,7 @@ def trial(
     Parameters
     ----------
     name
-        Of the network; or `STRESS` for that which is run in front of every network.
+        Of the network; or one of `STRESS`, as are run in front of every network.
     params
         The engine.
     mode
@@ -162,13 +169,13 @@ def trial(
     bandwidth, latency, settings
         Of the memory.
     """
-    small = NETWORKS[SHORTEST if name == STRESS else name]
+    small = NETWORKS[STRESS.get(name, name)]
     seed = small.options["seed"]
     network = random_network(
         plan=[dict(conv) for conv in small.convolutions], images=images(4, small.size, 100 + seed), **small.options
     )
     pixels = images(small.images, small.size, seed)
-    if name == STRESS:
+    if name in STRESS:
         network, pixels = stress_network(params, network)
     planned = plan_network(network, params, pixels, mode, bandwidth, latency)
     told = {key: value for key, value in settings.items() if value}
@@ -176,7 +183,7 @@ def trial(
         name=" ".join([name, mode, *(f"{key}={value}" for key, value in told.items())]),
         mode=mode,
         planned=planned,
-        modelled=name != STRESS and not settings,
+        modelled=name not in STRESS and not settings,
         settings={"bandwidth": bandwidth, "latency": latency, "stall": 0, "extra": 0, "seed": 0, **settings},
     )
 
