@@ -37,8 +37,8 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("stress", "gated", {"bandwidth": 4, "stall": 40, "extra": 90, "seed": 5}),
     ("channels", "gated", {}),
     ("stress channels", "gated", {"stall": 20, "seed": 13}),
-    ("wide", "gated", {}),
-    ("large", "gated", {"stall": 25, "seed": 9}),
+    ("wide", "gated", {"stall": 8, "seed": 6}),
+    ("large", "gated", {"bandwidth": 3, "stall": 60, "seed": 21}),
     ("slices", "gated", {"bandwidth": 64, "stall": 210, "seed": 11}),
     ("wide", "dense", {"bandwidth": 64, "latency": 4, "stall": 30, "seed": 7}),
 )

@@ -101,6 +101,13 @@ EXPLAINED: tuple[Explained, ...] = (
         "bit that decides is never 1.",
     ),
     Explained(
+        module=r"\.core\.steps",
+        text=r"always @(posedge clk) job <= \$39 ;",
+        change=r"Q\[([4-9]|1[0-6])\] .*",
+        reason="Bits 4 to 16 of the held job are its tap_addr, which nothing reads: the address is taken from the "
+        "stream when the job comes.",
+    ),
+    Explained(
         module=r"\.fetch\.gearbox",
         text=r"assign \$2 = ~ closing;",
         change=r"Y\[0\] inverted",

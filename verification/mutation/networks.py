@@ -73,11 +73,11 @@ _THIN = (
     *({**conv, "input": "thin", "residual": "thin"} if conv["name"] == "gated" else conv for conv in _BLOCKS[1:]),
 )
 
-#: The same with more channels, on another map: rings and queues go round, several tiles.
+#: The same from one to 64 chunks, on another map: rings and queues go round.
 _WIDE = (
-    _conv("stem", "image", (3, 32), stride=2),
-    _conv("gated", "stem", (32, 64), gated=True, stride=2),
-    _conv("down", "stem", (32, 64), kernel=1, stride=2, relu=False),
+    _conv("stem", "image", (3, 8), stride=2),
+    _conv("gated", "stem", (8, 64), gated=True, stride=2),
+    _conv("down", "stem", (8, 64), kernel=1, stride=2, relu=False),
     _conv("sum", "gated", (64, 64), gated=True, residual="down"),
     _conv("last", "sum", (64, 128), gated=True, stride=2),
 )
