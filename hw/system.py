@@ -197,7 +197,11 @@ class System(wiring.Component):
             (
                 from_reader,
                 reader.error,
-                Mux(reader.error_decode, ErrorCode.READ_DECODE, ErrorCode.READ_SLAVE),
+                Mux(
+                    reader.error_last,
+                    ErrorCode.READ_LAST,
+                    Mux(reader.error_decode, ErrorCode.READ_DECODE, ErrorCode.READ_SLAVE),
+                ),
                 reading[reader.error_client],
             ),
             (

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface.axi import OUTSTANDING, Axi4, Burst, ReadBeat, Response
+from hw.interface.axi import MAX_BURST, OUTSTANDING, Axi4, Burst, ReadBeat, Response
 from hw.streams.queue import Queue
 
 __all__ = ["AxiReader"]
@@ -19,6 +19,9 @@ class AxiReader(wiring.Component):
     reaches nothing else. A client that does not take its beats holds up the others: it must not ask for what it has no
     room for.
 
+    Where a burst ends is counted, not taken from ``rlast``: one that is wrong is an error, and shifts no beats from a
+    burst, or from a client, to another. Beats that nobody has asked for are thrown away.
+
     Parameters
     ----------
     params : :class:`HwParams`
@@ -31,8 +34,8 @@ class AxiReader(wiring.Component):
     bursts, data : by client: stream of bursts, and of the beats read. ``last`` marks the last beat of a burst that is
         the last of its transfer.
     beats : by client: strobe, a beat that was read for it is handed to it, or thrown away in drain.
-    error, error_decode, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR, not SLVERR;
-        whose it was.
+    error, error_decode, error_last, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR,
+        not SLVERR; neither, but ``rlast`` at a beat that is not the burst's last, or not at it; whose it was.
     drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn in the next
         cycle.
     idle : nothing is under way.
@@ -55,6 +58,7 @@ class AxiReader(wiring.Component):
                 "beats": Out(1).array(clients),
                 "error": Out(1),
                 "error_decode": Out(1),
+                "error_last": Out(1),
                 "error_client": Out(range(clients)),
                 "drain": In(1),
                 "idle": Out(1),
@@ -64,7 +68,7 @@ class AxiReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params, axi = self.params, self.axi
-        whose = data.StructLayout({"client": range(self.clients), "last": 1})
+        whose = data.StructLayout({"client": range(self.clients), "last": 1, "beats": range(MAX_BURST)})
         arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
         m.submodules.order = order = Queue(whose, OUTSTANDING)
         m.submodules.arrivals = arrivals = Queue(arrived, self.DEPTH, buffered=True)
@@ -90,6 +94,7 @@ class AxiReader(wiring.Component):
                                     order.i.valid.eq(1),
                                     order.i.p.client.eq(client),
                                     order.i.p.last.eq(burst.p.last),
+                                    order.i.p.beats.eq(burst.p.length - 1),
                                 ]
                                 m.d.sync += [
                                     axi.arvalid.eq(1),
@@ -102,30 +107,41 @@ class AxiReader(wiring.Component):
         beat, owner = arrivals.o.payload, order.o.payload
         gives = Signal(self.clients)
         taken = Signal()
+        position = Signal(range(MAX_BURST))  # in its burst, of the beat at hand
+        ends = Signal()
+        failed = Signal()  # its response is an error
         m.d.comb += [
+            ends.eq(position == owner.beats),
+            failed.eq(beat.resp >= Response["SLVERR"]),
             arrivals.i.p.data.eq(axi.rdata),
             arrivals.i.p.resp.eq(axi.rresp),
             arrivals.i.p.last.eq(axi.rlast),
             arrivals.i.valid.eq(axi.rvalid),
             axi.rready.eq(arrivals.i.ready),
             arrivals.o.ready.eq(taken),
-            order.o.ready.eq(taken & beat.last),
+            order.o.ready.eq(taken & ends),
         ]
         for client, port in enumerate(self.data):
             offers = Queue(ReadBeat(params.axi_bits), self.OFFERS)
             m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
             wiring.connect(m, offers.o, wiring.flipped(port))
             m.d.comb += [
-                gives[client].eq(arrivals.o.valid & (owner.client == client) & offers.i.ready & ~self.drain),
-                self.beats[client].eq(taken & (owner.client == client)),
+                gives[client].eq(
+                    arrivals.o.valid & order.o.valid & (owner.client == client) & offers.i.ready & ~self.drain
+                ),
+                self.beats[client].eq(taken & order.o.valid & (owner.client == client)),
                 offers.i.valid.eq(gives[client]),
                 offers.i.p.data.eq(beat.data),
-                offers.i.p.last.eq(beat.last & owner.last),
+                offers.i.p.last.eq(ends & owner.last),
             ]
-        m.d.comb += taken.eq(Mux(self.drain, arrivals.o.valid, gives.any()))
+        unasked = arrivals.o.valid & ~order.o.valid
+        m.d.comb += taken.eq(Mux(self.drain, arrivals.o.valid, gives.any() | unasked))
+        with m.If(taken & order.o.valid):
+            m.d.sync += position.eq(Mux(ends, 0, position + 1))
         m.d.sync += [
-            self.error.eq(taken & (beat.resp >= Response["SLVERR"])),
+            self.error.eq(taken & order.o.valid & (failed | (beat.last != ends))),
             self.error_decode.eq(beat.resp == Response["DECERR"]),
+            self.error_last.eq(~failed),
             self.error_client.eq(owner.client),
         ]
         m.d.comb += self.idle.eq(~axi.arvalid & ~order.o.valid)

@@ -117,6 +117,7 @@ class ErrorCode(enum.Enum, shape=8):
         11,
         "A program without instructions, or with more than can be numbered (65,535); told at the start, with index 0.",
     )
+    READ_LAST = Member(12, "RLAST at a beat that is not the last of its burst, or missing at the last one.")
 
 
 #: A token for each of the three units that have some.

@@ -10,7 +10,8 @@
 //            that is due does not come yet.
 // error      for reads and writes each: the response to bytes of a range, 2 SLVERR, 3 DECERR, 4 none at all, 0 no error.
 //            A read's beats have errors of their own, a write's burst has one; nothing is written there. What is outside
-//            of the memory gets DECERR.
+//            of the memory gets DECERR. Two more faults leave the data as they are: 5 of a beat that is read, rlast is
+//            the opposite of what it must be; 6 the beat or the response comes `late` cycles after it is due.
 module axi_memory #(
     parameter int DATA_BITS = 64,
     parameter int SIZE_LOG2 = 25, // of the memory, in bytes
@@ -23,7 +24,7 @@ module axi_memory #(
     input  int unsigned latency,
     input  int unsigned extra,
     input  int unsigned stall [5], // AR, R, AW, W, B
-    input  int unsigned read_error, write_error,
+    input  int unsigned read_error, write_error, late,
     input  logic [31:0] read_error_first, read_error_last, write_error_first, write_error_last,
     input  int unsigned seed,      // of all that is random, taken at reset
     input  logic [31:0] base,      // first address, a multiple of the size; there is nothing elsewhere
@@ -51,7 +52,7 @@ module axi_memory #(
 );
     localparam int BYTES = DATA_BITS / 8, SHIFT = $clog2(BYTES), WORD_BITS = SIZE_LOG2 - SHIFT, DEPTH = 1 << DEPTH_LOG2;
     localparam int AR = 0, R = 1, AW = 2, W = 3, B = 4;
-    localparam int unsigned NONE = 4;
+    localparam int unsigned NONE = 4, LAST = 5, LATE = 6;
 
     logic [DATA_BITS-1:0] words [1 << WORD_BITS];
     logic known [1 << WORD_BITS]; // words that were loaded or written
@@ -98,6 +99,7 @@ module axi_memory #(
     function automatic logic full(input logic [DEPTH_LOG2:0] last, input logic [DEPTH_LOG2:0] first);
         return last == {~first[DEPTH_LOG2], first[DEPTH_LOG2-1:0]};
     endfunction
+    int unsigned read_held, write_held; // cycles that a beat or a response was held back
     logic [63:0] now;
     int unsigned tokens;
     logic writes_turn; // who comes first if the tokens do not suffice for both
@@ -107,7 +109,7 @@ module axi_memory #(
     logic r_up, b_up; // rvalid and bvalid of the next cycle
 
     always @(posedge clk) begin
-        automatic logic read_wants, write_wants;
+        automatic logic read_wants, write_wants, flips;
         automatic int unsigned error, later;
         automatic logic [63:0] due;
         automatic logic [DEPTH_LOG2-1:0] ri, rn, wi, wn, bi; // bursts: answered next, accepted next
@@ -147,7 +149,7 @@ module axi_memory #(
             write_beats = write_beats + 1;
             error = error_at(write_address[wi], write_error, write_error_first, write_error_last);
             if (error > write_worst[wi]) write_worst[wi] = error;
-            if (error == 0) begin
+            if (error == 0 || error == LATE) begin
                 for (int n = 0; n < BYTES; n++)
                     if (wstrb[n]) words[WORD_BITS'(write_address[wi] >> SHIFT)][8*n +: 8] = wdata[8*n +: 8];
                 known[WORD_BITS'(write_address[wi] >> SHIFT)] = 1;
@@ -166,6 +168,11 @@ module axi_memory #(
         end
         error = error_at(read_address[ri], read_error, read_error_first, read_error_last);
         read_wants = !r_up && read_first != read_end && read_due[ri] <= now + 1 && error != NONE && !rests(R);
+        flips = error == LAST;
+        if (read_wants && error == LATE && read_held < late) begin
+            read_held = read_held + 1;
+            read_wants = 0;
+        end
         write_wants = !granted && write_next != write_end && !rests(W);
         if (read_wants && write_wants && tokens < 2 * BYTES) begin
             if (tokens >= BYTES) writes_turn <= !writes_turn; // not while neither can move
@@ -179,10 +186,12 @@ module axi_memory #(
             tokens = tokens - BYTES;
             read_beats = read_beats + 1;
             r_up = 1;
+            read_held = 0;
+            if (error == LAST || error == LATE) error = 0;
             rresp <= 2'(error);
             rdata <= error == 0 ? words[WORD_BITS'(read_address[ri] >> SHIFT)] : {BYTES{8'hEE}};
             if (error == 0 && !known[WORD_BITS'(read_address[ri] >> SHIFT)]) unknown_reads = unknown_reads + 1;
-            rlast <= read_left[ri] == 1;
+            rlast <= (read_left[ri] == 1) ^ flips;
             read_address[ri] = read_address[ri] + BYTES;
             read_left[ri] = read_left[ri] - 1;
             if (read_left[ri] == 0) read_first = read_first + 1;
@@ -190,9 +199,13 @@ module axi_memory #(
         wready <= granted;
         if (!b_up && write_first != write_next && write_due[bi] <= now + 1 && !rests(B)
                 && !(write_worst[bi] == NONE && write_error == NONE)) begin
-            b_up = 1;
-            bresp <= 2'(write_worst[bi]);
-            write_first = write_first + 1;
+            if (write_worst[bi] == LATE && write_held < late) write_held = write_held + 1;
+            else begin
+                b_up = 1;
+                write_held = 0;
+                bresp <= write_worst[bi] == LATE ? 2'd0 : 2'(write_worst[bi]);
+                write_first = write_first + 1;
+            end
         end
         rvalid <= r_up;
         bvalid <= b_up;
@@ -204,7 +217,7 @@ module axi_memory #(
             granted = 0;
             writes_turn <= 0;
             read_end = 0; read_first = 0; write_end = 0; write_next = 0; write_first = 0;
-            r_up = 0; b_up = 0;
+            r_up = 0; b_up = 0; read_held = 0; write_held = 0;
             arready <= 0; awready <= 0; wready <= 0; rvalid <= 0; bvalid <= 0;
             read_beats = 0; write_beats = 0; unknown_reads = 0;
         end

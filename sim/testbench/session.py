@@ -21,8 +21,9 @@ __all__ = ["COMMANDS", "SETTINGS", "Session"]
 COMMANDS = ("reset", "write", "read", "wait", "load", "dump", "open", "close", "set", "report")
 
 #: Settings, in its order. bandwidth is in bytes a cycle, 0 for no limit; latency and extra in cycles; stalls in 1/256;
-#: errors are 2 SLVERR, 3 DECERR, 4 no answer, of bytes first to last; lite_gap in cycles; base is the first
-#: address of the memory on the bus, a multiple of its size: commands of the testbench count from 0.
+#: errors are 2 SLVERR, 3 DECERR, 4 no answer, 5 RLAST inverted, 6 an answer `late` cycles too late, of bytes first to
+#: last; lite_gap in cycles; base is the first address of the memory on the bus, a multiple of its size: commands of the
+#: testbench count from 0.
 SETTINGS = (
     "bandwidth",
     "latency",
@@ -41,6 +42,7 @@ SETTINGS = (
     "seed",
     "lite_gap",
     "base",
+    "late",
 )
 
 _RESPONSES = {value: name for name, value in Response.items()}

@@ -33,7 +33,7 @@ module tb_system;
     // BASE: first address of the memory on the bus, where LOAD and DUMP have 0.
     localparam int BANDWIDTH = 0, LATENCY = 1, EXTRA = 2, STALL = 3 /* to 7: AR, R, AW, W, B */, READ_ERROR = 8,
                    READ_FIRST = 9, READ_LAST = 10, WRITE_ERROR = 11, WRITE_FIRST = 12, WRITE_LAST = 13, SEED = 14,
-                   LITE_GAP = 15, BASE = 16, SETTINGS = 17;
+                   LITE_GAP = 15, BASE = 16, LATE = 17, SETTINGS = 18;
     int unsigned setting [SETTINGS];
     int unsigned stall [5];
     always_comb for (int n = 0; n < 5; n++) stall[n] = setting[STALL + n];
@@ -89,7 +89,7 @@ module tb_system;
         .stall(stall), .seed(setting[SEED]), .base(setting[BASE]),
         .read_error(setting[READ_ERROR]), .read_error_first(setting[READ_FIRST]), .read_error_last(setting[READ_LAST]),
         .write_error(setting[WRITE_ERROR]), .write_error_first(setting[WRITE_FIRST]),
-        .write_error_last(setting[WRITE_LAST]),
+        .write_error_last(setting[WRITE_LAST]), .late(setting[LATE]),
         .araddr(araddr), .arlen(arlen), .arvalid(arvalid), .arready(arready), .rdata(rdata), .rresp(rresp),
         .rlast(rlast), .rvalid(rvalid), .rready(rready), .awaddr(awaddr), .awlen(awlen), .awvalid(awvalid),
         .awready(awready), .wdata(wdata), .wstrb(wstrb), .wvalid(wvalid), .wready(wready), .bresp(bresp),

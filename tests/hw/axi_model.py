@@ -114,10 +114,17 @@ class Slave:
 
 
 class ReadMemory(Slave):
-    """Answers bursts in order; what is read is `value_at` its address."""
+    """Answers bursts in order; what is read is `value_at` its address.
 
-    def __init__(self, *args, **kwargs):
+    Parameters
+    ----------
+    flipped : set
+        Addresses of beats whose ``rlast`` is the opposite of what it must be.
+    """
+
+    def __init__(self, *args, flipped=(), **kwargs):
         super().__init__(*args, **kwargs)
+        self.flipped = set(flipped)
         self.due = []  # beats: (cycle from which on, address, last)
         self.times = []  # cycles in which a beat passed
 
@@ -143,7 +150,7 @@ class ReadMemory(Slave):
             _, address, last = self.due.pop(0)
             ctx.set(axi.rdata, self.value_at(address))
             ctx.set(axi.rresp, self.broken.get(address, 0))
-            ctx.set(axi.rlast, last)
+            ctx.set(axi.rlast, last ^ (address in self.flipped))
             ctx.set(axi.rvalid, 1)
             ready = False
             while not ready:

@@ -66,13 +66,13 @@ class Bench:
 
     async def _strobes(self, ctx):
         dut = self.dut
-        async for _, _, error, decode, client, *beats in ctx.tick().sample(
-            dut.error, dut.error_decode, dut.error_client, *dut.beats
+        async for _, _, error, decode, last, client, *beats in ctx.tick().sample(
+            dut.error, dut.error_decode, dut.error_last, dut.error_client, *dut.beats
         ):
             self.strobes = [total + strobe for total, strobe in zip(self.strobes, beats, strict=True)]
             assert sum(beats) <= 1, f"beats of two clients in one cycle (seed {self.seed})"
             if error:
-                self.errors.append((int(client), int(decode)))
+                self.errors.append((int(client), "last" if last else "decode" if decode else "slave"))
 
     def run(self, *processes, watch_data=True, max_cycles=40_000):
         """Simulate until the processes end."""
@@ -219,8 +219,7 @@ def test_turns(seed):
         ]
     )
     order = [address // SPAN for address, _ in bench.memory.bursts]
-    start = order[0]
-    assert order[:30] == [(start + n) % 3 for n in range(30)]
+    assert order[:30] == [(order[0] + n) % 3 for n in range(30)]
     assert order[30:] == [1] * 10
 
 
@@ -266,26 +265,65 @@ def test_as_many_bursts_as_allowed(seed):
 
 @pytest.mark.parametrize("gap", [0.0, 0.4])
 def test_errors(gap, seed):
-    """Each beat with an error is told: whose it was and which; EXOKAY is none. The data are handed on."""
+    """Each beat with an error is told: whose it was and which; EXOKAY is none. The data are handed on, and none is
+    shifted by an RLAST that comes too early or not at all."""
     rng = random.Random(seed)
     params = PARAMS[64]
     work = [random_bursts(n, 12, params, rng, 8) for n in range(3)]
-    broken = {}
+    broken, flipped = {}, set()
     for bursts in work:
         for burst in bursts:
-            for n in range(burst["length"]):
+            for address in range(burst["address"], burst["address"] + 8 * burst["length"], 8):
                 if rng.random() < 0.3:
-                    broken[burst["address"] + 8 * n] = rng.choice([1, 2, 3])
-    bench = Bench(3, params, latency=4, gap=gap, client_gap=gap, seed=seed, broken=broken)
+                    broken[address] = rng.choice([1, 2, 3])
+                flipped |= {address} if rng.random() < 0.2 else set()
+    bench = Bench(3, params, latency=4, gap=gap, client_gap=gap, seed=seed, broken=broken, flipped=flipped)
     bench.read(work)
     expected = [
-        (address // SPAN, int(broken[address + 8 * n] == 3))
+        (address // SPAN, {2: "slave", 3: "decode"}.get(broken.get(address + 8 * n), "last"))
         for address, length in bench.memory.bursts
         for n in range(length)
-        if broken.get(address + 8 * n, 0) >= 2
+        if broken.get(address + 8 * n, 0) >= 2 or address + 8 * n in flipped
     ]
     assert bench.errors == expected, f"seed {seed}"
-    assert {decode for _, decode in expected} == {0, 1}, "both kinds were tried"
+    assert {kind for _, kind in expected} == {"slave", "decode", "last"}, "all kinds were tried"
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.4])
+def test_drain_with_wrong_last(gap, seed):
+    """In drain, too, bursts are counted: it ends when all beats have come, neither before nor never."""
+    bench = Bench(2, latency=12, gap=gap, seed=seed, flipped=range(0, 2 * SPAN, 8))
+
+    async def offer(ctx):
+        for n, port in enumerate(bench.dut.bursts):
+            ctx.set(port.payload, {"address": SPAN * n, "length": 5, "last": 1})
+            ctx.set(port.valid, 1)
+        await ticks(ctx, 8)
+        for port in bench.dut.bursts:
+            ctx.set(port.valid, 0)
+        ctx.set(bench.dut.drain, 1)
+        await bench.until_idle(ctx)
+
+    bench.run(offer, watch_data=False)
+    assert len(bench.memory.bursts) > 2, f"seed {seed}"
+
+
+def test_beats_that_nobody_asked_for(seed):
+    """They reach no client, and nothing that is asked for later."""
+    bench = Bench(2, seed=seed)
+    bench.memory.due, bench.memory.under_way = [(0, 64 * n, 1) for n in range(3)], 3
+    work = [random_bursts(n, 4, bench.params, random.Random(seed), 4) for n in range(2)]
+
+    async def finish(ctx):
+        await ticks(ctx, 30)
+        assert bench.memory.under_way == 0 and bench.got == [[], []] and bench.strobes == [0, 0]
+        for port, bursts in zip(bench.dut.bursts, work, strict=True):
+            await source(port, bursts)(ctx)
+        await bench.until_idle(ctx)
+        await ticks(ctx, 10)
+
+    bench.run(finish)
+    assert bench.got == [bench.expected(bursts) for bursts in work] and bench.errors == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.5])

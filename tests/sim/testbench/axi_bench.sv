@@ -6,6 +6,7 @@ module axi_bench;
     logic [31:0] extra /* verilator public_flat_rw */ = 0, stall /* verilator public_flat_rw */ = 0;
     logic [31:0] read_error /* verilator public_flat_rw */ = 0, write_error /* verilator public_flat_rw */ = 0;
     logic [31:0] error_first /* verilator public_flat_rw */ = 0, error_last /* verilator public_flat_rw */ = 0;
+    logic [31:0] late /* verilator public_flat_rw */ = 0;
     logic report /* verilator public_flat_rw */ = 0; // writes the files at its rising edge
     logic load /* verilator public_flat_rw */ = 0;   // reads memory.bin
     int unsigned stalls [5];
@@ -44,6 +45,7 @@ module axi_bench;
 
     axi_memory #(.DATA_BITS(32), .SIZE_LOG2(16), .DEPTH_LOG2(3)) memory (
         .clk(clk), .rst(rst), .bandwidth(bandwidth), .latency(latency), .extra(extra), .stall(stalls), .seed(1), .base(0),
+        .late(late),
         .read_error(read_error), .write_error(write_error), .read_error_first(error_first),
         .read_error_last(error_last), .write_error_first(error_first), .write_error_last(error_last),
         .araddr(axi_araddr), .arlen(axi_arlen), .arvalid(axi_arvalid), .arready(axi_arready),
