@@ -1,27 +1,29 @@
 """Operators of the golden model as loops over Python integers: slow, and plain enough to be seen to be right."""
 
+from operator import mul
+
 
 def loop_conv(x, weight, stride, pad, pad_code):
     """Convolution over Python integers; lists in, lists out."""
-    size = (len(x[0][0]) + 2 * pad - len(weight[0][0])) // stride + 1
+    kernel = len(weight[0][0])
+    height, width = len(x[0][0]), len(x[0][0][0])
+    flat = [[w for plane in one for taps in plane for w in taps] for one in weight]
     out = []
     for image in x:
-        maps = []
-        for kernel in weight:
-            rows = []
-            for oy in range(size):
-                row = []
-                for ox in range(size):
-                    total = 0
-                    for i, plane in enumerate(kernel):
-                        for ky, taps in enumerate(plane):
-                            for kx, w in enumerate(taps):
-                                iy, ix = oy * stride + ky - pad, ox * stride + kx - pad
-                                inside = 0 <= iy < len(image[i]) and 0 <= ix < len(image[i])
-                                total += w * (image[i][iy][ix] if inside else pad_code[i])
-                    row.append(total)
-                rows.append(row)
-            maps.append(rows)
+        maps = [[] for _ in weight]
+        for oy in range((height + 2 * pad - kernel) // stride + 1):
+            rows = [[] for _ in weight]
+            for ox in range((width + 2 * pad - kernel) // stride + 1):
+                seen = []
+                for i, plane in enumerate(image):
+                    for iy in range(oy * stride - pad, oy * stride - pad + kernel):
+                        for ix in range(ox * stride - pad, ox * stride - pad + kernel):
+                            inside = 0 <= iy < height and 0 <= ix < width
+                            seen.append(plane[iy][ix] if inside else pad_code[i])
+                for row, one in zip(rows, flat, strict=True):
+                    row.append(sum(map(mul, seen, one)))
+            for whole, row in zip(maps, rows, strict=True):
+                whole.append(row)
         out.append(maps)
     return out
 

@@ -9,8 +9,8 @@ from cdgate import tools
 from sim.plan.cases import random_case
 from sim.run import build
 from tests.sim.bench import Trial, check
-from tests.sim.one_layer import one_layer
 from tests.sim.system import system_scenarios as scenarios
+from verification.networks.one_layer import one_layer
 
 #: Variables that end or change a simulation, a build or a Python that gets them.
 HOSTILE = {

@@ -14,7 +14,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
 from gen.host.driver import Driver
 from hw.interface.registers import REGISTERS, register
-from tests.sim.one_layer import END
+from verification.networks.one_layer import END
 
 
 class Host:

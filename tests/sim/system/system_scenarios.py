@@ -4,7 +4,7 @@ import dataclasses
 
 from gen.host.driver import DriverError, EngineError, RefusedError
 from hw.interface.instructions import ErrorCode, Opcode
-from tests.sim.one_layer import END, IFMAP, OFMAP, PARAMETERS, PROGRAM, WEIGHTS, instruction
+from verification.networks.one_layer import END, IFMAP, OFMAP, PARAMETERS, PROGRAM, WEIGHTS, instruction
 
 LIMIT = 2_000_000
 

@@ -10,8 +10,8 @@ from hw.configurations import CONFIGS
 from hw.system import System
 from sim.plan.cases import random_case
 from sim.run import system
-from tests.sim.one_layer import one_layer
 from tests.sim.system import system_scenarios as scenarios
+from verification.networks.one_layer import one_layer
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from gen.layer.compiler import compile_layer
 from hw.interface.instructions import Opcode
 from sim.plan.cases import random_case
 from sim.run import build
-from tests.sim.one_layer import instruction, one_layer
 from tests.sim.system import system_scenarios as scenarios
+from verification.networks.one_layer import instruction, one_layer
 
 
 @pytest.fixture(scope="module")

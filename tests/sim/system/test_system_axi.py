@@ -7,7 +7,7 @@ from cocotb_tools.runner import get_results
 from sim.plan.cases import random_case
 from sim.run import build
 from sim.run.verilog_cache import cached_verilog
-from tests.sim.one_layer import one_layer
+from verification.networks.one_layer import one_layer
 
 
 def test_system_on_foreign_models(small_system, root, tmp_path):

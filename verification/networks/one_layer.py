@@ -6,8 +6,16 @@ import numpy as np
 
 from gen.host.driver import LoadedNetwork
 from gen.layer.compiler import compile_layer
-from gen.layer.packing import pack
-from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ChannelParameters, Header, Opcode, Transfer
+from gen.layer.packing import pack, unpack
+from hw.interface.instructions import (
+    BODY_OFFSET,
+    INSTRUCTION_BYTES,
+    ChannelParameters,
+    Header,
+    Opcode,
+    Transfer,
+    item_bytes,
+)
 from hw.interface.layouts import LayerRegisters
 
 #: Where things lie in memory, in bytes.
@@ -37,6 +45,18 @@ class OneLayer:
     regions: list  # (address, bytes)
     expected: bytes  # what must come to lie at OFMAP, or at LOGITS
     address: int
+
+    def transfers(self, params):
+        """Return opcode, address and bytes of each instruction; of one that computes, the last two are 0."""
+        found = []
+        for text in self.instructions:
+            opcode = Opcode(text[0] & 15)
+            if opcode is Opcode.COMPUTE:
+                found.append((opcode, 0, 0))
+                continue
+            body = unpack(Transfer, np.frombuffer(text[BODY_OFFSET // 8 :], dtype=np.uint8)[None])
+            found.append((opcode, int(body["address"][0]), int(body["count"][0]) * item_bytes(opcode, params)))
+        return found
 
     def loaded(self):
         """The same for `gen.host.driver`."""
