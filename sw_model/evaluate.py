@@ -42,7 +42,7 @@ def evaluate(args: argparse.Namespace) -> int:
     check_output("--json", args.json)
     net = load(args.checkpoint)
     data = load_data(args.data)
-    check_classes(len(net.meta["classes"]), data)
+    check_classes(net.layers[-1].out_ch, data)
     images, labels = held_out(data, args.limit)
     results = evaluate_all(Task(net, None, images, labels), args.workers)
     figures = {"checkpoint_sha256": net.digest, **as_json(net, results["gated"].gating)}

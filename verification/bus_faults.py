@@ -25,8 +25,8 @@ BUILD = Path("build")
 def _parser() -> Parser:
     parser = Parser(
         prog="verification.bus_faults",
-        description="Inject each fault of the bus at each beat of two small programs on the generated Verilog; tell how "
-        "the runs end, and whether a soft reset and a good program give the exact result after each.",
+        description="Inject each fault of the bus at each beat of two small programs on the generated Verilog; tell "
+        "how the runs end, and whether a soft reset and a good program give the exact result after each.",
     )
     parser.add_argument("--config", default="small", metavar="NAME|FILE", help="configuration (default: small)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th beat (default: 1, all)")
@@ -42,7 +42,9 @@ def _parser() -> Parser:
 
 
 def _table(rows: Sequence[Row]) -> Any:
-    shown = table("faults of the bus", "fault", "what is moved", "ends with", "injected", "recovered", "findings", left=3)
+    shown = table(
+        "faults of the bus", "fault", "what is moved", "ends with", "injected", "recovered", "findings", left=3
+    )
     for row in rows:
         ends = ", ".join(sorted(row.outcomes)) or "-"
         shown.add_row(row.fault, row.channel, ends, f"{row.injected:,}", f"{row.recovered:,}", str(len(row.findings)))

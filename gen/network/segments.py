@@ -94,6 +94,12 @@ def shapes(network: Network, params: HwParams, in_size: tuple[int, int]) -> list
         found.append(LayerShape(layer=layer, geometry=geometry, in_size=(rows, cols)))
         if layer.kind != "fc":
             sizes[layer.name] = layer.out_size(rows), layer.out_size(cols)
+        if layer.residual is not None and sizes[layer.residual] != sizes[layer.name]:
+            (out_rows, out_cols), (added_rows, added_cols) = sizes[layer.name], sizes[layer.residual]
+            raise CompileError(
+                f"layer {layer.name}: residual must have the ofmap's {out_rows}x{out_cols} pixels, not "
+                f"{added_rows}x{added_cols}"
+            )
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cdgate.errors import UserError
 from cdgate.modes import GOLDEN_MODES, GateMode
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
@@ -163,7 +164,7 @@ class IntNetwork:
         Raises
         ------
         ValueError
-            Wrong images, mode, masks or names.
+            Wrong images, mode, masks or names; as `UserError` what the network says of images of this size.
         """
         wanted = set(self.names if only is None else [self.layer(name).name for name in only])
         taps: dict[str, Tap] = {}
@@ -180,6 +181,7 @@ class IntNetwork:
         images = torch.as_tensor(images)
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {tuple(images.shape)}")
+        self.map_sizes(images.shape[1], images.shape[2])
         last_use = {name: i for i, layer in enumerate(self.layers) for name in (layer.input, layer.residual) if name}
         maps = {IMAGE: images.permute(0, 3, 1, 2).to(torch.int64)}
         for i, layer in enumerate(self.layers):
@@ -190,6 +192,30 @@ class IntNetwork:
                 if name and last_use[name] == i:
                     maps.pop(name, None)
             yield layer, tap
+
+    def map_sizes(self, rows: int, cols: int) -> dict[str, tuple[int, int]]:
+        """Return rows and columns of every ofmap for images of ``rows`` and ``cols``; those of "fc" are left out.
+
+        Raises
+        ------
+        UserError
+            A map is smaller than a kernel, or a residual is not of its ofmap's size.
+        """
+        sizes = {IMAGE: (rows, cols)}
+        for layer in self.layers:
+            if layer.kind == "fc":
+                continue
+            size = sizes[layer.input]
+            out = (layer.out_size(size[0]), layer.out_size(size[1]))
+            if min(out) < 1:
+                raise UserError(f"layer {layer.name}: ifmap must be as large as the kernel, {layer.kernel} pixels, not "
+                                f"{size[0]}x{size[1]} with a padding of {layer.pad}")  # fmt: skip
+            if layer.residual is not None and sizes[layer.residual] != out:
+                added = sizes[layer.residual]
+                raise UserError(f"layer {layer.name}: residual must have the ofmap's {out[0]}x{out[1]} pixels, not "
+                                f"{added[0]}x{added[1]}")  # fmt: skip
+            sizes[layer.name] = out
+        return sizes
 
     @staticmethod
     @torch.no_grad()
@@ -231,7 +257,10 @@ class IntNetwork:
             raise ValueError(f"layer {layer.name}: residual must be given exactly where the layer has one")
         ifmap = ifmap.to(torch.int64)
         if layer.kind == "fc":
-            logits = int_ops.classifier(ifmap, layer.weight, layer.B)
+            try:
+                logits = int_ops.classifier(ifmap, layer.weight, layer.B)
+            except OverflowError as error:
+                raise UserError(f"layer {layer.name}: {error}") from None
             psum = logits - layer.B
             return Tap(ifmap, None, psum, psum, None, logits)
         decision: Tensor | None = None

@@ -115,6 +115,12 @@ def test_main(net, data, tmp_path, capsys):
     assert top1["int8"] == float(expected.double().mean()) and top1["images"] == 3
 
 
+def test_network_that_does_not_name_its_classes(net, data, tmp_path):
+    path = tmp_path / "net.safetensors"
+    checkpoint.save(path, dataclasses.replace(net, meta={}))
+    assert evaluate.main(["--checkpoint", str(path), "--data", "six", "--limit", "1"]) == 0
+
+
 def test_results_are_not_lost(net, data, tmp_path, capsys, monkeypatch):
     """A file that cannot be written is refused before the evaluation; a closed terminal costs no file."""
     checkpoint.save(tmp_path / "net.safetensors", net)

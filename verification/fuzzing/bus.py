@@ -126,7 +126,7 @@ def inject(
     told
         Called with each row's name before it is begun.
     """
-    host = Host(session, WATCHDOG)
+    host = Host(session, params, WATCHDOG)
     rows = []
     for name, fault in FAULTS.items():
         for channel, (_, writes) in CHANNELS.items():

@@ -58,7 +58,7 @@ class Finding:
     """A case that must not end as it does, and how that is."""
 
     kind: str
-    config: str
+    config: Any  #: Name of the engine's configuration, or its parameters by name; empty in software.
     case: Case
     text: str
 

@@ -1,4 +1,4 @@
-"""The engine under test as a host sees it: programs in memory, runs that end in one of four ways, and what they left."""
+"""The engine under test as a host sees it: programs in memory, runs that end, and what they left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gen.host.driver import EngineError, LoadedNetwork, WaitError
+from hw.params import HwParams
 from sim.testbench.session import Session
 from verification.networks.one_layer import END, OneLayer
 
@@ -70,16 +71,19 @@ class Host:
     ----------
     session
         The engine; it is reset.
+    params
+        Its parameters.
     watchdog
         What the register is set to with each program, in cycles.
     """
 
-    def __init__(self, session: Session, watchdog: int = 20_000):
-        self.session, self.watchdog = session, watchdog
+    def __init__(self, session: Session, params: HwParams, watchdog: int = 20_000):
+        self.session, self.params, self.watchdog = session, params, watchdog
         session.set(**QUIET)
         session.reset()
         self.driver = session.driver()
         self.loaded: Job | None = None
+        self.cycles: dict[int, int] = {}  #: Of good programs by number, as they run undisturbed.
 
     def load(self, job: Job, **changes: Any) -> None:
         """Write a program into memory, 0 around it, and tell the engine where it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,9 @@ def layer_of(case: Case) -> LayerCase:
     out = (case["images"], layer.out_ch)
     codes = None
     if case["residual"] is not None:
-        shape = [(size + 2 * case["pad"] - case["kernel"]) // case["stride"] + 1 for size in (case["rows"], case["cols"])]
+        shape = [
+            (size + 2 * case["pad"] - case["kernel"]) // case["stride"] + 1 for size in (case["rows"], case["cols"])
+        ]
         low, high = (0, 256) if case["residual"] == "unsigned" else (-128, 128)
         codes = torch.randint(low, high, (*out, *shape), generator=rng)
         changes |= {"R0": 23456, "Q": max(0, layer.S - 16), "residual": "added", "residual_signed": low < 0}
@@ -240,7 +242,13 @@ def run(case: Case, place: Any) -> str:
     return "exact"
 
 
-def run_batch(cases: Iterable[Case], params: HwParams, simulator: Simulator, work: Path) -> list[tuple[str, str | None]]:
+def run_batch(
+    cases: Iterable[Case],
+    params: HwParams,
+    simulator: Simulator,
+    work: Path,
+    progress: Callable[[int], None] | None = None,
+) -> list[tuple[str, str | None]]:
     """Run layers on the RTL of the core, one after the other without a reset; return ends and findings as `attempt`."""
     ends: list[tuple[str, str | None]] = []
     planned = []
@@ -253,14 +261,18 @@ def run_batch(cases: Iterable[Case], params: HwParams, simulator: Simulator, wor
         masks = masks_of(case, made)
         mode = case["mode"] if case["mode"] != "forced" or masks is not None else "gated"
         options = options_of(case, made, masks)
-        program = compile_layer(made.layer, made.ifmap, made.residual, params, mode, **options)
+        ends[-1] = ("refused by the compiler", None)
+        try:
+            program = compile_layer(made.layer, made.ifmap, made.residual, params, mode, **options)
+        except CompileError:
+            continue
         tap = made.golden(mode, masks)
         size = (case["rows"], case["cols"])
         count = count_layer(made.layer, size, case["images"], params.in_par, tap.decision)
         limit = (50_000 + 200 * count.dense) * (10 if case["stalls"] else 1)
         trial = Run(program=program, cycle_limit=limit, stalls=case["stalls"], seed=case["seed"])
         planned.append((len(ends) - 1, trial, tap, None if "rows" in options else count, mode))
-    outputs = simulator.run([trial for _, trial, *_ in planned], work) if planned else []
+    outputs = simulator.run([trial for _, trial, *_ in planned], work, progress) if planned else []
     for (number, trial, tap, counted, mode), output in zip(planned, outputs, strict=True):
         verdict = compare(trial.program, output, tap, counted, mode)
         bad = [*map(str, verdict.first[:1]), *verdict.broken[:1]]

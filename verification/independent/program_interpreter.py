@@ -36,6 +36,7 @@ class Engine:
         self.banks = np.full((4, params.bank_words, params.in_par), 0x5A, dtype=np.uint8)
         self.bank_known = np.zeros((4, params.bank_words), dtype=bool)
         self.parameters = np.zeros((params.param_words, params.rq_lanes * 16), dtype=np.uint8)
+        self.parameter_known = np.zeros(params.param_words, dtype=bool)
         self.ring = deque()
         self.tokens = dict.fromkeys(((a, b) for a in TOKENS for b in TOKENS), 0)
         self.left = {}  # by unit: what is left of its instruction
@@ -154,6 +155,7 @@ class Engine:
             size = params.param_record_bytes
             self._check_known(one, address, count * size)
             self.parameters[first : first + count] = self.memory[address : address + count * size].reshape(count, size)
+            self.parameter_known[first : first + count] = True
         elif one.opcode is Opcode.LOAD_MAP:
             self._check_known(one, address, count * params.in_par)
             words = self.memory[address : address + count * params.in_par].reshape(count, params.in_par)
@@ -189,6 +191,8 @@ class Engine:
         weights = np.stack(self.weights)
         half = body["param_half"] * params.param_words // 2
         used = self.parameters[half : half + len(weights) * params.rq_phases]
+        if not self.parameter_known[half : half + len(weights) * params.rq_phases].all():
+            raise ProgramError(f"instruction {number} uses parameters that were never loaded")
         one = Pass(body, params)
         read = [self.banks[body["ifmap_bank"]][one.ifmap_words()].tobytes(), weights.tobytes(), used.tobytes()]
         if body["residual_enable"]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from cdgate.errors import CompileError
+from cdgate.errors import CompileError, UserError
 from gen.cost.cycle_model import predict
 from gen.cost.steps import slice_steps
 from gen.network.compiler import compile_network
@@ -100,3 +100,14 @@ def test_image_that_is_read_twice():
         assert refusal(wrong, small, 1, size) == (
             "layer side: kernel, stride and padding must be those of layer conv1, which reads the image, too"
         )
+
+
+def test_residual_of_another_size():
+    """A plan whose channels fit, but not its pixels."""
+    plan = [*vgg_plan((16, 16, 16), gated=False)]
+    plan[2] = {**plan[2], "residual": "conv1"}
+    network = blank(plan)
+    text = "layer conv3: residual must have the ofmap's 8x8 pixels, not 16x16"
+    assert refusal(network, CONFIGS["small"], 1, SIZE) == text
+    with pytest.raises(UserError, match=text):
+        network.run(photographs(1, SIZE))

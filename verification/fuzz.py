@@ -1,0 +1,173 @@
+"""Tries what nobody has thought of: ``python -m verification.fuzz --seconds 600 --seed 1``; see ``--help``."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cdgate.cli import Parser, console, run, say, table
+from cdgate.errors import UsageError
+from cdgate.files import write_json
+from cdgate.lock import locked
+from hw.configurations import configuration
+from hw.params import HwParams
+from sim.run.simulators import Simulators
+from verification.fuzzing.campaign import KINDS, Campaign, play, told_config
+from verification.fuzzing.case import Finding, attempt, load_case
+
+__all__ = ["BUILD", "main", "replay"]
+
+#: Folder of everything that is generated, under the working directory.
+BUILD = Path("build")
+
+#: Greatest seed and number of seconds.
+MOST_SEED, MOST_SECONDS = 2**31 - 1, 7 * 24 * 3600
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="verification.fuzz",
+        description="Try random layers, networks, programs, memories, register traffic and damaged files against the "
+        "golden model, the interpreters and the generated Verilog, until the time is over. What must not be is made "
+        "simpler and kept as a case that can be replayed.",
+    )
+    parser.add_argument("--seconds", type=int, default=600, metavar="N", help="how long (default: 600)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything random (default: another one each time)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help=f"one of {', '.join(KINDS)}; may be given repeatedly",
+    )
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run the case of a finding instead")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=BUILD / "verification" / "fuzz",
+        metavar="DIR",
+        help="folder of report.json and findings (default: build/verification/fuzz)",
+    )
+    return parser
+
+
+def replay(finding: Finding, work: Path, build: Path = BUILD) -> tuple[str, str | None]:
+    """Run the case of a finding; return how it ends, and what is wrong, None if nothing is.
+
+    Parameters
+    ----------
+    finding
+        From `verification.fuzzing.case.load_case`.
+    work
+        Folder for its files.
+    build
+        Folder of Verilog and simulators.
+
+    Raises
+    ------
+    UsageError
+        If its kind or its engine is none.
+    """
+    if finding.kind not in KINDS:
+        raise UsageError(f"kind of a case must be one of {', '.join(KINDS)}, not {finding.kind!r}")
+    kind, told = KINDS[finding.kind], finding.config
+    if not told:
+        return attempt(kind, finding.case, work)
+    try:
+        config = configuration(HwParams(**told) if isinstance(told, dict) else told)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"engine of a case: {error}") from None
+    simulators = Simulators(config, build.resolve(), say)
+    if kind.name == "layers_rtl":
+        return attempt(kind, finding.case, (config.params, simulators.core({}), work / "runs"))
+    return simulators.system({}).run(play, (kind, finding.case, config.params), work / "run")
+
+
+def _replay(path: Path) -> int:
+    torch.set_num_threads(1)
+    finding = load_case(path)
+    with tempfile.TemporaryDirectory() as work:
+        end, text = replay(finding, Path(work))
+    print(f"{finding.kind}: {end if text is None else text}")
+    print(f"verdict: {'pass' if text is None else 'fail: 1 findings'}")
+    return 0 if text is None else 1
+
+
+def _report(campaign: Campaign, command: str) -> dict[str, Any]:
+    findings = [finding for tally in campaign.tallies.values() for finding in tally.findings]
+    return {
+        "schema": 1,
+        "command": command,
+        "seed": campaign.seed,
+        "seconds": campaign.seconds,
+        "engines": {engine.config.name: told_config(engine.config) for engine in campaign.engines},
+        "kinds": {
+            name: {
+                "tried": tally.tried,
+                "seconds": round(tally.seconds, 1),
+                "ends": dict(sorted(tally.ends.items())),
+                "findings": len(tally.findings),
+            }
+            for name, tally in campaign.tallies.items()
+        },
+        "findings": [
+            {"kind": finding.kind, "text": finding.text, "file": str(path)}
+            for finding, path in zip(sorted(findings, key=lambda one: one.kind), sorted(campaign.files), strict=True)
+        ],
+        "verdict": "fail" if findings else "pass",
+    }
+
+
+def _print(campaign: Campaign) -> None:
+    shown = table("tried", "kind", "ends", "cases", "a second", "findings", left=2)
+    for name, tally in campaign.tallies.items():
+        rate = f"{tally.tried / tally.seconds:.2f}" if tally.seconds else "-"
+        shown.add_row(name, "", f"{tally.tried:,}", rate, str(len(tally.findings)))
+        for end, count in sorted(tally.ends.items()):
+            shown.add_row("", end, f"{count:,}", "", "")
+    console().print(shown)
+
+
+def _body(args: Any, command: str) -> int:
+    if args.replay is not None:
+        return _replay(args.replay)
+    if not 1 <= args.seconds <= MOST_SECONDS:
+        raise UsageError(f"seconds must be 1 to {MOST_SECONDS}, not {args.seconds}")
+    if args.seed is not None and not 0 <= args.seed <= MOST_SEED:
+        raise UsageError(f"seed must be 0 to {MOST_SEED}, not {args.seed}")
+    for name in args.only:
+        if name not in KINDS:
+            raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {name!r}")
+    seed = random.SystemRandom().randint(0, MOST_SEED) if args.seed is None else args.seed
+    print(f"seed: {seed}", flush=True)
+    with locked(args.output / ".lock", announce=lambda: say(f"waiting for another run that writes to {args.output}")):
+        (args.output / "report.json").unlink(missing_ok=True)
+        campaign = Campaign(args.seconds, seed, args.only, BUILD, args.output, say)
+        campaign.run()
+        report = _report(campaign, command)
+        write_json(args.output / "report.json", report)
+    _print(campaign)
+    count = len(report["findings"])
+    print(f"report: {args.output / 'report.json'}")
+    print(f"seed: {seed}")
+    print(f"verdict: {f'fail: {count} findings' if count else 'pass'}")
+    return 1 if count else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fuzz as the command line says; return 0 without a finding, 1 with one, 2 on bad input."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    command = shlex.join(["python", "-m", parser.prog, *(sys.argv[1:] if argv is None else argv)])
+    return run(parser.prog, lambda: _body(args, command))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
