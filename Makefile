@@ -45,6 +45,7 @@ OPTION_TARGET = $(call option,TARGET,target)
 OPTION_TOP = $(call option,TOP,top)
 OPTION_SEEDS = $(call option,SEEDS,seeds)
 OPTION_SEED = $(call option,SEED,seed)
+OPTION_SECONDS = $(call option,SECONDS,seconds)
 OPTION_FREQ = $(call option,FREQ,freq)
 OPTION_CONFIG = $(call option,CONFIG,config)
 OPTION_CHECKPOINT = $(call option,CHECKPOINT,checkpoint)
@@ -71,8 +72,8 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, network, images, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
-#: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
-#: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench: where results are written instead of under build/
+#: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth, mutants: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
+#: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench, mutants, fuzz, bus-faults: where results are written instead of under build/
 	$(PY) -m sim $(call options,$(TAKES_sim))
 
 .PHONY: network
@@ -122,7 +123,7 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: TARGET=ecp5-85f   synth: the device
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=1           synth: number of runs of place and route
-#: SEED=2            synth: seed of the first
+#: SEED=2            synth: seed of the first; mutants, fuzz: seed of what is drawn
 #: FREQ=80           synth: clock in MHz that place and route aims at
 	$(PY) -m gen.synth $(call options,$(TAKES_synth))
 
@@ -134,7 +135,7 @@ bench: tools .venv/base ## time Verilog generation, simulation, golden model and
 .PHONY: train
 TAKES_train := ARGS
 train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said
-#: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow: further arguments of the program
+#: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow, mutants, fuzz, bus-faults: further arguments of the program
 	$(PY) -m sw_model.train $(call options,$(TAKES_train))
 
 .PHONY: compare
@@ -168,8 +169,20 @@ test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that
 	$(PY) -m pytest -m slow $(call options,$(TAKES_test-slow))
 
 .PHONY: mutants
+TAKES_mutants := SEED CONFIG OUT ARGS
 mutants: tools .venv/base .venv/synth ## make faults in the generated Verilog, one at a time: every one must be found by the checks, or be equivalent
-	$(PY) -m verification.mutants $(call option,SEED,seed) $(call option,CONFIG,config) $(call option,OUT,output) $(ARGS)
+	$(PY) -m verification.mutants $(call options,$(TAKES_mutants))
+
+.PHONY: fuzz
+TAKES_fuzz := SECONDS SEED OUT ARGS
+fuzz: tools .venv/base ## try random layers, networks, programs, memories, register traffic and damaged files; keep what is found
+#: SECONDS=600       fuzz: how long
+	$(PY) -m verification.fuzz $(call options,$(TAKES_fuzz))
+
+.PHONY: bus-faults
+TAKES_bus-faults := OUT ARGS
+bus-faults: tools .venv/base ## inject every fault of the bus at every beat of two small programs, on the generated Verilog
+	$(PY) -m verification.bus_faults $(call options,$(TAKES_bus-faults))
 
 .PHONY: lint
 lint: tools .venv/base .venv/lint .venv/train ## ruff's rules and format, mypy, and Verilator -Wall on the generated Verilog

@@ -89,7 +89,7 @@ class Row:
 
 def small_programs(params: HwParams) -> tuple[OneLayer, OneLayer]:
     """Return the program of a gated layer with a residual, and that of a classifier."""
-    channels = {"in_ch": 2 * params.in_par, "out_ch": 16, "groups": 2}
+    channels: dict[str, Any] = {"in_ch": 2 * params.in_par, "out_ch": 16, "groups": 2}
     layer = random_case(21, size=(3, 3), residual="unsigned", **channels)
     return one_layer(layer, params), one_layer(random_case(22, in_ch=16, size=(2, 2), classes=10), params)
 

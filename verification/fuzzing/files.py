@@ -52,7 +52,7 @@ _READERS: dict[str, tuple[str, Callable[[Path, Path], int | None]]] = {
     ),
     "png": ("image.png", lambda path, out: _image(path)),
     "jpeg": ("image.jpg", lambda path, out: _image(path)),
-    "configuration": ("own.toml", lambda path, out: configuration(path) and None),
+    "configuration": ("own.toml", lambda path, out: _configured(path)),
 }
 
 
@@ -62,6 +62,10 @@ def _loaded(path: Path) -> None:
     pixels = np.zeros((1, 8, 8, 3), dtype=np.uint8)
     with contextlib.suppress(CdgateError):
         network.run(pixels)
+
+
+def _configured(path: Path) -> None:
+    configuration(path)
 
 
 def _image(path: Path) -> None:
@@ -175,4 +179,4 @@ def run(case: Case, place: Path) -> str:
     return f"{case['what']} {end}"
 
 
-FILES = Kind("files", 0.05, draw, run, {"flips": [], "cut": None, "added": 0})
+FILES = Kind("files", 0.03, draw, run, {"flips": [], "cut": None, "added": 0})

@@ -115,4 +115,4 @@ _SIMPLEST: Case = {
     "pool": 0,
 }
 
-MEMORIES = Kind("memories", 0.08, draw, run, _SIMPLEST)
+MEMORIES = Kind("memories", 0.07, draw, run, _SIMPLEST)

@@ -155,5 +155,5 @@ _SIMPLEST: Case = {
     "cols": 1,
 }
 
-NETWORKS = Kind("networks", 0.24, draw, run, _SIMPLEST, smaller)
-NETWORKS_RTL = Kind("networks_rtl", 0.12, draw, run_rtl, _SIMPLEST, smaller)
+NETWORKS = Kind("networks", 0.27, draw, run, _SIMPLEST, smaller)
+NETWORKS_RTL = Kind("networks_rtl", 0.08, draw, run_rtl, _SIMPLEST, smaller)

@@ -161,4 +161,4 @@ def _settle(host: Host, model: _Model) -> None:
 
 _SIMPLEST: Case = {"actions": [], "gap": 0, "stall": 0, "pool": 0, "other": 0}
 
-REGISTERS_KIND = Kind("registers", 0.07, draw, run, _SIMPLEST)
+REGISTERS_KIND = Kind("registers", 0.04, draw, run, _SIMPLEST)
