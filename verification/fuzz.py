@@ -87,7 +87,7 @@ def replay(finding: Finding, work: Path, build: Path = BUILD) -> tuple[str, str 
     simulators = Simulators(config, build.resolve(), say)
     if kind.name == "layers_rtl":
         return attempt(kind, finding.case, (config.params, simulators.core({}), work / "runs"))
-    return simulators.system({}).run(play, (kind, finding.case, config.params), work / "run")
+    return simulators.system({}).run(play, (kind.name, finding.case, config.params), work / "run")
 
 
 def _replay(path: Path) -> int:

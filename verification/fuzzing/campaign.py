@@ -76,12 +76,13 @@ def drawn(kind: Kind, seed: int, config: str, number: int, params: HwParams | No
     return kind.draw(random.Random(f"{seed}/{kind.name}/{config}/{number}"), params)
 
 
-def play(session: Any, kind: Kind, case: Case, params: HwParams) -> tuple[str, str | None]:
-    """Run a case of the whole engine on a fresh host, after those that it says were before it."""
+def play(session: Any, name: str, case: Case, params: HwParams) -> tuple[str, str | None]:
+    """Run a case of a kind for the whole engine on a fresh host, after those that it says were before it."""
+    torch.set_num_threads(1)
     host = Host(session, params)
-    for name, earlier in case.get("before", []):
-        attempt(KINDS[name], earlier, host)
-    return attempt(kind, case, host)
+    for before, earlier in case.get("before", []):
+        attempt(KINDS[before], earlier, host)
+    return attempt(KINDS[name], case, host)
 
 
 def turn(
@@ -138,7 +139,7 @@ def _reduced(
     session: Any, kind: Kind, case: Case, text: str, params: HwParams, history: list[list[Any]]
 ) -> tuple[Case, str]:
     """Make a finding simpler; if it is none by itself, keep what was before it."""
-    if play(session, kind, case, params)[1] is None:
+    if play(session, kind.name, case, params)[1] is None:
         return {**case, "before": history}, text
     alone = dataclasses.replace(kind, run=lambda one, host: kind.run(one, Host(session, params)))
     return shrink(alone, case, text, None, _SHRINKING)
