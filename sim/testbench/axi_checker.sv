@@ -24,7 +24,7 @@ module axi_checker #(
 
     // Of the master: a channel whose valid fell or whose payload changed before ready; a burst across 4 KiB, longer than
     // allowed, not INCR or not of whole beats, not at a multiple of a beat, with an ID; last at a wrong beat; data before
-    // their address; valid during reset.
+    // their address; valid in reset after its third cycle: it reaches the engine through registers.
     // Of the memory: the same rule of its channels; a beat or a response without a burst; last at a wrong beat; a wrong ID.
     typedef enum {AR_UNSTABLE, AW_UNSTABLE, W_UNSTABLE, AR_PAGE, AW_PAGE, AR_LENGTH, AW_LENGTH, AR_KIND, AW_KIND,
                   AR_ALIGN, AW_ALIGN, AR_ID, AW_ID, W_LAST, W_EARLY, RESET_VALID,
@@ -50,7 +50,8 @@ module axi_checker #(
 
     // Payloads of the cycle before, and whether they have to stay.
     localparam int ADDRESS = 32 + 8 + 3 + 2 + 1;
-    logic ar_waits, aw_waits, w_waits, r_waits, b_waits, was_reset;
+    logic ar_waits, aw_waits, w_waits, r_waits, b_waits;
+    logic [1:0] resting; // cycles of reset so far, 3 at most
     logic [ADDRESS-1:0] ar_was, aw_was;
     logic [DATA_BITS+BYTES:0] w_was;
     logic [DATA_BITS+3:0] r_was;
@@ -72,9 +73,9 @@ module axi_checker #(
         r_waits <= rvalid && !rready && !rst;
         b_waits <= bvalid && !bready && !rst;
         ar_was <= ar_is; aw_was <= aw_is; w_was <= w_is; r_was <= r_is; b_was <= b_is;
-        was_reset <= rst;
+        resting <= !rst ? 0 : resting == 3 ? 3 : resting + 1;
         if (rst) begin
-            if (was_reset && (arvalid || awvalid || wvalid)) count[RESET_VALID]++;
+            if (resting == 3 && (arvalid || awvalid || wvalid)) count[RESET_VALID]++;
             reads.delete();
             writes.delete();
             unanswered = 0;

@@ -335,6 +335,9 @@ async def each_violation_is_counted(dut):
 
     await fresh()
     dut.rst.value = 1
+    dut.axi_arvalid.value = 1  # which is allowed for three cycles
+    await ClockCycles(dut.clk, 3)
+    dut.axi_arvalid.value = 0
     await ClockCycles(dut.clk, 2)
     dut.axi_arvalid.value = 1
     await ClockCycles(dut.clk, 1)
