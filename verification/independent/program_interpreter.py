@@ -196,7 +196,10 @@ class Engine:
         one = Pass(body, params)
         read = [self.banks[body["ifmap_bank"]][one.ifmap_words()].tobytes(), weights.tobytes(), used.tobytes()]
         if body["residual_enable"]:
-            read.append(self.banks[body["residual_bank"]].reshape(-1)[one.residual_bytes()].tobytes())
+            places = one.residual_bytes()
+            if not self.bank_known[body["residual_bank"], places // params.in_par].all():
+                raise ProgramError(f"instruction {number} adds a residual that was never written")
+            read.append(self.banks[body["residual_bank"]].reshape(-1)[places].tobytes())
         key = hashlib.sha256(b"".join([repr(sorted(body.items())).encode(), *read])).digest()
         if not self.bank_known[body["ifmap_bank"], one.ifmap_words()].all():
             raise ProgramError(f"instruction {number} reads words of its bank that were never written")
