@@ -20,8 +20,8 @@ from verification.mutation.findings import Finding, of_error, of_verdict
 from verification.mutation.mutations import Mutation
 from verification.mutation.netlist import ORIGINAL, list_mutations, write_selectable
 from verification.mutation.networks import NetworkTrial, run_network, trial
-from verification.mutation.scenarios import SCENARIOS, run_scenario
-from verification.mutation.short_program import ShortProgram, beginning
+from verification.scenarios.scenarios import SCENARIOS, run_scenario
+from verification.scenarios.short_program import ShortProgram, beginning
 
 __all__ = ["PROOF_AFTER", "TRIALS", "Campaign", "Trial", "carry_out", "trials"]
 

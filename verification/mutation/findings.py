@@ -8,7 +8,7 @@ from gen.host.driver import EngineError, WaitError
 from hw.interface.instructions import ErrorCode
 from sim.check.verdict import Verdict
 from sim.run.build import SimulationError
-from verification.mutation.scenarios import ScenarioError
+from verification.scenarios.bench import ScenarioError
 
 __all__ = ["KINDS", "Finding", "of_error", "of_verdict"]
 

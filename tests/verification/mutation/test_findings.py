@@ -7,7 +7,7 @@ from hw.interface.instructions import ErrorCode
 from sim.check.verdict import Mismatch, Verdict
 from sim.run.build import SimulationError
 from verification.mutation.findings import of_error, of_verdict
-from verification.mutation.scenarios import ScenarioError
+from verification.scenarios.bench import ScenarioError
 
 
 def good():

@@ -8,7 +8,7 @@ from typing import Any
 from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, ErrorCode, Header, Opcode, Transfer, item_bytes
 from hw.interface.layouts import LayerRegisters
 from hw.params import HwParams
-from verification.mutation.short_program import ShortProgram, with_field
+from verification.scenarios.short_program import ShortProgram, with_field
 
 __all__ = ["bad_instructions_of"]
 

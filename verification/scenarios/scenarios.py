@@ -7,30 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from cdgate.errors import RunError
-from gen.host.driver import DriverError, EngineError, RefusedError
-from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode, Opcode
+from gen.host.driver import DriverError, EngineError
+from hw.interface.instructions import INSTRUCTION_BYTES, ErrorCode
 from hw.interface.layouts import IdleCause
 from hw.interface.registers import REGISTERS, register
-from sim.run.system import MEMORY_LOG2
 from sim.run.trace import read_trace
 from sim.testbench.session import Session
-from verification.mutation import token_programs
-from verification.mutation.bad_instructions import bad_instructions_of
-from verification.mutation.short_program import ShortProgram
+from verification.scenarios import token_programs
+from verification.scenarios.bad_instructions import bad_instructions_of
+from verification.scenarios.bench import LIMIT, MEMORY_BYTES, Bench, ScenarioError, require
+from verification.scenarios.short_program import ShortProgram
 
-__all__ = ["SCENARIOS", "ScenarioError", "run_scenario"]
-
-#: Cycles after which a run is given up; one takes some 2,000.
-_LIMIT = 60_000
+__all__ = ["SCENARIOS", "run_scenario"]
 
 #: Where memory seems to lie: every bit of an address from 17 on is 0 in one and 1 in the other.
 _BASES = (0xAAAA_0000, 0x5554_0000)
-
-#: Bytes of the memory.
-MEMORY_BYTES = 1 << MEMORY_LOG2
 
 #: Errors of the bus by the number that stands for them in the testbench's settings.
 _RESPONSES = {2: "SLAVE", 3: "DECODE"}
@@ -39,125 +31,15 @@ _RESPONSES = {2: "SLAVE", 3: "DECODE"}
 _SILENT = 4
 
 
-class ScenarioError(RunError):
-    """Something is not as it must be."""
-
-
-def _require(holds: bool, text: str) -> None:
-    if not holds:
-        raise ScenarioError(text)
-
-
-class _Bench:
-    """An engine, and what its memory must hold."""
-
-    def __init__(self, session: Session, **settings: int) -> None:
-        self.session = session
-        nothing = dict.fromkeys(("extra", "stall", "lite_gap", "base", "read_error", "write_error"), 0)
-        session.set(**{"bandwidth": 8, "latency": 20, "seed": 1, **nothing, **settings})
-        session.reset()
-        self.driver = session.driver()
-        self._rules = self._broken()
-
-    def _broken(self) -> dict[str, int]:
-        return {name: count for name, count in self.session.report().items() if name.isupper()}
-
-    def load(self, program: ShortProgram, watchdog: int = 1 << 26) -> None:
-        """Write a program and its data into empty memory, and tell the engine where it is."""
-        self.first = program.base % MEMORY_BYTES
-        self.before = program.memory()
-        self.session.memory_write(self.first, self.before)
-        for name, value in (
-            ("PROGRAM_ADDRESS", program.program),
-            ("PROGRAM_LENGTH", len(program.instructions)),
-            ("STORE_BASE", program.result),
-            ("STORE_END", program.result + len(program.expected)),
-            ("WATCHDOG", watchdog),
-        ):
-            self.driver.write(name, value)
-
-    def check_memory(self, program: ShortProgram, exact: bool, what: str) -> None:
-        """Nothing but the result may have changed; `exact`: the result is there."""
-        after = self.session.memory_read(self.first, len(self.before))
-        first = program.result - program.base
-        stop = first + len(program.expected)
-        same = after[:first] == self.before[:first] and after[stop:] == self.before[stop:]
-        _require(same, f"{what}: memory outside of the stored map has changed")
-        if exact:
-            wrong = sum(a != b for a, b in zip(after[first:stop], program.expected, strict=True))
-            _require(not wrong, f"{what}: {wrong} of {stop - first} bytes of the stored map are wrong")
-
-    def run(self, program: ShortProgram, what: str, watchdog: int = 1 << 26) -> int:
-        """Run a good program; return its cycles."""
-        self.load(program, watchdog)
-        self.driver.start()
-        self.driver.wait(_LIMIT)
-        self.check_memory(program, True, what)
-        counters = self.driver.counters()
-        idle = sum(value for name, value in counters.items() if name.startswith("idle_"))
-        steps = counters["base_steps"] + counters["cond_steps"]
-        _require(steps + idle == counters["cycles"], f"{what}: counters do not add up: {counters}")
-        passes = sum(Opcode(text[0] & 15) is Opcode.COMPUTE for text in program.instructions)
-        expected = passes * program.steps
-        _require(steps == expected, f"{what}: {expected} steps must be done at the end, not {steps}")
-        return counters["cycles"]
-
-    def fail(self, program: ShortProgram, code: Any, index: int | None, what: str, watchdog: int = 1 << 26) -> None:
-        """Run a program that must be stopped with a code at an instruction, if that is certain."""
-        self.load(program, watchdog)
-        self.stopped(code, index, what)
-        self.check_memory(program, False, what)
-
-    def stopped(self, code: Any, index: int | None, what: str) -> None:
-        """Start what is loaded: it must be stopped, and refuse the next start."""
-        self.driver.start()
-        try:
-            self.driver.wait(_LIMIT)
-        except EngineError as error:
-            _require(
-                error.code is code and index in (None, error.index), f"{what}: {error}, not {code.name} at {index}"
-            )
-        else:
-            raise ScenarioError(f"{what}: no error")
-        status = self.driver.fields("STATUS")
-        _require((status["BUSY"], status["DONE"], status["ERROR"]) == (0, 0, 1), f"{what}: status {status}")
-        self.refused("stopped by an error", what)
-
-    def refused(self, reason: str, what: str) -> None:
-        """A start must be refused."""
-        before = self.driver.fields("INTERRUPT")
-        try:
-            self.driver.start()
-        except RefusedError as error:
-            _require(error.reason == reason, f"{what}: {error}")
-        else:
-            raise ScenarioError(f"{what}: start is accepted")
-        if reason != "busy":  # the driver has cleared the others
-            _require(not any(self.driver.fields("INTERRUPT").values()), f"{what}: {before} is not cleared")
-
-    def recover(self, program: ShortProgram, what: str, cycles: int | None = None) -> None:
-        """Reset by software; a good program then runs, in as many cycles as ever."""
-        self.driver.soft_reset()
-        for name in ("STATUS", "INTERRUPT", "ERROR_CODE", "ERROR_INDEX", "REFUSAL"):
-            _require(self.driver.read(name) == 0, f"{name} must be 0 after {what} and a reset")
-        found = self.run(program, f"after {what}")
-        _require(cycles in (None, found), f"run after {what} must take {cycles} cycles, not {found}")
-
-    def finish(self) -> None:
-        """No rule of the buses may have been broken."""
-        broken = {name: count for name, count in self._broken().items() if count != self._rules[name]}
-        _require(not broken, f"rules of the buses are broken: {', '.join(broken)}")
-
-
 def registers(session: Session, program: ShortProgram) -> None:
     """Reset values, all bits of what can be written, all addresses; accesses that must be refused."""
     known = {entry.address: entry for entry in REGISTERS}
     for gap in (0, 7):
-        bench = _Bench(session, lite_gap=gap)
+        bench = Bench(session, lite_gap=gap)
         for entry in REGISTERS:
             if entry.access == "rw":
                 found = session.register_read(entry.address)
-                _require(found == entry.init, f"{entry.name} must be {entry.init:#x} after a reset, not {found:#x}")
+                require(found == entry.init, f"{entry.name} must be {entry.init:#x} after a reset, not {found:#x}")
         for seed in (0xA5C3_F00F, 0x5A3C_0FF0, 0x0137_FEC8):
             rw = [entry for entry in REGISTERS if entry.access == "rw"]
             values = {entry: (seed * (2 * n + 1)) % (1 << 32) for n, entry in enumerate(rw)}
@@ -165,7 +47,7 @@ def registers(session: Session, program: ShortProgram) -> None:
                 session.register_write(entry.address, value)
             for entry, value in values.items():
                 found = session.register_read(entry.address)
-                _require(found == value, f"{entry.name} must read {value:#x} as written, not {found:#x}")
+                require(found == value, f"{entry.name} must read {value:#x} as written, not {found:#x}")
         for address in range(0, 1 << 10, 4):
             there = address in known
             _access(session.register_read, (address,), there, f"read of {address:#x}")
@@ -175,7 +57,7 @@ def registers(session: Session, program: ShortProgram) -> None:
         for address in (0x19, 0x1A, 0x23):
             _access(session.register_read, (address,), False, f"read of {address:#x}")
             _access(session.register_write, (address, 0), False, f"write to {address:#x}")
-        _require(bench.driver.read("CONTROL") == 0, "CONTROL must read 0")
+        require(bench.driver.read("CONTROL") == 0, "CONTROL must read 0")
         bench.finish()
 
 
@@ -183,14 +65,14 @@ def _access(call: Callable[..., object], arguments: tuple[int, ...], allowed: bo
     try:
         call(*arguments)
     except DriverError as error:
-        _require(not allowed and "SLVERR" in str(error), f"{what}: {error}")
+        require(not allowed and "SLVERR" in str(error), f"{what}: {error}")
     else:
-        _require(allowed, f"{what} must be refused")
+        require(allowed, f"{what} must be refused")
 
 
 def bus_errors(session: Session, program: ShortProgram) -> None:
     """SLVERR and DECERR of reads and writes, with and without back-pressure; a good run after each."""
-    bench = _Bench(session)
+    bench = Bench(session)
     cycles = bench.run(program, "alone")
     last = len(program.instructions) - 1
     for stall, responses in ((0, _RESPONSES), (80, {3: "DECODE"})):
@@ -221,16 +103,16 @@ def _places(program: ShortProgram) -> Iterator[tuple[int, int]]:
 
 def bad_instructions(session: Session, program: ShortProgram) -> None:
     """Each error of an instruction; and starts that are at fault themselves."""
-    bench = _Bench(session)
+    bench = Bench(session)
     cycles = bench.run(program, "alone")
     for number, (what, code, index, text) in enumerate(bad_instructions_of(program)):
         address = program.program + INSTRUCTION_BYTES * index
         session.memory_write(address, text)
         try:
             bench.driver.start()
-            bench.driver.wait(_LIMIT)
+            bench.driver.wait(LIMIT)
         except EngineError as error:
-            _require((error.code, error.index) == (code, index), f"{what}: {error}, not {code.name} at {index}")
+            require((error.code, error.index) == (code, index), f"{what}: {error}, not {code.name} at {index}")
         else:
             raise ScenarioError(f"{what}: no error")
         bench.driver.soft_reset()
@@ -254,13 +136,13 @@ def bad_instructions(session: Session, program: ShortProgram) -> None:
 
 def watchdog(session: Session, program: ShortProgram) -> None:
     """Memory that does not answer; a watchdog that is just patient enough, and one that is not."""
-    bench = _Bench(session)
+    bench = Bench(session)
     cycles = bench.run(program, "alone")
     for address, index in _places(program):
         session.set(read_error=_SILENT, read_first=address, read_last=address)
         bench.load(program, watchdog=3000)
         bench.stopped(ErrorCode.WATCHDOG, None, f"no answer at {address:#x}")
-        _require(bench.driver.fields("STATUS")["DRAINING"] == 1, f"no answer at {address:#x}: bus is at rest")
+        require(bench.driver.fields("STATUS")["DRAINING"] == 1, f"no answer at {address:#x}: bus is at rest")
         session.set(read_error=0)
         bench.recover(program, f"no answer for instruction {index}", cycles)
     session.set(write_error=_SILENT, write_first=program.result, write_last=program.result)
@@ -277,22 +159,22 @@ def watchdog(session: Session, program: ShortProgram) -> None:
 
 def causes(session: Session, program: ShortProgram) -> None:
     """Up to the first step of a run nothing is idle for the end, a decision or an output, even if all is dispatched."""
-    bench = _Bench(session, bandwidth=1)
+    bench = Bench(session, bandwidth=1)
     bench.load(program)
     trace = session.open_traces()
     bench.driver.start()
-    bench.driver.wait(_LIMIT)
+    bench.driver.wait(LIMIT)
     session.close_traces()
     idle = read_trace(trace, program.params).passes["counters"]["idle"]
     for cause in (IdleCause.END, IdleCause.DECISION, IdleCause.OUTPUT):
         found = int(idle[0, cause.value])
-        _require(not found, f"{found} cycles before the first step are idle for the cause {cause.name.lower()}")
+        require(not found, f"{found} cycles before the first step are idle for the cause {cause.name.lower()}")
     bench.finish()
 
 
 def tokens(session: Session, program: ShortProgram) -> None:
     """Units that wait for each other, for what does not come; full queues; more tokens than are counted."""
-    bench = _Bench(session)
+    bench = Bench(session)
     cycles = bench.run(program, "alone")
     for what, good in token_programs.waiting(program):
         bench.run(good, what)
@@ -308,17 +190,17 @@ def tokens(session: Session, program: ShortProgram) -> None:
 
 def refusals(session: Session, program: ShortProgram) -> None:
     """Starts while busy, resets in the middle of a run."""
-    bench = _Bench(session, seed=3)
+    bench = Bench(session, seed=3)
     cycles = bench.run(program, "alone")
     bench.load(program)
     bench.driver.start()
     for _ in range(3):
         session.wait(cycles // 8)
         bench.refused("busy", "start while busy")
-    bench.driver.wait(_LIMIT)
+    bench.driver.wait(LIMIT)
     bench.check_memory(program, True, "refused starts")
     found = bench.driver.counters()["cycles"]
-    _require(found == cycles, f"refused starts must not change the {cycles} cycles to {found}")
+    require(found == cycles, f"refused starts must not change the {cycles} cycles to {found}")
     for stall in (0, 60):
         session.set(stall=stall)
         for part in range(1, 10):
@@ -335,7 +217,7 @@ def refusals(session: Session, program: ShortProgram) -> None:
 def high_addresses(session: Session, program: ShortProgram) -> None:
     """Memory and program elsewhere in the address space; there is nothing below and above."""
     for base in _BASES:
-        bench = _Bench(session, base=base // MEMORY_BYTES * MEMORY_BYTES)
+        bench = Bench(session, base=base // MEMORY_BYTES * MEMORY_BYTES)
         bench.run(program.moved(base), f"program at {base:#x}")
         bench.finish()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hw.interface.instructions import TOKEN_BITS, Opcode, item_bytes
-from verification.mutation.short_program import ShortProgram, field_of, with_field
+from verification.scenarios.short_program import ShortProgram, field_of, with_field
 
 __all__ = ["in_parts", "starving", "too_many", "waiting"]
 
