@@ -1,9 +1,10 @@
 """The checkpoint file: an integer network and what is needed to train on, in one safetensors file.
 
 The integers are the specification. For every layer the file holds ``int.<layer>.weight`` (int8), ``.M`` (int16),
-``.B`` (int64) and in gated layers ``.K`` (int32); the scalars of all layers and the network's facts are one JSON text
-under the metadata key ``cdgate``. Beside them, as ``train.<name>`` in float32: the scale of every weight code, and
-BatchNorm's parameters, both branches' running statistics and tau under the names of the float model's state.
+``.B`` (int64) and in gated layers ``.K`` (int32), without elements where a layer has none; the scalars of all layers
+and the network's facts are one JSON text under the metadata key ``cdgate``. Beside them, as ``train.<name>`` in
+float32: the scale of every weight code, and BatchNorm's parameters, both branches' running statistics and tau under the
+names of the float model's state.
 `float_state` gives that state back, with the weights as quantised, so that training can go on from the file.
 """
 
@@ -185,6 +186,8 @@ def float_state(net: IntNetwork) -> dict[str, Tensor]:
         raise CheckpointError("checkpoint must hold a training state to continue from, but has none")
     state = {name: value for name, value in net.training.items() if not name.startswith("scale.")}
     for layer in net.layers:
+        if layer.kind == "maxpool":
+            continue
         scale = net.training[f"scale.{layer.name}"]
         weight = layer.weight.to(torch.float32) * scale.reshape(-1, *(1,) * (layer.weight.ndim - 1))
         if layer.input == IMAGE:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sw_model.integer import ops as int_ops
 
-__all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "check_name", "validate_layer"]
+__all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "check_name", "pool_layer", "validate_layer"]
 
 #: Name of the network's input where a layer's `input` is meant.
 IMAGE = "image"
@@ -33,9 +33,10 @@ class IntLayer:
     name
         Name of the layer and of its ofmap, as ``conv3_2``.
     kind
-        "conv", or "fc" for average pooling and classifier in one.
+        "conv", "maxpool" for max-pooling, or "fc" for average pooling and classifier in one.
     weight
-        int8 in [-127, 127]; (O, I, kh, kw), for "fc" (classes, C).
+        int8 in [-127, 127]; (O, I, kh, kw), for "fc" (classes, C). A max-pooling has none: (C, 0, rows, columns of the
+        window), without an element.
     stride
         Step in both directions.
     pad
@@ -53,19 +54,19 @@ class IntLayer:
     K
         (O / slice_size,), int32 thresholds, or None in an ungated layer.
     M
-        (O,), int16 multipliers; ones in "fc".
+        (O,), int16 multipliers; ones in "fc", none in "maxpool".
     B
-        (O,), int64 holding int48 offsets; in "fc" the int32 bias.
+        (O,), int64 holding int48 offsets; in "fc" the int32 bias; none in "maxpool".
     S
-        Right shift, 1 to 40; 0 in "fc", which does not requantise.
+        Right shift, 1 to 40; 0 in "fc" and "maxpool", which do not requantise.
     R0
         uint16 factor of the residual, 0 without one.
     Q
         Left shift of R0, 0 to 31.
     lo
-        Least ofmap code: 0 with ReLU, -128 without; in "fc" -2^31.
+        Least ofmap code: 0 with ReLU, -128 without; in "fc" -2^31, in "maxpool" the ifmap's.
     hi
-        Greatest ofmap code: 255 with ReLU, 127 without; in "fc" 2^31 - 1.
+        Greatest ofmap code: 255 with ReLU, 127 without; in "fc" 2^31 - 1, in "maxpool" the ifmap's.
     input
         Name of the layer whose ofmap is the ifmap, or `IMAGE`.
     residual
@@ -114,11 +115,13 @@ class IntLayer:
     @property
     def in_ch(self) -> int:
         """Input channels."""
+        if self.kind == "maxpool":
+            return self.out_ch
         return int(self.weight.shape[1]) if self.weight.ndim > 1 else 0
 
     @property
     def kernel(self) -> int:
-        """Height and width of the kernel; 1 in "fc"."""
+        """Height and width of the kernel, or of the window of "maxpool"; 1 in "fc"."""
         return int(self.weight.shape[2]) if self.weight.ndim == 4 else 1
 
     @property
@@ -129,6 +132,32 @@ class IntLayer:
     def out_size(self, size: int) -> int:
         """Return the ofmap's height for an ifmap's height, or its width for a width."""
         return (size + 2 * self.pad - self.kernel) // self.stride + 1
+
+
+def pool_layer(
+    name: str, channels: int, window: int, stride: int, pad: int, source: str, *, signed: bool = False
+) -> IntLayer:
+    """Return a max-pooling.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    channels
+        Of the map.
+    window, stride, pad
+        Rows and columns of the window, step, and rows and columns by which windows reach beyond the map on every side.
+    source
+        Name of the layer whose ofmap it reads, or `IMAGE`.
+    signed
+        Whether that has int8 codes.
+    """
+    lo, hi = (-128, 127) if signed else (0, 255)
+    return IntLayer(
+        name=name, kind="maxpool", weight=torch.zeros(channels, 0, window, window, dtype=torch.int8), stride=stride,
+        pad=pad, M=torch.zeros(0, dtype=torch.int16), B=torch.zeros(0, dtype=torch.int64), S=0, lo=lo, hi=hi,
+        input=source,
+    )  # fmt: skip
 
 
 def check_name(name: object) -> None:
@@ -152,7 +181,8 @@ def validate_layer(layer: IntLayer) -> None:
     The bounds, for every channel c with sum|w| over its weights:
     ``255 * sum|w| < 2^31``, the same over a gated slice, and
     ``max_c(255 * sum|w| * |M[c]| + |B[c]|) + 255 * R0 * 2^Q + 2^(S-1) < 2^47``; for "fc"
-    ``255 * sum|w| + |B[c]| < 2^31`` per position (`int_ops.classifier` checks it with the positions).
+    ``255 * sum|w| + |B[c]| < 2^31`` per position (`int_ops.classifier` checks it with the positions). A max-pooling
+    adds nothing up.
 
     Raises
     ------
@@ -162,8 +192,11 @@ def validate_layer(layer: IntLayer) -> None:
     check_name(layer.name)
     require = _Require(layer.name)
     conv = layer.kind == "conv"
-    require(layer.kind in ("conv", "fc"), f"kind must be conv or fc, not {layer.kind}")
+    require(layer.kind in ("conv", "maxpool", "fc"), f"kind must be conv, maxpool or fc, not {layer.kind}")
     require(layer.weight.dtype == torch.int8, f"weight must be int8, not {layer.weight.dtype}")
+    if layer.kind == "maxpool":
+        _validate_pool(layer, require)
+        return
     dims, shape = (4 if conv else 2), tuple(layer.weight.shape)
     require(len(shape) == dims and layer.weight.numel() > 0, f"weight must have {dims} dimensions, not shape {shape}")
     require(int(layer.weight.min()) >= -127, "weight codes must be in [-127, 127], not -128")
@@ -192,6 +225,26 @@ def validate_layer(layer: IntLayer) -> None:
     bound = int((magnitude * layer.M.to(torch.int64).abs() + layer.B.abs()).max())
     bound += 255 * (layer.R0 << layer.Q) + 2 ** (layer.S - 1)
     require(bound < 2**47, f"requantiser sum must stay below 2^47, but its bound is {bound}")
+
+
+def _validate_pool(layer: IntLayer, require: _Require) -> None:
+    shape = tuple(layer.weight.shape)
+    square = len(shape) == 4 and shape[2] == shape[3]
+    require(square and shape[0] > 0 and shape[1] == 0, f"weight must be of shape (C, 0, window, window), not {shape}")
+    require(1 <= layer.kernel <= MOST, f"window must be 1 to {MOST}, not {layer.kernel}")
+    require(1 <= layer.stride <= MOST, f"stride must be 1 to {MOST}, not {layer.stride}")
+    # Then every window has a tap in the map.
+    require(
+        0 <= layer.pad < layer.kernel, f"pad must be 0 to {layer.kernel - 1}, less than the window, not {layer.pad}"
+    )
+    require(not any(layer.pad_code), "pad_code must be 0 in a max-pooling, whose padding never counts")
+    for name, tensor, dtype in (("M", layer.M, torch.int16), ("B", layer.B, torch.int64)):
+        require.tensor(name, tensor, dtype, 0)
+    factors = (layer.S, layer.R0, layer.Q, layer.residual)
+    require(factors == (0, 0, 0, None), "S, R0 and Q must be 0 in a max-pooling, which adds no residual")
+    limits = (layer.lo, layer.hi)
+    require(limits in ((0, 255), (-128, 127)), f"(lo, hi) must be (0, 255) or (-128, 127), not {limits}")
+    require(not layer.gated and layer.K is None and layer.groups == 1, "a max-pooling must not be gated")
 
 
 class _Require:

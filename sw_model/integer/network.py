@@ -33,7 +33,8 @@ class Tap:
     residual
         (N, O, H', W'), int64 codes, or None.
     psum_base
-        (N, O, H', W'), int64: base psum; the whole psum in an ungated layer. (N, classes) in "fc".
+        (N, O, H', W'), int64: base psum; the whole psum in an ungated layer. (N, classes) in "fc"; the ofmap in
+        "maxpool", which adds nothing up.
     psum
         Like psum_base: acc = base + fire * conditional psum, before bias and requantisation.
     decision
@@ -100,8 +101,10 @@ class IntNetwork:
             channels = 3 if source is None else source.out_ch
             if layer.in_ch != channels:
                 raise ValueError(f"layer {layer.name}: input channels must be {channels}, not {layer.in_ch}")
-            if source is not None and (source.signed or source.kind == "fc"):
+            if source is not None and (source.kind == "fc" or (source.signed and layer.kind != "maxpool")):
                 raise ValueError(f"layer {layer.name}: input must have unsigned codes, unlike {source.name}")
+            if layer.kind == "maxpool" and layer.signed != (source is not None and source.signed):
+                raise ValueError(f"layer {layer.name}: (lo, hi) must be those of its input, {layer.input}")
             if layer.residual is not None:
                 added = seen.get(layer.residual)
                 if added is None or added.out_ch != layer.out_ch or added.signed != layer.residual_signed:
@@ -233,7 +236,7 @@ class IntNetwork:
         layer
             The layer.
         ifmap
-            (N, I, H, W), integer codes 0 to 255.
+            (N, I, H, W), integer codes 0 to 255; of a max-pooling in the range of its ofmap's.
         residual
             (N, O, H', W') codes where the layer has one.
         mode
@@ -263,6 +266,9 @@ class IntNetwork:
                 raise UserError(f"layer {layer.name}: {error}") from None
             psum = logits - layer.B
             return Tap(ifmap, None, psum, psum, None, logits)
+        if layer.kind == "maxpool":
+            greatest = int_ops.max_pool(ifmap, layer.kernel, layer.stride, layer.pad, layer.lo, layer.hi)
+            return Tap(ifmap, None, greatest, greatest, None, greatest)
         decision: Tensor | None = None
         if not layer.gated:
             base = psum = conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)

@@ -10,6 +10,7 @@ Shapes are NCHW for maps and OIHW for weights. Activation codes are uint8 values
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cdgate.base_path import base_input_group
@@ -17,7 +18,7 @@ from sw_model.integer.convolution import CODE_MAX, check_codes, convolve, pad_ma
 
 __all__ = [
     "INT32_MAX", "INT32_MIN", "base_psum", "classifier", "decide_channels",
-    "decide_slices", "gated_psums", "requantize", "split_weight",
+    "decide_slices", "gated_psums", "max_pool", "requantize", "split_weight",
 ]  # fmt: skip
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -246,6 +247,41 @@ def requantize(
     if int(least) < -_INT48_LIMIT or int(greatest) >= _INT48_LIMIT:
         raise OverflowError("requantiser sum must fit int48")
     return (total >> S).clamp_(lo, hi)
+
+
+def max_pool(x: Tensor, window: int, stride: int, pad: int, lo: int = 0, hi: int = 255) -> Tensor:
+    """Max-pooling: the greatest code of the taps that lie in the map. Padding never is the greatest, as it is no tap.
+
+    Parameters
+    ----------
+    x
+        (N, C, H, W), integer codes.
+    window
+        Rows and columns of the window.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns by which windows reach beyond the map on every side, less than the window.
+    lo
+        Least code, 0 or -128.
+    hi
+        Greatest code, 255 or 127.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H', W'), int64, codes in [lo, hi].
+
+    Raises
+    ------
+    ValueError
+        A code out of range, or a map smaller than the window.
+    """
+    check_codes(x, lo, hi, "activation codes")
+    if min(x.shape[2:]) + 2 * pad < window:
+        raise ValueError(f"map must have at least {window - 2 * pad} rows and columns, not {tuple(x.shape[2:])}")
+    padded = F.pad(x.to(torch.int64), (pad,) * 4, value=lo - 1)
+    return padded.unfold(2, window, stride).unfold(3, window, stride).amax((-2, -1))
 
 
 def classifier(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

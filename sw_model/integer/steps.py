@@ -3,7 +3,8 @@
 A step is one valid (tap, chunk) of one (image, pixel, slice): eight output channels times ``in_par`` input channels of
 MACs, one cycle of the engine's array. Taps outside the map are no steps. Two layers are laid out in their own way: the
 stem as 3x3x3 patches, i.e. a 1x1 convolution of 27 channels whose padded taps do count, and the classifier as one job
-per (image, slice of classes) over all positions. Nothing here reads the hardware's counters.
+per (image, slice of classes) over all positions. A max-pooling multiplies nothing and has no steps. Nothing here reads
+the hardware's counters.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ def count_layer(
     if layer.kind == "fc":
         steps = images * slices * height * width * -(-layer.in_ch // in_par)
         return _ungated(layer.name, images * layer.out_ch * layer.in_ch, steps)
+    if layer.kind == "maxpool":
+        return _ungated(layer.name, 0, 0)
     rows = valid_taps(height, layer.kernel, layer.stride, layer.pad)
     cols = valid_taps(width, layer.kernel, layer.stride, layer.pad)
     taps = rows[:, None] * cols[None, :]

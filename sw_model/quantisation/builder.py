@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,72 +17,14 @@ from torch import Tensor
 
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
-from sw_model.integer.layer import IMAGE, IntLayer
+from sw_model.integer.layer import IMAGE, IntLayer, pool_layer
 from sw_model.integer.network import IntNetwork
+from sw_model.quantisation.real_layer import RealLayer, RealPool
 
-__all__ = ["RealLayer", "build_network", "integer_thresholds", "quantize_weight",
-           "requantizer_parameters"]  # fmt: skip
+__all__ = ["build_network", "integer_thresholds", "quantize_weight", "requantizer_parameters"]
 
 _M_MAX = 2**15 - 1
 _SUM_LIMIT = 2**47
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RealLayer:
-    """A layer before quantisation: ``y = act(gain * conv(x, weight) + offset + residual)``.
-
-    Attributes
-    ----------
-    name
-        Name of the layer.
-    weight
-        (O, I, kh, kw) float64; (classes, C) for the classifier.
-    gain
-        (O,) float64, BatchNorm's gamma / sqrt(var + eps); ones in the classifier.
-    offset
-        (O,) float64, BatchNorm's beta - gain * mean; the bias in the classifier.
-    stride
-        Step in both directions.
-    pad
-        Rows and columns added on every side.
-    relu
-        Whether the ofmap is unsigned.
-    groups
-        Gating groups; 1 where ungated.
-    branch
-        1 or 2.
-    slice_size
-        Output channels of a decision.
-    threshold
-        (O / slice_size,), real threshold of the mean saliency, m + tau * sqrt(var + eps); None if ungated.
-    sparsity
-        Instead of threshold: share of decisions that shall be 0 on the calibration images, per slice.
-    standardize
-        gain and offset are those of a BatchNorm whose statistics the calibration gives.
-    input
-        Name of the layer read.
-    residual
-        Name of the layer added, or None.
-    zero
-        (I,) real codes that stand for zero (255 * mean colour), for the stem alone.
-    """
-
-    name: str
-    weight: Tensor
-    gain: Tensor
-    offset: Tensor
-    stride: int = 1
-    pad: int = 0
-    relu: bool = True
-    groups: int = 1
-    branch: int = 1
-    slice_size: int = 8
-    threshold: Tensor | None = None
-    sparsity: Tensor | None = None
-    standardize: bool = False
-    input: str
-    residual: str | None = None
-    zero: Tensor | None = None
 
 
 def quantize_weight(weight: Tensor, slice_size: int = 8) -> tuple[Tensor, Tensor]:
@@ -291,9 +232,22 @@ def _build_classifier(layer: RealLayer, state: _Calibration) -> tuple[IntLayer, 
     return integer, scale
 
 
+def _build_pool(layer: RealPool, state: _Calibration) -> IntLayer:
+    codes = state.codes[layer.input]
+    integer = pool_layer(layer.name, codes.shape[1], layer.window, layer.stride, layer.pad, layer.input,
+                         signed=codes.dtype == torch.int8)  # fmt: skip
+    ofmaps = [
+        int_ops.max_pool(x, layer.window, layer.stride, layer.pad, integer.lo, integer.hi)
+        for x in state.batches(layer.input)
+    ]
+    state.codes[layer.name] = torch.cat([ofmap.to(codes.dtype) for ofmap in ofmaps])
+    state.scale[layer.name] = state.scale[layer.input]
+    return integer
+
+
 @torch.no_grad()
 def build_network(
-    layers: Sequence[RealLayer],
+    layers: Sequence[RealLayer | RealPool],
     images: Any,
     meta: dict[str, Any] | None = None,
     batch: int = 64,
@@ -317,7 +271,8 @@ def build_network(
     Returns
     -------
     IntNetwork
-        The integer network; ``training`` holds ``scale.<layer>``, (O,) float32, the real value of one weight code.
+        The integer network; ``training`` holds ``scale.<layer>``, (O,) float32, the real value of one weight code, of
+        each layer with weights.
     """
     state = _Calibration(torch.as_tensor(images), batch)
     built: list[IntLayer] = []
@@ -325,9 +280,12 @@ def build_network(
     for i, layer in enumerate(layers):
         if progress is not None:
             progress(layer.name)
-        integer, scale = (_build_conv if layer.weight.ndim == 4 else _build_classifier)(layer, state)
-        built.append(integer)
-        scales[f"scale.{layer.name}"] = scale.to(torch.float32)
+        if isinstance(layer, RealPool):
+            built.append(_build_pool(layer, state))
+        else:
+            integer, scale = (_build_conv if layer.weight.ndim == 4 else _build_classifier)(layer, state)
+            built.append(integer)
+            scales[f"scale.{layer.name}"] = scale.to(torch.float32)
         needed = {name for later in layers[i + 1 :] for name in (later.input, later.residual)}
         for name in set(state.codes) - needed:
             del state.codes[name]

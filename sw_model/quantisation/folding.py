@@ -16,8 +16,9 @@ from sw_model.integer.steps import LANES
 from sw_model.network.gating import GatedConv2d
 from sw_model.network.resnet import ResNet, current_arguments
 from sw_model.network.weights import check_finite
-from sw_model.quantisation.builder import RealLayer, build_network
+from sw_model.quantisation.builder import build_network
 from sw_model.quantisation.plan import resnet_plan
+from sw_model.quantisation.real_layer import RealLayer
 
 __all__ = ["obstacle", "quantize", "real_layers", "restore_model"]
 

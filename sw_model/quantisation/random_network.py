@@ -12,8 +12,9 @@ from torch import Tensor
 from sw_model.data.photographs import PHOTOGRAPHS, default_images
 from sw_model.integer.layer import IMAGE
 from sw_model.integer.network import IntNetwork
-from sw_model.quantisation.builder import RealLayer, build_network
+from sw_model.quantisation.builder import build_network
 from sw_model.quantisation.plan import resnet_plan
+from sw_model.quantisation.real_layer import RealLayer, RealPool
 
 __all__ = ["random_network"]
 
@@ -57,7 +58,8 @@ def random_network(
         (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.data.photographs`.
     plan
         Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
-        width and blocks are of no effect then.
+        width and blocks are of no effect then. A max-pooling has ``window``, ``stride``, ``pad``, ``name`` and
+        ``input``.
 
     Returns
     -------
@@ -71,9 +73,15 @@ def random_network(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
-    layers = []
+    layers: list[RealLayer | RealPool] = []
+    channels: dict[str, int] = {}  # of the maps
     for conv in resnet_plan(width, blocks) if plan is None else plan:
+        if "window" in conv:
+            layers.append(RealPool(**conv))
+            channels[conv["name"]] = channels[conv["input"]]
+            continue
         out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]
+        channels[conv["name"]] = out_ch
         sign = torch.where(torch.rand(out_ch, generator=rng) < 0.1, -1.0, 1.0).to(torch.float64)
         slices = out_ch // slice_size
         spread = (torch.rand(slices, generator=rng, dtype=torch.float64) - 0.5) * 0.4
@@ -85,10 +93,10 @@ def random_network(
             standardize=True, input=conv["input"], residual=conv["residual"],
             zero=255 * torch.tensor([0.49, 0.48, 0.45], dtype=torch.float64) if conv["input"] == IMAGE else None,
         ))  # fmt: skip
-    final = layers[-1]
+    final = layers[-1].name
     layers.append(RealLayer(
-        name="fc", weight=normal(classes, final.weight.shape[0]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
-        offset=normal(classes) * 0.1, input=final.name,
+        name="fc", weight=normal(classes, channels[final]) * 0.05, gain=torch.ones(classes, dtype=torch.float64),
+        offset=normal(classes) * 0.1, input=final,
     ))  # fmt: skip
     meta = {
         "width": width,

@@ -28,6 +28,18 @@ def loop_conv(x, weight, stride, pad, pad_code):
     return out
 
 
+def loop_max_pool(x, window, stride, pad):
+    """Max-pooling over Python integers; lists in, lists out. Taps outside of the map are not looked at."""
+    rows, cols = ((len(plane) + 2 * pad - window) // stride + 1 for plane in (x[0][0], x[0][0][0]))
+    taps = range(window)
+
+    def greatest(plane, oy, ox):
+        places = [(oy * stride + ky - pad, ox * stride + kx - pad) for ky in taps for kx in taps]
+        return max(plane[y][x] for y, x in places if 0 <= y < len(plane) and 0 <= x < len(plane[0]))
+
+    return [[[[greatest(plane, oy, ox) for ox in range(cols)] for oy in range(rows)] for plane in image] for image in x]
+
+
 def loop_requantize(acc, m, b, s, r, r0, q, lo, hi):
     """Requantisation of one value: floor(x + 1/2) by Python's floor division, then the clamp."""
     numerator = acc * m + b + r * (r0 * 2**q) + 2 ** (s - 1)

@@ -150,7 +150,7 @@ LARGE = torch.full((32,), 2**47 - 1, dtype=torch.int64)
         ({"weight": torch.zeros(32, 32, 3, 3)}, "weight must be int8, not torch.float32"),
         ({"weight": torch.full((32, 32, 3, 3), -128, dtype=torch.int8)}, "weight codes must be in"),
         ({"weight": torch.zeros(32, 32, dtype=torch.int8)}, "weight must have 4 dimensions"),
-        ({"kind": "pool"}, "kind must be conv or fc, not pool"),
+        ({"kind": "pool"}, "kind must be conv, maxpool or fc, not pool"),
         ({"stride": 0}, "stride must be 1 to 4096, not 0"),
         ({"pad": -1}, "pad must be 0 to 4096, not -1"),
         ({"pad_code": (0,) * 31}, "pad_code must hold one code"),

@@ -8,7 +8,7 @@ import torch
 from sw_model.integer import convolution
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
-from verification.independent.loops import loop_conv, loop_requantize
+from verification.independent.loops import loop_conv, loop_max_pool, loop_requantize
 
 INT32_MIN, INT32_MAX = int_ops.INT32_MIN, int_ops.INT32_MAX
 
@@ -235,3 +235,27 @@ def test_classifier_refuses_an_overflow():
     weight = torch.full((2, 4), 127, dtype=torch.int8)
     with pytest.raises(OverflowError, match="logits must fit int32"):
         int_ops.classifier(torch.zeros(1, 4, 1, 1, dtype=torch.int64), weight, torch.tensor([0, 2**31 - 1]))
+
+
+@pytest.mark.parametrize(("window", "pad"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("lo", [0, -128])
+def test_max_pooling_equals_the_loop(window, pad, stride, lo, seed):
+    rng = torch.Generator().manual_seed(seed)
+    for size in ((3, 3), (5, 4), (4, 7)):
+        x = torch.randint(lo, lo + 256, (2, 3, *size), generator=rng)
+        x[0, 0], x[1, 1] = lo, lo + 255
+        got = int_ops.max_pool(x, window, stride, pad, lo, lo + 255)
+        assert got.dtype == torch.int64
+        assert got.tolist() == loop_max_pool(x.tolist(), window, stride, pad), f"{seed=} {size=}"
+
+
+def test_padding_is_never_the_greatest():
+    assert int_ops.max_pool(torch.full((1, 1, 3, 3), -128), 3, 2, 1, -128, 127).unique().tolist() == [-128]
+
+
+def test_max_pooling_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match=r"activation codes must be in \[0, 255\], not in \[-1, 0\]"):
+        int_ops.max_pool(torch.tensor([[[[0, -1], [0, 0]]]]), 2, 2, 0)
+    with pytest.raises(ValueError, match=r"map must have at least 3 rows and columns, not \(2, 5\)"):
+        int_ops.max_pool(torch.zeros(1, 1, 2, 5, dtype=torch.int64), 3, 2, 0)

@@ -1,0 +1,96 @@
+"""Layers before quantisation: real-valued weights, BatchNorm folded into gain and offset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["RealLayer", "RealPool"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealLayer:
+    """A layer before quantisation: ``y = act(gain * conv(x, weight) + offset + residual)``.
+
+    Attributes
+    ----------
+    name
+        Name of the layer.
+    weight
+        (O, I, kh, kw) float64; (classes, C) for the classifier.
+    gain
+        (O,) float64, BatchNorm's gamma / sqrt(var + eps); ones in the classifier.
+    offset
+        (O,) float64, BatchNorm's beta - gain * mean; the bias in the classifier.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns added on every side.
+    relu
+        Whether the ofmap is unsigned.
+    groups
+        Gating groups; 1 where ungated.
+    branch
+        1 or 2.
+    slice_size
+        Output channels of a decision.
+    threshold
+        (O / slice_size,), real threshold of the mean saliency, m + tau * sqrt(var + eps); None if ungated.
+    sparsity
+        Instead of threshold: share of decisions that shall be 0 on the calibration images, per slice.
+    standardize
+        gain and offset are those of a BatchNorm whose statistics the calibration gives.
+    input
+        Name of the layer read.
+    residual
+        Name of the layer added, or None.
+    zero
+        (I,) real codes that stand for zero (255 * mean colour), for the stem alone.
+    """
+
+    name: str
+    weight: Tensor
+    gain: Tensor
+    offset: Tensor
+    stride: int = 1
+    pad: int = 0
+    relu: bool = True
+    groups: int = 1
+    branch: int = 1
+    slice_size: int = 8
+    threshold: Tensor | None = None
+    sparsity: Tensor | None = None
+    standardize: bool = False
+    input: str
+    residual: str | None = None
+    zero: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPool:
+    """A max-pooling, which is the same before quantisation and after: its codes keep their scale.
+
+    Attributes
+    ----------
+    name
+        Name of the layer.
+    window
+        Rows and columns of the window.
+    stride
+        Step in both directions.
+    pad
+        Rows and columns by which windows reach beyond the map on every side.
+    input
+        Name of the layer read.
+    """
+
+    name: str
+    window: int
+    stride: int
+    pad: int = 0
+    input: str
+
+    @property
+    def residual(self) -> None:
+        """Nothing is added."""
