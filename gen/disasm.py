@@ -23,7 +23,7 @@ from gen.network.compiler import compile_network
 from gen.network.instruction import UNITS
 from gen.network.program import NetworkProgram
 from hw.configurations import DEFAULT, configuration
-from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, UNIT_OF, Header, Opcode, Transfer
+from hw.interface.instructions import BODY_OFFSET, INSTRUCTION_BYTES, PASSES, UNIT_OF, Header, Opcode, Transfer
 from hw.interface.layouts import GateMode, LayerRegisters
 from hw.params import HwParams
 
@@ -44,7 +44,7 @@ class Decoded:
     take, give
         Names of units with which tokens are exchanged.
     fields
-        Values of `hw.interface.instructions.Transfer`, or of the layer's registers where it computes; empty if it is
+        Values of `hw.interface.instructions.Transfer`, or of the layer's registers where it runs a pass; empty if it is
         none.
     word
         Its bytes.
@@ -74,7 +74,7 @@ def decode(words: np.ndarray, params: HwParams) -> list[Decoded]:
         header = unpack(Header, word[None, : BODY_OFFSET // 8])
         number = int(header["opcode"][0])
         opcode = known.get(number)
-        layout = LayerRegisters(params) if opcode is Opcode.COMPUTE else Transfer
+        layout = LayerRegisters(params) if opcode in PASSES else Transfer
         fields = {name: int(value[0]) for name, value in unpack(layout, word[None, BODY_OFFSET // 8 :]).items()}
         if opcode is None or not np.array_equal(_packed(header, layout, fields), word):
             opcode, fields = None, {}
@@ -104,7 +104,7 @@ def disassemble(words: np.ndarray, params: HwParams, registers: bool = False) ->
         if instruction.opcode is None:
             yield f"not an instruction: {instruction.word.hex()}"
             continue
-        computes = instruction.opcode is Opcode.COMPUTE
+        computes = instruction.opcode in PASSES
         exchanged = ("take", instruction.take), ("give", instruction.give)
         tokens = " ".join(f"{way} {'+'.join(names)}" for way, names in exchanged if names)
         text = _layer(instruction.fields) if computes else _transfer(instruction.opcode, instruction.fields)
@@ -151,20 +151,20 @@ def _layer(body: Mapping[str, int]) -> str:
     counts = {name.removesuffix("_last"): value + 1 for name, value in body.items() if name.endswith("_last")}
     modes: dict[int, Any] = {mode.value: mode for mode in _members(GateMode)}
     mode = modes[body["mode"]].name.lower() if body["mode"] in modes else f"mode {body['mode']}"
-    cond = body["cond_tap_entries"]
+    cond, pools = body["cond_tap_entries"], body["pool"]
     parts = [
-        mode,
+        *(() if pools else (mode,)),
         f"{counts['image']} image{'s' if counts['image'] > 1 else ''}",
         f"{counts['slice']} slices",
         f"{counts['row']}x{counts['col']} pixels",
         f"{counts['tap_row']}x{counts['tap_col']} taps",
-        f"{body['base_tap_entries']}{f'+{cond}' if cond else ''} chunks",
+        *(() if pools else (f"{body['base_tap_entries']}{f'+{cond}' if cond else ''} chunks",)),
         f"ifmap bank {body['ifmap_bank']} at {body['ifmap_base']}",
     ]
     if body["residual_enable"]:
         parts.append(f"residual bank {body['residual_bank']} at {body['residual_base']}")
     parts.append("logits" if body["logits"] else f"ofmap bank {body['ofmap_bank']} at {body['ofmap_base']}")
-    return ", ".join([*parts, f"parameters of half {body['param_half']}"])
+    return ", ".join(parts if pools else [*parts, f"parameters of half {body['param_half']}"])
 
 
 def purposes(program: NetworkProgram) -> list[str]:
@@ -172,7 +172,7 @@ def purposes(program: NetworkProgram) -> list[str]:
     passes = {id(info.instruction): (number, info) for number, info in enumerate(program.passes)}
     found = []
     for instruction in program.instructions:
-        if instruction.opcode is Opcode.COMPUTE:
+        if instruction.opcode in PASSES:
             number, info = passes[id(instruction)]
             whole = info.ofmap is None or info.rows == (0, program.map_sizes[instruction.layer][0])
             rows = "" if whole else f", rows {info.rows[0]} to {info.rows[1] - 1}"

@@ -1,4 +1,4 @@
-"""The compute core: a gated convolution engine for one layer at a time."""
+"""The compute core: a gated convolution engine, with pooling, for one layer at a time."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
@@ -8,6 +8,7 @@ from hw.attributes import KEEP
 from hw.datapath.activation_banks import ActivationBanks
 from hw.datapath.lane import Lane
 from hw.datapath.mac_array import MacArray
+from hw.datapath.max_pool import MaxPool
 from hw.datapath.output_stage import OutputStage
 from hw.datapath.parameter_memory import ParameterMemory
 from hw.datapath.weight_ring import WeightRing
@@ -40,7 +41,8 @@ class Core(wiring.Component):
     In place before ``start``: the ifmap, the residual and the parameters. The weights arrive during the pass, or
     before. Every (pixel, slice) gets a base job; a slice that fires gets a conditional job; a complete psum is
     requantised and written. Jobs of two steps or more follow each other without a gap as long as weights come;
-    those of one step come every other cycle.
+    those of one step come every other cycle. In a pooling pass the steps pass the MAC array by, see :class:`MaxPool`;
+    it takes neither weights nor parameters.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ class Core(wiring.Component):
     counting : count all cycles, whether a pass is under way or not; ``start`` does not clear the counters, but the
         first cycle of ``counting`` does.
     outside : the cause of the idle cycles then, while no pass is under way.
-    step : the MAC array is given a step.
+    step : the MAC array, or the pooling, is given a step.
     clear : strobe: everything but what memories hold is as after a reset, two cycles later.
     load_i : stream of words for the activation banks.
     read_i, read_o : streams of addresses and words read back.
@@ -111,20 +113,21 @@ class Core(wiring.Component):
 
         self._connect_streams(m, parts)
         layer, running, begin, finish = self._run_pass(m, parts)
-        self._connect_slices(m, parts)
+        self._connect_slices(m, parts, layer)
+        self._connect_jobs(m, parts, layer)
         self._connect_steps(m, parts, layer, running)
-        self._connect_outputs(m, parts)
+        self._connect_outputs(m, parts, layer)
         self._announce_base_jobs(m, parts)
         self._count(m, parts, layer, running, begin, finish)
         if self.params.trace:
             m.d.comb += [
-                self.trace_o.valid.eq(parts.output.write_en),
-                self.trace_o.payload.eq(parts.output.write),
+                self.trace_o.valid.eq(parts.banks.write_en),
+                self.trace_o.payload.eq(parts.banks.write),
             ]
         return top
 
     def _connect_streams(self, m, parts):
-        """The ports that are streams, and the way of a job."""
+        """The ports that are streams."""
         for port, sub in (
             (self.load_i, parts.banks.load),
             (self.read_i, parts.banks.read),
@@ -139,8 +142,6 @@ class Core(wiring.Component):
             (self.logit_o, parts.output.logit),
         ):
             wiring.connect(m, sub, wiring.flipped(port))
-        wiring.connect(m, parts.walker.o, parts.scheduler.pixel)
-        wiring.connect(m, parts.scheduler.o, parts.steps.i)
 
     def _run_pass(self, m, parts):
         """The life of a pass; returns its layer registers, whether it is under way, and the strobes at both ends."""
@@ -153,7 +154,9 @@ class Core(wiring.Component):
         m.d.sync += begin.eq(self.start & ~self.busy)
         with m.If(self.start & ~self.busy):
             m.d.sync += [layer.eq(self.layer), running.eq(1), self.busy.eq(1)]
-        m.d.comb += finish.eq(parts.walker.done & ~begin & output.complete & (incomplete == 1))
+        m.d.comb += finish.eq(
+            parts.walker.done & ~begin & ((output.complete & (incomplete == 1)) | parts.pool.complete)
+        )
         m.d.sync += incomplete.eq(incomplete + parts.scheduler.issue - output.complete)
         with m.If(finish):
             m.d.sync += running.eq(0)
@@ -164,15 +167,16 @@ class Core(wiring.Component):
             m.d.sync += self.busy.eq(0)
         for part in (parts.banks, parts.walker, parts.table, parts.scheduler, parts.steps, parts.comparator, output):
             m.d.comb += part.layer.eq(layer)
+        m.d.comb += parts.pool.layer.eq(layer)
         for part in (parts.walker, parts.table, parts.scheduler):
             m.d.comb += part.begin.eq(begin)
         return layer, running, begin, finish
 
-    def _connect_slices(self, m, parts):
+    def _connect_slices(self, m, parts, layer):
         """Slices, and the jobs that belong to them."""
         table, scheduler, ring = parts.table, parts.scheduler, parts.ring
         m.d.comb += [
-            table.open.eq(parts.walker.open),
+            table.open.eq(parts.walker.open & ~layer.pool),
             parts.walker.can_open.eq(table.can_open),
             table.issue.eq(scheduler.issue),
             table.issue_last.eq(parts.walker.o.p.last),
@@ -195,6 +199,31 @@ class Core(wiring.Component):
             table.thresholds.eq(parts.parameters.thresholds),
         ]
 
+    def _connect_jobs(self, m, parts, layer):
+        """The way of a job: from the walker through the scheduler, or in a pooling pass past it."""
+        pixel, steps, pool, scheduler = parts.walker.o, parts.steps.i, parts.pool, parts.scheduler
+        pooling = Signal(name="pooling_jobs", attrs=KEEP)
+        m.d.sync += pooling.eq(layer.pool)
+        m.d.comb += [
+            scheduler.pixel.payload.eq(pixel.payload),
+            scheduler.pixel.valid.eq(pixel.valid),  # none is taken in a pooling pass
+            pool.pixel.payload.eq(pixel.payload),
+            pool.pixel.valid.eq(pixel.valid & pooling),
+            pixel.ready.eq(scheduler.pixel.ready | pool.pixel.ready),
+            steps.payload.eq(scheduler.o.payload),
+            steps.valid.eq(scheduler.o.valid | pool.job.valid),
+            scheduler.o.ready.eq(steps.ready),
+            pool.job.ready.eq(steps.ready),
+        ]
+        with m.If(pooling):
+            m.d.comb += [
+                steps.p.tap_addr.eq(pool.job.p.tap_addr),
+                steps.p.tap_rows.eq(pool.job.p.tap_rows),
+                steps.p.tap_cols.eq(pool.job.p.tap_cols),
+                steps.p.chunk_first.eq(pool.job.p.chunk),
+                steps.p.chunks.eq(0),
+            ]
+
     def _connect_steps(self, m, parts, layer, running):
         """Steps. The chunk comes READ_LATENCY cycles after its address, WEIGHT_LEAD cycles after the weight's."""
         banks, steps, array, table, ring = parts.banks, parts.steps, parts.array, parts.table, parts.ring
@@ -202,7 +231,10 @@ class Core(wiring.Component):
         for n in range(ActivationBanks.READ_LATENCY):
             stage = Signal.like(control, name=f"control_{n + 1}")
             m.d.sync += stage.eq(control)
-            control = stage
+            before, control = control, stage
+        m.d.comb += [parts.pool.control.eq(before), parts.pool.word.eq(banks.ifmap)]
+        with m.If(layer.pool):
+            m.d.sync += control.valid.eq(0)
         weight_addr = steps.weight_addr
         for n in range(ActivationBanks.READ_LATENCY - Lane.WEIGHT_LEAD):
             stage = Signal.like(weight_addr, name=f"weight_addr_{n + 1}", reset_less=True)
@@ -223,9 +255,11 @@ class Core(wiring.Component):
             array.write_data.eq(ring.write_data),
         ]
 
-    def _connect_outputs(self, m, parts):
+    def _connect_outputs(self, m, parts, layer):
         """Job ends, decisions and outputs."""
         comparator, output, array, banks = parts.comparator, parts.output, parts.array, parts.banks
+        pooling = Signal(name="pooling_writes", attrs=KEEP)
+        m.d.sync += pooling.eq(layer.pool)
         m.d.comb += [
             comparator.contexts.eq(parts.table.contexts),
             comparator.i.eq(array.end),
@@ -239,8 +273,8 @@ class Core(wiring.Component):
             output.scales.eq(parts.parameters.scales),
             banks.residual_addr.eq(output.residual_addr),
             output.residual.eq(banks.residual),
-            banks.write_en.eq(output.write_en),
-            banks.write.eq(output.write),
+            banks.write_en.eq(output.write_en | parts.pool.write_en),
+            banks.write.eq(Mux(pooling, parts.pool.write, output.write)),
         ]
 
     def _announce_base_jobs(self, m, parts):
@@ -273,13 +307,15 @@ class Core(wiring.Component):
             counters.clear.eq(Mux(self.counting, ~counting, self.start & ~self.busy)),
             # That the last logit was taken is told one cycle later.
             counters.running.eq((running & ~(finish & layer.logits)) | counting),
-            counters.step.eq(steps.issue),
+            counters.step.eq(steps.issue & ~layer.pool),
             counters.step_cond.eq(steps.issue_cond),
-            counters.cause.eq(Mux(running, Mux(ending, IdleCause.END, scheduler.stall), self.outside)),
+            counters.cause.eq(self.outside),
             counters.decided.eq(parts.comparator.decided),
             counters.fired.eq(parts.comparator.fired),
             self.counters.eq(counters.counts),
         ]
+        with m.If(running):
+            m.d.comb += counters.cause.eq(Mux(layer.pool, IdleCause.POOL, Mux(ending, IdleCause.END, scheduler.stall)))
 
 
 class _Parts:
@@ -295,6 +331,7 @@ class _Parts:
         self.steps = StepGenerator(params)
         self.comparator = SaliencyComparator(params)
         self.output = OutputStage(params)
+        self.pool = MaxPool(params)
         self.counters = Counters()
         self.cleared = dict(vars(self))
         self.array = MacArray(params)

@@ -121,6 +121,11 @@ class HwParams:
         return (self.word_subs - 1).bit_length()
 
     @property
+    def pool_pace(self) -> int:
+        """Cycles from a pooled word to the next at least: no pixel comes earlier, nor is the word written earlier."""
+        return max(4, self.word_subs)
+
+    @property
     def chunk_bits(self) -> int:
         """Width of a chunk: one word of an activation bank, in bits."""
         return 8 * self.in_par

@@ -33,6 +33,8 @@ START = 15
 #: a pixel: the last decision, the ofmap's last write, the end of the pass, the next instruction's tokens. If the last
 #: pixels fire it takes some 25 cycles more, else none; this is the mean.
 END = 43
+#: The same two of a pooling pass, which chooses no job and decides nothing. At its end a word is written.
+POOL_START, POOL_END = 9, 9
 #: From the last step of a slice to its place in the ring being known as free.
 RETIRE = 30
 #: From a slice's weights being in the ring to its first step, where it waited for them.
@@ -93,6 +95,8 @@ class _Model:
         self.entry = LANES * params.in_par
         self.start = START + params.rq_phases
         self.end = END + params.in_par.bit_length() - 1 + params.rq_phases
+        self.pool_start = POOL_START + params.rq_phases
+        self.pool_end = POOL_END + params.word_subs
         self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.order = itertools.count()
         # Instructions.
@@ -172,7 +176,8 @@ class _Model:
                     if unit is Unit.COMPUTE:
                         self.number += 1
                         self.slice = 0
-                        self._after(self.start, self._offer_slice)
+                        pools = instruction.opcode is Opcode.POOL
+                        self._after(self.pool_start if pools else self.start, self._offer_slice)
                     elif instruction.opcode is not Opcode.STORE_LOGITS or instruction.pass_number < self.computed:
                         self._transfer(
                             instruction
@@ -263,6 +268,8 @@ class _Model:
         # The requantiser takes some cycles a pixel, which can be more than its steps.
         pixels = instruction.images * instruction.geometry.out_rows * instruction.geometry.out_cols
         work = max(base + int(steps.conditional[self.slice]), pixels * self.params.rq_phases)
+        if instruction.geometry.pool:
+            work = int(steps.pool[self.slice])
         # While conditional weights were still to come, the base path went on until all slots were taken by pixels that
         # fire.
         ahead = base * min(1.0, self.params.psum_slots / jobs) if jobs else float(base)
@@ -281,7 +288,7 @@ class _Model:
             self._offer_slice()
             return
         self.computed += 1
-        self._after(self.end, self._end, Unit.COMPUTE)
+        self._after(self.pool_end if info.geometry.pool else self.end, self._end, Unit.COMPUTE)
         store = self.current[Unit.STORE]
         if store is not None and store.opcode is Opcode.STORE_LOGITS and store.pass_number == self.number:
             self._after(self.end, self._end, Unit.STORE)

@@ -81,7 +81,7 @@ def layer_rows(program: NetworkProgram, steps: Sequence[SliceSteps], prediction:
             moved = dict.fromkeys(COUNTER_OF.values(), 0)
             entries = 0
             for instruction in program.instructions:
-                if instruction.layer == name and instruction.opcode is not Opcode.COMPUTE:
+                if instruction.layer == name and instruction.opcode in COUNTER_OF:
                     moved[COUNTER_OF[instruction.opcode]] += transfer_bytes(instruction, program.params)
                     if instruction.opcode is Opcode.LOAD_WEIGHTS:
                         entries += instruction.fields["count"]

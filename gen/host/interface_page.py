@@ -81,8 +81,8 @@ _INSTRUCTIONS = f"""\
 ## Instructions
 
 An instruction is {INSTRUCTION_BYTES} bytes at a multiple of {INSTRUCTION_BYTES}: a header, then from bit {BODY_OFFSET}
-on a transfer, or for `COMPUTE` the registers of a layer. Bit n is bit n % 8 of byte n / 8. Bits that no field
-takes must be 0.
+on a transfer, or for `COMPUTE` and `POOL` the registers of a layer. Bit n is bit n % 8 of byte n / 8. Bits that no
+field takes must be 0.
 """
 
 _TOKENS = f"""\

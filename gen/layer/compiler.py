@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from cdgate import modes
-from cdgate.base_path import base_input_group
 from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, measure
 from gen.layer.pass_program import Program
 from gen.layer.patches import patch_map, patch_weight
 from gen.layer.places import MapPlace, Placement
 from gen.layer.protocol import Layer
+from gen.layer.registers import base_chunk, layer_registers
 from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 
@@ -25,7 +25,6 @@ __all__ = [
     "channel_parameters",
     "compile_layer",
     "gate_mode",
-    "layer_registers",
     "place_map",
     "weight_entries",
 ]
@@ -57,7 +56,8 @@ def compile_layer(
     layer
         An `sw_model.integer.network.IntLayer`.
     ifmap
-        (N, I, H, W) codes 0 to 255: tensor or array of integers. All N images are computed in one pass.
+        (N, I, H, W) codes 0 to 255, of a max-pooling maybe -128 to 127: tensor or array of integers. All N images are
+        computed in one pass.
     residual
         (N, O, H', W') codes, or None if the layer has no residual. Always of the whole ofmap, even with ``rows``.
     params
@@ -186,8 +186,11 @@ def weight_entries(layer: Layer, geometry: Geometry, params: HwParams, condition
     Returns
     -------
     numpy.ndarray
-        (entries, 8 * in_par) uint8, the int8 codes' bits.
+        (entries, 8 * in_par) uint8, the int8 codes' bits; none of a max-pooling.
     """
+    entry = LANES * params.in_par
+    if geometry.pool:
+        return np.zeros((0, entry), dtype=np.uint8)
     weight = np.asarray(layer.weight)
     if weight.ndim == 2:
         weight = weight[:, :, None, None]
@@ -200,19 +203,13 @@ def weight_entries(layer: Layer, geometry: Geometry, params: HwParams, condition
     parts = []
     for group in range(slices // geometry.group_slices):
         block = tiles[group * geometry.group_slices : (group + 1) * geometry.group_slices]
-        first = _base_chunk(layer, geometry, group)
+        first = base_chunk(layer, geometry, group)
         stop = first + geometry.group_chunks
         paths = [block[:, :, first:stop]]
         if conditional:
             paths.append(np.concatenate((block[:, :, :first], block[:, :, stop:]), axis=2))
-        entry = LANES * params.in_par
         parts.append(np.concatenate([path.reshape(len(block), -1, entry) for path in paths], axis=1).reshape(-1, entry))
     return np.ascontiguousarray(np.concatenate(parts)).view(np.uint8)
-
-
-def _base_chunk(layer: Layer, geometry: Geometry, group: int) -> int:
-    """Return the first base chunk of an output group."""
-    return geometry.group_chunks * base_input_group(group, geometry.chunks // geometry.group_chunks, layer.branch)
 
 
 def _mask_records(layer: Layer, geometry: Geometry, masks: Any) -> dict[str, np.ndarray]:
@@ -228,12 +225,15 @@ def _mask_records(layer: Layer, geometry: Geometry, masks: Any) -> dict[str, np.
 
 
 def channel_parameters(layer: Layer, geometry: Geometry) -> dict[str, np.ndarray]:
-    """Return multiplier, offset (with the rounding term) and threshold of every channel, padding included: int64."""
-    channels = geometry.slices * LANES
+    """Return multiplier, offset (with the rounding term) and threshold of every channel, padding included: int64.
+
+    A max-pooling has none.
+    """
+    channels = 0 if geometry.pool else geometry.slices * LANES
     multiplier, offset = np.zeros(channels, dtype=np.int64), np.zeros(channels, dtype=np.int64)
     multiplier[: layer.out_ch] = np.asarray(layer.M)
     offset[: layer.out_ch] = np.asarray(layer.B)
-    if layer.kind != "fc":
+    if layer.kind == "conv":
         offset += 1 << (layer.S - 1)
     threshold = np.zeros(channels, dtype=np.int64)
     if layer.K is not None:
@@ -242,96 +242,10 @@ def channel_parameters(layer: Layer, geometry: Geometry) -> dict[str, np.ndarray
 
 
 def _parameters(layer: Layer, geometry: Geometry, params: HwParams) -> tuple[dict[str, Any], int]:
-    count = geometry.slices * params.rq_phases
-    words = {
-        name: values.reshape(count, params.rq_lanes) for name, values in channel_parameters(layer, geometry).items()
-    }
+    words = {name: values.reshape(-1, params.rq_lanes) for name, values in channel_parameters(layer, geometry).items()}
+    count = len(words["threshold"])
     return {
         "scales": {"multiplier": words["multiplier"], "offset": words["offset"]},
         "thresholds": words["threshold"],
         "address": np.arange(count),
     }, count
-
-
-def layer_registers(
-    layer: Layer,
-    geometry: Geometry,
-    params: HwParams,
-    gate: Any,
-    source: MapPlace,
-    added: MapPlace | None,
-    target: MapPlace | None,
-    param_half: int = 0,
-) -> dict[str, int]:
-    """Return the values of `hw.interface.layouts.LayerRegisters` for one pass, by the fields' names.
-
-    Parameters
-    ----------
-    layer, geometry, params
-        The layer, its sizes in this pass, the engine.
-    gate
-        From `gate_mode`.
-    source, added, target
-        Where ifmap, residual (if any) and ofmap (if any) lie.
-    param_half
-        Half of the parameter memory that holds the layer's parameters.
-    """
-    space = 1 << params.bank_addr_bits
-    g = geometry
-    col_step, row_step = g.in_words, g.in_cols * g.in_words
-    none = MapPlace(bank=0, base=0, image_step=0, images=1, rows=1, cols=1, words=0)
-    target = target or none
-    added_place = added or none
-    base_first = _base_chunk(layer, g, 0)
-    base_next = _base_chunk(layer, g, 1) if g.chunks > g.group_chunks else base_first
-    conditional = g.chunks - g.group_chunks if gate is not GateMode.BASE else 0
-    held_rows = g.tap_cols if not g.hold else 1
-    addresses = {
-        "ifmap_base": source.base - g.pad_top * row_step - g.pad_left * col_step,
-        "residual_base": added_place.base,
-        "ofmap_base": target.base,
-        "ifmap_image_step": source.image_step,
-        "residual_image_step": added_place.image_step,
-        "ofmap_image_step": target.image_step,
-        "tap_col_step": col_step,
-        "tap_row_step": row_step,
-        "ifmap_col_step": g.stride * col_step,
-        "ifmap_row_step": g.stride * row_step,
-        "ofmap_col_step": target.words,
-        "base_chunk_first": base_first,
-        "base_chunk_step": base_next - base_first,
-    }
-    return {
-        "mode": gate.value,
-        "image_last": g.images - 1,
-        "slice_last": g.slices - 1,
-        "row_last": g.out_rows - 1,
-        "col_last": g.out_cols - 1,
-        "tap_row_last": g.tap_rows - 1,
-        "tap_col_last": g.tap_cols - 1,
-        "pad_top": int(g.pad_top),
-        "pad_bottom": int(g.pad_bottom),
-        "pad_left": int(g.pad_left),
-        "pad_right": int(g.pad_right),
-        "ifmap_bank": source.bank,
-        "residual_bank": added_place.bank,
-        "ofmap_bank": target.bank,
-        **{name: address % space for name, address in addresses.items()},
-        "base_chunk_last": g.group_chunks - 1,
-        "group_slice_last": g.group_slices - 1,
-        "base_entries": g.base_entries,
-        "cond_entries": g.weight_taps * conditional,
-        "base_tap_entries": g.group_chunks,
-        "cond_tap_entries": conditional,
-        "base_row_entries": held_rows * g.group_chunks,
-        "cond_row_entries": held_rows * conditional,
-        "weight_hold": int(g.hold),
-        "param_half": param_half,
-        "residual_enable": int(added is not None),
-        "residual_signed": int(layer.residual_signed),
-        "residual_scale": layer.R0,
-        "residual_shift": layer.Q,
-        "shift": layer.S,
-        "signed_output": int(layer.signed),
-        "logits": int(layer.kind == "fc"),
-    }

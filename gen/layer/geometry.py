@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cdgate.errors import CompileError
 from gen.layer.protocol import Layer
@@ -31,18 +32,21 @@ class Geometry:
     out_first_row, out_rows, out_cols
         Rows of the ofmap from ``out_first_row`` on and columns that are computed.
     tap_rows, tap_cols, stride
-        Kernel and step as the engine sees them; the map itself in a classifier.
+        Kernel and step as the engine sees them; the window in a max-pooling, the map itself in a classifier.
     pad_top, pad_bottom, pad_left, pad_right
         Whether the first or last row or column lacks its outermost taps.
     chunks, group_chunks
         Chunks of a pixel of the ifmap, and those of one input group: the base path's.
     slices, group_slices
-        Slices of the ofmap, padding included, and those of one output group.
+        Slices of the ofmap, padding included, and those of one output group. Of a max-pooling slices are of whole
+        words: of ``in_par`` channels, if that is more than 8.
     in_words, out_words
         Words of a pixel of the ifmap and of the ofmap. Maps have whole slices of 8 channels, so a pixel of a
         narrow ifmap may end with a word that is no chunk.
     hold
         Whether every tap uses the same weights (classifier).
+    pool
+        Whether the greatest code of the taps is taken (max-pooling), and no weights are used.
     """
 
     patches: bool
@@ -67,10 +71,13 @@ class Geometry:
     in_words: int
     out_words: int
     hold: bool
+    pool: bool = False
 
     @property
     def weight_taps(self) -> int:
         """Taps that have weights of their own."""
+        if self.pool:
+            return 0
         return 1 if self.hold else self.tap_rows * self.tap_cols
 
     @property
@@ -82,6 +89,10 @@ class Geometry:
     def cond_entries(self) -> int:
         """Ring entries of a slice's conditional path."""
         return self.weight_taps * (self.chunks - self.group_chunks)
+
+    def pixel_granules(self, params: HwParams) -> int:
+        """Return the granules of ``rq_lanes`` codes that are written of a pixel of the ofmap."""
+        return self.out_words * params.word_subs if self.pool else self.slices * params.rq_phases
 
     @property
     def ifmap_words(self) -> int:
@@ -147,6 +158,8 @@ def measure(
     require(1 <= images <= params.max_images, f"images in a pass must be 1 to {params.max_images}, not {images}")
     if layer.kind == "fc":
         return _measure_classifier(layer, params, images, in_rows, in_cols, rows)
+    if layer.kind == "maxpool":
+        return _measure_pool(layer, params, images, in_rows, in_cols, rows)
     require(
         (layer.kernel, layer.pad) in ((3, 1), (1, 0)),
         "kernel must be 3x3 with padding 1 or 1x1 with padding 0, "
@@ -156,49 +169,94 @@ def measure(
     patches = uses_patches(layer)
     require(not (patches and layer.gated), "a gated layer must be padded with code 0 and must not read the image")
     kernel, pad, stride = (1, 0, 1) if patches else (layer.kernel, layer.pad, layer.stride)
-    all_rows, out_cols = layer.out_size(in_rows), layer.out_size(in_cols)
+    if patches:  # one pixel of patches per pixel of the ofmap
+        in_rows, in_cols = layer.out_size(in_rows), layer.out_size(in_cols)
+    in_ch = layer.in_ch * layer.kernel**2 if patches else layer.in_ch
+    groups = layer.groups if layer.gated else 1
+    _check_groups(layer, params, groups, require)
+    chunks = _ceil(in_ch, params.in_par)
+    slices = _ceil(layer.out_ch, LANES)
+    geometry = Geometry(
+        patches=patches,
+        images=images,
+        **_measure_window(kernel, pad, stride, params, in_rows, in_cols, rows, require),
+        chunks=chunks,
+        group_chunks=chunks // groups,
+        slices=slices,
+        group_slices=slices // groups,
+        in_words=chunks if patches else pixel_words(in_ch, params),
+        out_words=pixel_words(layer.out_ch, params),
+        hold=False,
+    )
+    _check_limits(geometry, params, require)
+    return geometry
+
+
+def _measure_window(
+    kernel: int,
+    pad: int,
+    stride: int,
+    params: HwParams,
+    in_rows: int,
+    in_cols: int,
+    rows: tuple[int, int] | None,
+    require: Callable[[bool, str], None],
+) -> dict[str, Any]:
+    """Return what of a `Geometry` depends on how a window goes over the map."""
+    all_rows, out_cols = ((size + 2 * pad - kernel) // stride + 1 for size in (in_rows, in_cols))
     first, stop = (0, all_rows) if rows is None else rows
     require(0 <= first < stop <= all_rows, f"rows must be a range within 0 to {all_rows}, not {first} to {stop}")
     require(
         max(stop - first, out_cols) <= params.max_map,
         f"ofmap must have at most {params.max_map} rows and columns, not {stop - first} x {out_cols}",
     )
-    if patches:  # one pixel of patches per pixel of the ofmap
-        in_rows, in_cols = all_rows, out_cols
     top, bottom = first * stride - pad, (stop - 1) * stride - pad + kernel
     in_first = 0 if rows is None else max(top, 0)
     in_stop = in_rows if rows is None else min(bottom, in_rows)
-    in_ch = layer.in_ch * layer.kernel**2 if patches else layer.in_ch
-    groups = layer.groups if layer.gated else 1
-    _check_groups(layer, params, groups, require)
-    chunks = _ceil(in_ch, params.in_par)
-    in_words = chunks if patches else pixel_words(in_ch, params)
-    slices = _ceil(layer.out_ch, LANES)
-    geometry = Geometry(
-        patches=patches,
-        images=images,
-        in_first_row=in_first,
-        in_rows=in_stop - in_first,
-        in_cols=in_cols,
-        out_first_row=first,
-        out_rows=stop - first,
-        out_cols=out_cols,
-        tap_rows=kernel,
-        tap_cols=kernel,
-        stride=stride,
-        pad_top=top < 0,
-        pad_bottom=bottom > in_rows,
-        pad_left=pad > 0,
-        pad_right=(out_cols - 1) * stride - pad + kernel > in_cols,
-        chunks=chunks,
-        group_chunks=chunks // groups,
-        slices=slices,
-        group_slices=slices // groups,
-        in_words=in_words,
-        out_words=pixel_words(layer.out_ch, params),
-        hold=False,
+    return {
+        "in_first_row": in_first,
+        "in_rows": in_stop - in_first,
+        "in_cols": in_cols,
+        "out_first_row": first,
+        "out_rows": stop - first,
+        "out_cols": out_cols,
+        "tap_rows": kernel,
+        "tap_cols": kernel,
+        "stride": stride,
+        "pad_top": top < 0,
+        "pad_bottom": bottom > in_rows,
+        "pad_left": pad > 0,
+        "pad_right": (out_cols - 1) * stride - pad + kernel > in_cols,
+    }
+
+
+def _measure_pool(
+    layer: Layer, params: HwParams, images: int, in_rows: int, in_cols: int, rows: tuple[int, int] | None
+) -> Geometry:
+    require = _requirer(layer.name)
+    require(
+        layer.kernel in (2, 3) and layer.pad in (0, 1),
+        "window of a max-pooling must be 2x2 or 3x3 with padding 0 or 1, "
+        f"not {layer.kernel}x{layer.kernel} with padding {layer.pad}",
     )
-    _check_limits(geometry, params, require)
+    require(layer.stride in (1, 2), f"stride must be 1 or 2, not {layer.stride}")
+    unit = max(LANES, params.in_par)
+    words, slices = pixel_words(layer.in_ch, params), _ceil(_ceil(layer.in_ch, LANES) * LANES, unit)
+    geometry = Geometry(
+        patches=False,
+        images=images,
+        **_measure_window(layer.kernel, layer.pad, layer.stride, params, in_rows, in_cols, rows, require),
+        chunks=words,
+        group_chunks=words,
+        slices=slices,
+        group_slices=slices,
+        in_words=words,
+        out_words=words,
+        hold=False,
+        pool=True,
+    )
+    most = unit * params.max_slices
+    require(slices <= params.max_slices, f"channels must be at most {most}, not {layer.in_ch}")
     return geometry
 
 

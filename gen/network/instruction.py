@@ -12,6 +12,7 @@ from gen.layer.packing import pack
 from hw.interface.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
+    PASSES,
     UNIT_OF,
     Header,
     Opcode,
@@ -38,7 +39,7 @@ class Instruction:
     opcode
         A `hw.interface.instructions.Opcode`.
     fields
-        Values of `hw.interface.instructions.Transfer`, or of the layer's registers where it computes.
+        Values of `hw.interface.instructions.Transfer`, or of the layer's registers where it runs a pass.
     layer
         Name of the layer that it serves.
     pass_number
@@ -77,8 +78,8 @@ COUNTER_OF: Mapping[Any, str] = {
 
 
 def transfer_bytes(instruction: Instruction, params: HwParams) -> int:
-    """Return the bytes that an instruction moves over the bus, in whole beats; 0 if it computes."""
-    if instruction.opcode is Opcode.COMPUTE:
+    """Return the bytes that an instruction moves over the bus, in whole beats; 0 if it runs a pass."""
+    if instruction.opcode in PASSES:
         return 0
     size = int(instruction.fields["count"]) * item_bytes(instruction.opcode, params)
     return -(-size // params.axi_bytes) * params.axi_bytes
@@ -97,8 +98,8 @@ def pack_instructions(program: Sequence[Instruction], params: HwParams) -> np.nd
     words[:, : header.shape[1]] = header
     body = BODY_OFFSET // 8
     for layout, chosen in (
-        (Transfer, [instruction.opcode is not Opcode.COMPUTE for instruction in program]),
-        (LayerRegisters(params), [instruction.opcode is Opcode.COMPUTE for instruction in program]),
+        (Transfer, [instruction.opcode not in PASSES for instruction in program]),
+        (LayerRegisters(params), [instruction.opcode in PASSES for instruction in program]),
     ):
         rows = np.flatnonzero(chosen).tolist()
         if rows:

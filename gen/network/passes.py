@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdgate.modes import GateMode
-from gen.layer.compiler import channel_parameters, gate_mode, layer_registers, weight_entries
+from gen.layer.compiler import channel_parameters, gate_mode, weight_entries
 from gen.layer.geometry import Geometry
 from gen.layer.packing import pack
 from gen.layer.places import MapPlace
+from gen.layer.registers import layer_registers
 from gen.network.banks import Bank, Banks
 from gen.network.instruction import Instruction
 from gen.network.memory_image import MemoryImage
 from gen.network.program import PassInfo
 from gen.network.segments import IMAGE, LayerShape, map_words
-from hw.interface.instructions import ChannelParameters, Opcode, item_bytes
+from hw.interface.instructions import ChannelParameters, Opcode, Unit, item_bytes
 from hw.params import LANES, HwParams
 
 __all__ = ["Passes"]
@@ -68,6 +69,8 @@ class Passes:
         params = self.params
         for name, shape in self.shapes.items():
             layer, geometry = shape.layer, shape.geometry
+            if geometry.pool:  # which has neither
+                continue
             conditional = self.mode != GateMode.BASE and layer.gated
             self.image.add(f"weights {name}", weight_entries(layer, geometry, params, conditional).tobytes())
             values = channel_parameters(layer, geometry)
@@ -154,7 +157,7 @@ class Passes:
         added: MapPlace | None,
         target: MapPlace | None,
     ) -> None:
-        """Run a pass, with its weights and parameters; and where there is no ofmap, store its logits.
+        """Run a pass, with its weights and parameters, if it has some; and where there is no ofmap, store its logits.
 
         Parameters
         ----------
@@ -166,15 +169,16 @@ class Passes:
             Where ifmap, residual and ofmap lie.
         """
         layer, name, params = shape.layer, shape.name, self.params
-        half, needs = self._parameters(name)
-        region = self.image[f"weights {name}"]
-        self._note(
-            Opcode.LOAD_WEIGHTS,
-            name,
-            (),
-            address=region.address,
-            count=region.size // item_bytes(Opcode.LOAD_WEIGHTS, params),
-        )
+        half, needs = (self._last_half, []) if geometry.pool else self._parameters(name)
+        if not geometry.pool:
+            region = self.image[f"weights {name}"]
+            self._note(
+                Opcode.LOAD_WEIGHTS,
+                name,
+                (),
+                address=region.address,
+                count=region.size // item_bytes(Opcode.LOAD_WEIGHTS, params),
+            )
         gate = gate_mode(layer, self.mode)
         registers = layer_registers(layer, geometry, params, gate, source, added, target, param_half=half)
         needs = list(needs)
@@ -182,14 +186,15 @@ class Passes:
         for number, bank in touched.items():
             # What was written there, and, where it is overwritten, what still reads.
             needs += bank.users if target is not None and number == target.bank else bank.writers
-        instruction = self._note(Opcode.COMPUTE, name, needs, **registers)
+        instruction = self._note(Opcode.POOL if geometry.pool else Opcode.COMPUTE, name, needs, **registers)
         for number, bank in touched.items():
             if target is not None and number == target.bank:  # it has waited for all the others
                 bank.users, bank.writers = [instruction], [instruction]
             else:
                 bank.users.append(instruction)
-        self._halves[half][1].append(instruction)
-        self._last_half = half
+        if not geometry.pool:
+            self._halves[half][1].append(instruction)
+            self._last_half = half
         rows = (geometry.out_first_row, geometry.out_first_row + geometry.out_rows)
         if target is None:
             size = 4 * LANES * geometry.slices
@@ -226,7 +231,7 @@ class Passes:
             As in `load`.
         """
         size = map_words(shape, self.params)[1]
-        needs = [instruction for instruction in bank.writers if instruction.opcode is Opcode.COMPUTE]
+        needs = [instruction for instruction in bank.writers if instruction.unit is Unit.COMPUTE]
         instruction = self._note(
             Opcode.STORE_MAP,
             shape.name,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gen.network.instruction import UNITS, Instruction
-from hw.interface.instructions import Opcode, Unit
+from hw.interface.instructions import Unit
 
 __all__ = ["order", "tie"]
 
@@ -33,7 +33,7 @@ def order(instructions: Sequence[Instruction]) -> list[Instruction]:
         In the order of their passes; of one pass in the order in which they are to be executed.
     """
     for instruction in instructions:
-        if instruction.opcode is Opcode.COMPUTE:
+        if instruction.unit is Unit.COMPUTE:
             instruction.key = instruction.pass_number, _PASS
         elif instruction.unit is Unit.STORE:
             instruction.key = instruction.pass_number, _STORE

@@ -23,6 +23,7 @@ __all__ = [
     "Opcode",
     "Unit",
     "UNIT_OF",
+    "PASSES",
     "ErrorCode",
     "Tokens",
     "Header",
@@ -61,6 +62,7 @@ class Opcode(enum.Enum, shape=4):
     COMPUTE = Member(4, "Runs one pass of one layer.")
     STORE_MAP = Member(5, "Writes a part of a map from an activation bank to memory.")
     STORE_LOGITS = Member(6, "Writes logit records to memory in the order in which they leave the core.")
+    POOL = Member(7, "Runs one pass of a max-pooling, from an activation bank to another.")
 
 
 class Unit(enum.Enum, shape=2):
@@ -80,7 +82,11 @@ UNIT_OF = {
     Opcode.COMPUTE: Unit.COMPUTE,
     Opcode.STORE_MAP: Unit.STORE,
     Opcode.STORE_LOGITS: Unit.STORE,
+    Opcode.POOL: Unit.COMPUTE,
 }
+
+#: Opcodes of passes, whose body are the registers of a layer.
+PASSES = (Opcode.COMPUTE, Opcode.POOL)
 
 
 class ErrorCode(enum.Enum, shape=8):
@@ -96,7 +102,8 @@ class ErrorCode(enum.Enum, shape=8):
     LAYER = Member(
         3,
         "A gate mode that a program cannot run (forced), one but BASE without a conditional path, an ofmap "
-        "or a residual in the ifmap's bank.",
+        "or a residual in the ifmap's bank; a pass that is not of the opcode's kind, or a pooling one with a gate mode "
+        "but BASE, a residual or logits.",
     )
     ADDRESS = Member(
         4,
@@ -136,7 +143,7 @@ Header = data.StructLayout(
 )
 
 
-#: Body of all instructions but `Opcode.COMPUTE`.
+#: Body of all instructions but those of `PASSES`.
 Transfer = DescribedLayout(
     Group(
         address=Field(unsigned(32), "in memory, in bytes; a multiple of the bus width"),

@@ -50,6 +50,7 @@ class IdleCause(enum.Enum, shape=3):
     OUTPUT = Member(3, "Decisions or logits are not taken by their consumer.")
     INPUT = Member(4, "The forced decisions are still to come.")
     END = Member(5, "The last step has been issued, the last ofmap write has not.")
+    POOL = Member(6, "A pooling pass is under way.")
 
 
 class Refusal(enum.Enum, shape=2):
@@ -73,13 +74,17 @@ def LayerRegisters(params):
             "What is computed.",
             mode=Field(GateMode, "what decides: a gate mode"),
             image_last=Field(params.image_bits, "images of the pass, minus one"),
-            slice_last=Field(params.slice_bits, "slices of the ofmap, minus one"),
+            slice_last=Field(
+                params.slice_bits, "slices of the ofmap, in `POOL` of at least `in_par` channels each, minus one"
+            ),
             row_last=Field(params.map_bits, "rows of the ofmap, minus one"),
             col_last=Field(params.map_bits, "columns of the ofmap, minus one"),
         ),
         Group(
             "Taps of a pixel inside the map, and which of them fall outside at the map's borders.",
-            tap_row_last=Field(3, "rows of the kernel, or of the map that a classifier pools, minus one"),
+            tap_row_last=Field(
+                3, "rows of the kernel, or of what is pooled, a window or a classifier's map, minus one"
+            ),
             tap_col_last=Field(3, "the same of its columns"),
             pad_top=Field(1, "the first row lacks its first tap row"),
             pad_bottom=Field(1, "the last row lacks its last tap row"),
@@ -133,8 +138,13 @@ def LayerRegisters(params):
             residual_scale=Field(unsigned(16), "R0"),
             residual_shift=Field(5, "Q"),
             shift=Field(6, "S"),
-            signed_output=Field(1, "clamp to -128..127, not 0..255"),
+            signed_output=Field(1, "clamp to -128..127, not 0..255; in `POOL` codes are int8, not uint8"),
             logits=Field(1, "int32 sums leave by `logit_o`; nothing is written to a bank"),
+        ),
+        Group(
+            "What kind of pass it is. One that pools reads no weights and no parameters; fields about them, about the "
+            "base path and about the residual mean nothing to it.",
+            pool=Field(1, "the greatest code of the taps is taken: 1 in `POOL`, 0 in `COMPUTE`"),
         ),
     )
 

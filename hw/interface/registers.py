@@ -64,6 +64,11 @@ class Register:
     init: int = 0
 
 
+_IDLE = tuple(
+    (f"idle_{cause.lower()}", f"idle cycles of the MAC array, cause: {cause.lower()}")
+    for cause in member_docs(IdleCause)
+)
+
 #: Counters of the last run, or of the one under way: name, and what is counted. Each is 64 bits wide in two registers,
 #: ``NAME_LOW`` and ``NAME_HIGH``. They stand from the end of a run that ended well to the next start. A soft reset
 #: clears those of the core, which are all but those of bytes.
@@ -73,16 +78,14 @@ COUNTERS = (
     ("cond_steps", "MAC steps of conditional paths"),
     ("decisions", "decisions made by the saliency comparator"),
     ("fired", "of these, those that fired"),
-    *(
-        (f"idle_{cause.lower()}", f"idle cycles of the MAC array, cause: {cause.lower()}")
-        for cause in member_docs(IdleCause)
-    ),
+    *_IDLE[:-1],
     ("weights_read", "bytes of weights read"),
     ("parameters_read", "bytes of parameters read"),
     ("maps_read", "bytes of maps read"),
     ("instructions_read", "bytes of instructions read"),
     ("maps_written", "bytes of maps written"),
     ("logits_written", "bytes of logits written"),
+    _IDLE[-1],  # it came later than the others, whose addresses stay
 )
 
 _COUNTERS_ADDRESS = 0x80

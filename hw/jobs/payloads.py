@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from hw.params import LANES
 
-__all__ = ["BasePixel", "Job", "JobEnd", "SliceContext", "StepControl", "TapFlags"]
+__all__ = ["BasePixel", "Job", "JobEnd", "PoolJob", "SliceContext", "StepControl", "TapFlags"]
 
 #: Which taps of a pixel lie outside the map.
 TapFlags = data.StructLayout({"top": 1, "bottom": 1, "left": 1, "right": 1})
@@ -65,8 +65,20 @@ def Job(params):
     )
 
 
+def PoolJob(params):
+    """A run of steps of one word of a pixel, which is pooled: valid taps. The fields are those of `Job`."""
+    return data.StructLayout(
+        {
+            "tap_addr": params.bank_addr_bits,
+            "tap_rows": 3,
+            "tap_cols": 3,
+            "chunk": params.bank_addr_bits,  # the only one
+        }
+    )
+
+
 def StepControl(params):
-    """What travels with a step through the MAC array."""
+    """What travels with a step through the MAC array, or beside it to :class:`MaxPool`."""
     return data.StructLayout(
         {"valid": 1, "first": 1, "last": 1, "cond": 1, "slot": params.slot_bits, "parity": 1, "forced": LANES}
     )

@@ -17,7 +17,7 @@ class PixelWalker(wiring.Component):
     output.
 
     One pixel every two cycles. A slice is opened before its first pixel is offered. No multiplier: every address is
-    the last one plus a step.
+    the last one plus a step. In a pooling pass slices are of whole words: of ``in_par`` channels, or of 8.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ class PixelWalker(wiring.Component):
         no_left = layer.pad_left & (col == 0)
         # First word of the slice within a pixel of the ofmap.
         slice_word = ((slice_ * LANES) >> ceil_log2(params.in_par))[:addr_bits]
+        if params.in_par > LANES:
+            slice_word = Mux(layer.pool, slice_, slice_word)
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)

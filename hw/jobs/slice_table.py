@@ -36,7 +36,7 @@ class SliceTable(wiring.Component):
     contexts : by parity; of a slice that was opened from the next cycle on, its thresholds one cycle later.
     newest, oldest : parities.
     base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
-        are in; meaningful once a slice is open.
+        are in; meaningful once a slice is open. Never in a pooling pass, whose slices are not opened here.
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """
@@ -107,7 +107,7 @@ class SliceTable(wiring.Component):
             return ~(self.loaded - end)[self.params.ring_ptr_bits - 1]
 
         m.d.sync += [
-            self.base_ready.eq(all_in(self.contexts[self.newest].cond_ptr) & ~self.open),
+            self.base_ready.eq(all_in(self.contexts[self.newest].cond_ptr) & ~self.open & ~layer.pool),
             self.cond_ready.eq(all_in(self.contexts[self.oldest].end_ptr) & ~retire & ~self.idle),
         ]
         m.d.comb += self.can_open.eq(self._next_valid & (in_flight != 2) & ~self.begin)

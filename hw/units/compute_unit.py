@@ -12,7 +12,8 @@ __all__ = ["ComputeUnit"]
 
 
 class ComputeUnit(wiring.Component):
-    """Executes `Opcode.COMPUTE`: starts the core when the tokens are there, and gives its own when the pass has ended.
+    """Executes `Opcode.COMPUTE` and `Opcode.POOL`: starts the core when the tokens are there, and gives its own when
+    the pass has ended.
 
     From a pass's end to the start of the next, whose tokens are there, it takes four cycles.
 

@@ -9,6 +9,7 @@ from hw.interface.axi import ADDR_BITS, BusTransfer
 from hw.interface.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
+    PASSES,
     UNIT_OF,
     ErrorCode,
     Header,
@@ -76,6 +77,7 @@ class InstructionCheck(wiring.Component):
         # Step 1: what follows from the opcode.
         known = Signal()
         is_layer = Signal()
+        pools = Signal()
         stores = Signal()
         in_bank = Signal()  # `bank_addr` and the depth mean something
         tokens = Signal(3)
@@ -83,13 +85,14 @@ class InstructionCheck(wiring.Component):
         space = Signal(range(max(params.bank_words, params.param_words) + 1))
         with m.Switch(header.opcode):
             for opcode, unit in UNIT_OF.items():
-                is_transfer = opcode is not Opcode.COMPUTE
+                is_transfer = opcode not in PASSES
                 item = item_bytes(opcode, params) if is_transfer else 1
                 with m.Case(opcode.value):
                     m.d.sync += [
                         known.eq(1),
                         tokens.eq(own.get(unit.name.lower(), ~0)),
                         is_layer.eq(not is_transfer),
+                        pools.eq(opcode is Opcode.POOL),
                         stores.eq(unit is Unit.STORE),
                         in_bank.eq(opcode in depth),
                         space.eq(depth.get(opcode, 0)),
@@ -131,6 +134,11 @@ class InstructionCheck(wiring.Component):
                     | ((layer.mode.as_value() != GateMode.BASE.value) & (layer.cond_entries == 0))
                     | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
                     | ((layer.ifmap_bank == layer.residual_bank) & layer.residual_enable)
+                    | (layer.pool != pools)
+                    | (
+                        layer.pool
+                        & ((layer.mode.as_value() != GateMode.BASE.value) | layer.residual_enable | layer.logits)
+                    )
                 )
             ),
             unaligned.eq(~is_layer & transfer.address[:beat].any()),

@@ -106,7 +106,7 @@ def broken_writes(program: PassView, trace: dict[str, Any], cycles: np.ndarray) 
     params = program.params
     expected: set[int] = set()
     if program.ofmap is not None:
-        granules = program.geometry.slices * params.rq_phases  # of a pixel
+        granules = program.geometry.pixel_granules(params)
         words = program.ofmap.addresses()  # (images, rows, cols, words)
         numbers = words[..., None] * params.word_subs + np.arange(params.word_subs)
         expected = set(numbers.reshape(*words.shape[:3], -1)[..., :granules].reshape(-1).tolist())

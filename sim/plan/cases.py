@@ -9,10 +9,10 @@ from torch import Tensor
 
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
-from sw_model.integer.layer import IMAGE, IntLayer
+from sw_model.integer.layer import IMAGE, IntLayer, pool_layer
 from sw_model.integer.network import IntNetwork, Tap
 
-__all__ = ["Case", "random_case"]
+__all__ = ["Case", "pool_case", "random_case"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,3 +136,37 @@ def random_case(
         residual_signed=residual == "signed",
     )
     return Case(layer, ifmap, codes)
+
+
+def pool_case(
+    seed: int,
+    *,
+    channels: int = 64,
+    size: tuple[int, int] = (4, 4),
+    images: int = 1,
+    window: int = 2,
+    stride: int = 2,
+    pad: int = 0,
+    signed: bool = False,
+) -> Case:
+    """Make a max-pooling from a seed: a third of the codes are the least or the greatest one.
+
+    Parameters
+    ----------
+    seed
+        Everything random follows from it.
+    channels, window, stride, pad
+        Of the layer.
+    size
+        Height and width of the ifmap.
+    images
+        Images of the ifmap.
+    signed
+        Whether codes are int8, else uint8.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    layer = pool_layer(f"case{seed}", channels, window, stride, pad, "before", signed=signed)
+    ifmap = torch.randint(0, 256, (images, channels, *size), generator=rng)
+    corner = torch.randint(0, 6, ifmap.shape, generator=rng)
+    ifmap = torch.where(corner == 0, 0, torch.where(corner == 1, 255, ifmap)) + layer.lo
+    return Case(layer, ifmap, None)

@@ -10,6 +10,7 @@ import torch
 
 from cdgate.errors import CompileError
 from cdgate.modes import GateMode
+from gen.cost.steps import pool_cycles
 from gen.layer.compiler import compile_layer
 from hw.params import LANES, HwParams
 from sim.plan.stress import stress_cases
@@ -141,7 +142,8 @@ def _passes(
             count = count_layer(
                 variant, (tap.ifmap.shape[2], tap.ifmap.shape[3]), len(tap.ifmap), params.in_par, decision
             )
-            run = Run(program=program, cycle_limit=10_000 + 4 * count.dense)
+            pooling = pool_cycles(program.geometry, params) * program.geometry.slices if program.geometry.pool else 0
+            run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling))
             yield Pass(variant, mode, first, run, tap, count)
 
 

@@ -25,6 +25,7 @@ _CAUSES = {
     IdleCause.INPUT: ("#7d8db8", "\\\\\\\\"),
     IdleCause.START: ("#ffffff", "||||"),
     IdleCause.END: ("#d0d0d0", "----"),
+    IdleCause.POOL: ("#7fae8c", "oo"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hw.interface.layouts import IdleCause
 from hw.params import HwParams
 from sim.check.layer import ModeResult, combine
 from sim.check.model import bounds
@@ -13,20 +14,21 @@ from sim.show.report import NETWORK, layer_report
 
 __all__ = ["BOUND", "network_report"]
 
-#: A layer is bandwidth-bound if the memory needs more than this part of its steps for its bytes.
+#: A layer is bandwidth-bound if the memory needs more than this part of its steps, or pooling cycles, for its bytes.
 BOUND = 0.94
 
 
-def _memory(traffic: Mapping[str, int], steps: int, cycles: int, bandwidth: int) -> dict[str, Any]:
+def _memory(traffic: Mapping[str, int], result: ModeResult, bandwidth: int) -> dict[str, Any]:
     """Return a layer's share of the bus: bytes, the cycles that they take, and whether these are the wall."""
+    steps, pooling = result.base_steps + result.cond_steps, result.idle[IdleCause.POOL.value]
     moved = sum(traffic.values())
     needed = -(-moved // bandwidth)
     return {
         **traffic,
         "bytes": moved,
         "bandwidth_cycles": needed,
-        "bandwidth_bound": needed > BOUND * steps,
-        "idle_share": 1 - steps / cycles if cycles else 0.0,
+        "bandwidth_bound": needed > BOUND * (steps + pooling),
+        "idle_share": 1 - steps / result.cycles if result.cycles else 0.0,
     }
 
 
@@ -67,10 +69,7 @@ def network_report(
     for name in names:
         report = layer_report(name, "gated", by_layer[name], facts)
         report["memory"] = {
-            mode: _memory(
-                traffic[mode][name], result.base_steps + result.cond_steps, result.cycles, settings["bandwidth"]
-            )
-            for mode, result in by_layer[name].items()
+            mode: _memory(traffic[mode][name], result, settings["bandwidth"]) for mode, result in by_layer[name].items()
         }
         report["predicted_cycles"] = {mode: predicted[mode][name] for mode in results}
         layers.append(report)

@@ -192,8 +192,7 @@ def write_table(reports: Sequence[Mapping[str, Any]], folder: Path) -> Path:
                         if gated
                         else ("", "", "")
                     ),
-                    f"{efficiency['dense']:.4f}",
-                    f"{efficiency['gated']:.4f}",
+                    *(f"{efficiency[run]:.4f}" if efficiency[run] else "" for run in ("dense", "gated")),
                     f"{report['sparsity']['output']:.3f}" if gated else "",
                 ]
             )

@@ -60,13 +60,14 @@ def _speedups(reports: Sequence[Mapping[str, Any]], title: str, mode: str) -> Ta
             shown.add_section()
         cycles, speedup, efficiency = report["cycles"], report["speedup"], report["efficiency"]
         gated = report["decisions_checked"] > 0 or speedup["theoretical"] != 1
+        stepping = any(efficiency.values())
         cells = [f"{cycles['dense']:,}"] if both else []
         cells.append(f"{cycles['gated']:,}")
         cells.append(f"{speedup['theoretical']:.3f}" if gated else "")
         if both:
             cells += [f"{speedup['realised']:.3f}", f"{speedup['ratio']:.4f}"] if gated else ["", ""]
-            cells.append(f"{efficiency['dense']:.4f}")
-        cells.append(f"{efficiency['gated']:.4f}")
+            cells.append(f"{efficiency['dense']:.4f}" if stepping else "")
+        cells.append(f"{efficiency['gated']:.4f}" if stepping else "")
         cells.append(f"{report['sparsity']['output']:.3f}" if gated else "")
         wrong = report["mismatches"]
         shown.add_row(report["layer"], *cells, str(wrong) if wrong < 100_000 else f"{wrong // 1000}k")
@@ -114,7 +115,7 @@ def print_layers(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: s
 
 
 def _wall(report: Mapping[str, Any]) -> str:
-    """Name what a layer's cycles go by: its steps, its bytes, or what it waits for beside those."""
+    """Name what a layer's cycles go by: its steps, pooling, its bytes, or what it waits for beside those."""
     walls = {}
     for mode, share in report["memory"].items():
         idle = report["runs"][mode]["idle"]
@@ -123,7 +124,8 @@ def _wall(report: Mapping[str, Any]) -> str:
         elif report["efficiency"][mode] > BOUND:
             walls[mode] = "steps"
         else:
-            walls[mode] = f"waits for {max(idle, key=lambda cause: idle[cause])}"
+            most = max(idle, key=lambda cause: idle[cause])
+            walls[mode] = most if most == "pool" else f"waits for {most}"
     if len(set(walls.values())) == 1:
         return next(iter(walls.values()))
     return ", ".join(f"{wall} ({mode})" for mode, wall in walls.items() if wall != "steps")
@@ -132,7 +134,7 @@ def _wall(report: Mapping[str, Any]) -> str:
 def _traffic(report: Mapping[str, Any]) -> Table:
     """Return the table of what every layer's gated run moves and waits for."""
     shown = table(
-        "What a layer's cycles go by, gated: steps of the MAC array, bytes of the memory, or a wait",
+        "What a layer's cycles go by, gated: steps of the MAC array, pooling, bytes of the memory, or a wait",
         *("layer", "goes by", "KiB\nmoved", "idle", "most of it\nfor", "outputs\nchecked", "decisions\nchecked"),
         left=2,
     )

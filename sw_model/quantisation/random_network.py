@@ -74,7 +74,7 @@ def random_network(
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
     layers: list[RealLayer | RealPool] = []
-    channels: dict[str, int] = {}  # of the maps
+    channels = {IMAGE: 3}  # of the maps
     for conv in resnet_plan(width, blocks) if plan is None else plan:
         if "window" in conv:
             layers.append(RealPool(**conv))

@@ -11,7 +11,8 @@ from gen.network.compiler import compile_network
 from hw.configurations import CONFIGS
 from hw.interface.instructions import UNIT_OF, Opcode
 from sw_model.integer.checkpoint import save
-from tests.gen.network.networks import blank_resnet
+from sw_model.quantisation.random_network import random_network
+from tests.gen.network.networks import blank_resnet, pool, skip
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +138,14 @@ def test_file_of_odd_size(tmp_path, capsys):
     (tmp_path / "odd").write_bytes(np.zeros(65, dtype=np.uint8).tobytes())
     assert disasm.main([str(tmp_path / "odd")]) == 2
     assert capsys.readouterr().err.endswith("odd must have a multiple of 64 bytes, not 65\n")
+
+
+def test_poolings():
+    network = random_network(plan=[{**skip("a", "image", None), "in_ch": 3, "stride": 2}, pool("p", "a", 3, 2, 1)])
+    program = compile_network(network, CONFIGS["small"], 2, (32, 32))
+    texts = list(disassemble(program.packed(), program.params))
+    [text] = [text for text in texts if text.startswith("POOL")]
+    assert " 2 images, 2 slices, 8x8 pixels, 3x3 taps, ifmap bank " in text and "chunks" not in text
+    assert "parameters" not in text and "base" not in text
+    assert purposes(program)[texts.index(text)] == "pass 1: p, images 0 to 1"
+    assert decode(program.packed(), program.params)[texts.index(text)].fields["pool"] == 1

@@ -11,7 +11,7 @@ import torch
 
 from gen.layer.compiler import compile_layer
 from hw.params import HwParams
-from sim.plan.cases import random_case
+from sim.plan.cases import pool_case, random_case
 from sw_model.integer.steps import count_layer
 from tests.hw.core_bench import run_core
 
@@ -89,3 +89,18 @@ def test_forced_mode(gaps, slice_size, seed):
     program = compile_layer(case.layer, case.ifmap, case.residual, TINY, "forced", masks=masks)
     [result] = run_core(TINY, [program], gaps=gaps, seed=seed)
     check(case, program, result, "forced", seed, masks)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+def test_pooling_between_layers(gaps, seed):
+    conv = random_case(seed % 2**31, in_ch=8, out_ch=32, size=(3, 4), residual="unsigned")
+    pools = [
+        pool_case(seed % 2**31, channels=16, size=(5, 4), images=2, window=3, stride=2, pad=1),
+        pool_case(seed % 2**31, channels=8, size=(3, 4), window=2, stride=1, signed=True),
+    ]
+    cases = [conv, *pools, conv]
+    programs = [compile_layer(case.layer, case.ifmap, case.residual, TINY, "gated") for case in cases]
+    results = run_core(TINY, programs, gaps=gaps, seed=seed)
+    for case, program, result in zip(cases, programs, results, strict=True):
+        check(case, program, result, "gated", seed)
+    assert all(result.idle[6] == result.cycles for result in results[1:3])

@@ -47,6 +47,7 @@ def test_layers_without_reset_between(mode, gap, seed):
                     "idle_input",
                     "idle_start",
                     "idle_end",
+                    "idle_pool",
                     "weights_read",
                     "maps_written",
                     "logits_written",

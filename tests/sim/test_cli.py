@@ -61,7 +61,7 @@ def test_report(run):
     assert report["stress"]["decisions_checked"] > 0 and report["stress"]["mismatches"] == 0
     for run_report in report["runs"].values():
         assert set(run_report) == {"cycles", "steps", "idle", "outputs_checked", "decisions_checked", "mismatches"}
-        assert set(run_report["idle"]) == {"weights", "decision", "output", "input", "start", "end"}
+        assert set(run_report["idle"]) == {"weights", "decision", "output", "input", "start", "end", "pool"}
         assert sum(run_report["steps"].values()) + sum(run_report["idle"].values()) == run_report["cycles"]
         assert run_report["outputs_checked"] == 2 * 128 * 16 and run_report["mismatches"] == 0
     assert report["runs"]["gated"]["decisions_checked"] == report["decisions_checked"] == 2 * 16 * 16
@@ -305,7 +305,7 @@ def without_engine(checkpoint, monkeypatch, root, tmp_path, capsys):
 def right_outcomes(passes, simulator, work):
     """Return what a simulation finds if nothing differs."""
     work.mkdir(parents=True)
-    counters = {"cycles": 10, "base_steps": 5, "cond_steps": 5, "decisions": 0, "fired": 0, "idle": [0] * 6}
+    counters = {"cycles": 10, "base_steps": 5, "cond_steps": 5, "decisions": 0, "fired": 0, "idle": [0] * 7}
     return [Outcome(one, SimpleNamespace(counters=counters), Verdict(outputs_checked=1)) for one in passes]
 
 

@@ -6,7 +6,7 @@ It is written from the definition of the instructions, not from the hardware or 
 from dataclasses import dataclass, field
 
 from gen.layer.packing import unpack
-from hw.interface.instructions import BODY_OFFSET, UNIT_OF, Header, Opcode, Transfer, Unit
+from hw.interface.instructions import BODY_OFFSET, PASSES, UNIT_OF, Header, Opcode, Transfer, Unit
 from hw.interface.layouts import LayerRegisters
 from hw.params import LANES
 
@@ -52,7 +52,7 @@ def decode(words, params):
     for number, word in enumerate(words):
         header = {name: value for name, value in unpack(Header, word[None, : BODY_OFFSET // 8]).items()}
         opcode = Opcode(int(header["opcode"][0]))
-        body = unpack(layout if opcode is Opcode.COMPUTE else Transfer, word[None, BODY_OFFSET // 8 :])
+        body = unpack(layout if opcode in PASSES else Transfer, word[None, BODY_OFFSET // 8 :])
         take, give = ([name for name in TOKENS if header[way][name][0]] for way in ("take", "give"))
         one = Decoded(number, opcode, take, give, {name: int(value[0]) for name, value in body.items()})
         own = {unit: name for name, unit in TOKENS.items()}.get(one.unit)
@@ -73,7 +73,9 @@ def _use(one, params):
         Opcode.LOAD_WEIGHTS: LANES * params.in_par,
         Opcode.STORE_LOGITS: 4 * params.rq_lanes,
     }
-    if one.opcode is Opcode.COMPUTE:
+    if one.opcode in PASSES:
+        if body["pool"] != (one.opcode is Opcode.POOL):
+            raise ProgramError(f"instruction {one.number}: {one.opcode.name} with pool = {body['pool']}")
         # The ports of a bank are the pass's, so nobody else may use one.
         one.reads.append((f"bank {body['ifmap_bank']}", 0, params.bank_words))
         if body["residual_enable"]:
@@ -82,6 +84,10 @@ def _use(one, params):
             one.writes.append((f"bank {body['ofmap_bank']}", 0, params.bank_words))
             if body["ofmap_bank"] == body["ifmap_bank"]:
                 raise ProgramError(f"instruction {one.number}: ofmap in the ifmap's bank")
+        if body["pool"]:
+            if body["logits"] or body["residual_enable"]:
+                raise ProgramError(f"instruction {one.number} pools to logits or with a residual")
+            return
         half = body["param_half"] * params.param_words // 2
         one.reads.append(("parameters", half, half + (body["slice_last"] + 1) * params.rq_phases))
         return

@@ -57,6 +57,9 @@ class Interpreter:
         bits = np.frombuffer(program.layer_value().to_bytes(size, "little"), dtype=np.uint8)[None]
         reg = {name: int(value[0]) for name, value in unpack(layout, bits).items()}
         outcome = Outcome(self.banks)
+        if reg["pool"]:
+            self._pool(reg)
+            return outcome
         self.forced = iter(() if program.masks is None else program.masks["fire"])
         chunks = list(range(reg["base_tap_entries"] + reg["cond_tap_entries"]))
         base_first = reg["base_chunk_first"]
@@ -88,6 +91,17 @@ class Interpreter:
         chunks, weights, tap_entries, row_entries = path
         bank = self.banks[reg["ifmap_bank"]]
         psum, steps = np.zeros(LANES, dtype=np.int64), 0
+        for tap_row, tap_col, address in self._taps(reg, image, row, col):
+            for n, chunk in enumerate(chunks):
+                entry = n if reg["weight_hold"] else tap_row * row_entries + tap_col * tap_entries + n
+                codes = bank[(address + chunk) % self.params.bank_words].astype(np.int64)
+                psum += weights[entry].astype(np.int64).reshape(LANES, -1) @ codes
+                steps += 1
+        return psum, steps
+
+    @staticmethod
+    def _taps(reg, image, row, col):
+        """Yield row, column and address of the taps of a pixel that lie inside the map."""
         for tap_row in range(reg["tap_row_last"] + 1):
             if (
                 reg["pad_top"]
@@ -108,21 +122,31 @@ class Interpreter:
                     and tap_col == reg["tap_col_last"]
                 ):
                     continue
-                for n, chunk in enumerate(chunks):
-                    address = (
-                        reg["ifmap_base"]
-                        + image * reg["ifmap_image_step"]
-                        + row * reg["ifmap_row_step"]
-                        + col * reg["ifmap_col_step"]
-                        + tap_row * reg["tap_row_step"]
-                        + tap_col * reg["tap_col_step"]
-                        + chunk
-                    )
-                    entry = n if reg["weight_hold"] else tap_row * row_entries + tap_col * tap_entries + n
-                    codes = bank[address % self.params.bank_words].astype(np.int64)
-                    psum += weights[entry].astype(np.int64).reshape(LANES, -1) @ codes
-                    steps += 1
-        return psum, steps
+                yield (
+                    tap_row,
+                    tap_col,
+                    reg["ifmap_base"]
+                    + image * reg["ifmap_image_step"]
+                    + row * reg["ifmap_row_step"]
+                    + col * reg["ifmap_col_step"]
+                    + tap_row * reg["tap_row_step"]
+                    + tap_col * reg["tap_col_step"],
+                )
+
+    def _pool(self, reg):
+        """Write the greatest code of each channel; slices are of whole words."""
+        words = (reg["slice_last"] + 1) * max(LANES, self.params.in_par) // self.params.in_par
+        source, target = self.banks[reg["ifmap_bank"]], self.banks[reg["ofmap_bank"]]
+        kind = np.int8 if reg["signed_output"] else np.uint8
+        for image in range(reg["image_last"] + 1):
+            for row in range(reg["row_last"] + 1):
+                for col in range(reg["col_last"] + 1):
+                    pixel = row * (reg["col_last"] + 1) + col
+                    to = reg["ofmap_base"] + image * reg["ofmap_image_step"] + pixel * reg["ofmap_col_step"]
+                    taps = [address for _, _, address in self._taps(reg, image, row, col)]
+                    for word in range(words):
+                        codes = [source[(address + word) % self.params.bank_words].view(kind) for address in taps]
+                        target[(to + word) % self.params.bank_words] = np.max(codes, axis=0).view(np.uint8)
 
     def _pixel(self, reg, outcome, paths, slice_, image, row, col):
         acc, steps = self._path(reg, paths[0], image, row, col)

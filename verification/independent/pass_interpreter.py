@@ -27,6 +27,8 @@ class Pass:
         self.body, self.params = body, params
         self.shape = tuple(body[f"{name}_last"] + 1 for name in ("image", "row", "col"))
         self.chunks = range(body["base_tap_entries"] + body["cond_tap_entries"])
+        if body["pool"]:  # words of a pixel, which slices have whole
+            self.chunks = range((body["slice_last"] + 1) * max(LANES, params.in_par) // params.in_par)
 
     def run(self, banks, weights, parameters):
         """Compute the pass from the banks, the weights by slice, and the parameters."""
@@ -48,6 +50,25 @@ class Pass:
                 first = (first + body["base_chunk_step"]) % self.params.bank_words
         self.written = (body["ofmap_bank"], np.concatenate(places), np.concatenate(codes)) if places else None
         del self.ifmap, self.residual, self.taps
+
+    def pool(self, banks):
+        """Take the greatest code of each channel over the taps inside the map."""
+        body, params = self.body, self.params
+        source = banks[body["ifmap_bank"]].view(np.int8 if body["signed_output"] else np.uint8).astype(np.int64)
+        self.steps, self.decisions, self.logits = [0, 0], [], []
+        pixels = self._grid("ofmap", (body["col_last"] + 1) * body["ofmap_col_step"], body["ofmap_col_step"])
+        places, codes = [], []
+        for word in self.chunks:
+            greatest = np.full((*self.shape, params.in_par), -129)
+            for tap_row in range(body["tap_row_last"] + 1):
+                for tap_col in range(body["tap_col_last"] + 1):
+                    taps = source[self._words(tap_row, tap_col, word)]
+                    inside = self._inside(tap_row, tap_col)[..., None]
+                    greatest = np.maximum(greatest, np.where(inside, taps, -129))
+            word_bytes = ((pixels + word) % params.bank_words)[..., None] * params.in_par + np.arange(params.in_par)
+            places.append(word_bytes.reshape(-1))
+            codes.append((greatest & 255).astype(np.uint8).reshape(-1))
+        self.written = body["ofmap_bank"], np.concatenate(places), np.concatenate(codes)
 
     def ifmap_words(self):
         """Return the addresses of the words of the ifmap that are read."""

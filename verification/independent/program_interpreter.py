@@ -144,6 +144,9 @@ class Engine:
             return self.left[one.unit] == 0
         if one.opcode is Opcode.COMPUTE:
             return self._slice(one)
+        if one.opcode is Opcode.POOL:
+            self._compute(one.number, body)
+            return True
         if one.opcode is Opcode.STORE_LOGITS:
             if len(self.logits) != body["count"]:
                 raise ProgramError(f"instruction {one.number} must store {len(self.logits)} logit records")
@@ -188,13 +191,16 @@ class Engine:
 
     def _compute(self, number, body):
         params = self.params
-        weights = np.stack(self.weights)
-        half = body["param_half"] * params.param_words // 2
-        used = self.parameters[half : half + len(weights) * params.rq_phases]
-        if not self.parameter_known[half : half + len(weights) * params.rq_phases].all():
-            raise ProgramError(f"instruction {number} uses parameters that were never loaded")
         one = Pass(body, params)
-        read = [self.banks[body["ifmap_bank"]][one.ifmap_words()].tobytes(), weights.tobytes(), used.tobytes()]
+        read = [self.banks[body["ifmap_bank"]][one.ifmap_words()].tobytes()]
+        if not body["pool"]:
+            weights = np.stack(self.weights)
+            half = body["param_half"] * params.param_words // 2
+            places = slice(half, half + len(weights) * params.rq_phases)
+            if not self.parameter_known[places].all():
+                raise ProgramError(f"instruction {number} uses parameters that were never loaded")
+            used = self.parameters[places]
+            read += [weights.tobytes(), used.tobytes()]
         if body["residual_enable"]:
             places = one.residual_bytes()
             if not self.bank_known[body["residual_bank"], places // params.in_par].all():
@@ -204,7 +210,10 @@ class Engine:
         if not self.bank_known[body["ifmap_bank"], one.ifmap_words()].all():
             raise ProgramError(f"instruction {number} reads words of its bank that were never written")
         if key not in self.done:
-            one.run(self.banks, weights, used)
+            if body["pool"]:
+                one.pool(self.banks)
+            else:
+                one.run(self.banks, weights, used)
             self.done[key] = one
         done = self.done[key]
         self.passes.append((number, done))

@@ -61,6 +61,11 @@ def skip(name, source, residual, channels=16, kernel=3, gated=False):
     }
 
 
+def pool(name, source, window=2, stride=2, pad=0):
+    """Return a max-pooling."""
+    return {"name": name, "window": window, "stride": stride, "pad": pad, "input": source}
+
+
 def graph(*layers):
     """Return a plan: a first layer ``a`` that halves the image, and more layers behind it."""
     return [{**skip("a", "image", None), "in_ch": 3, "stride": 2}, *layers]

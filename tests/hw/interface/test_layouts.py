@@ -68,6 +68,7 @@ WIDTHS = {
         "shift": (6, 6),
         "signed_output": ONE,
         "logits": ONE,
+        "pool": ONE,
     },
     "BankAddress": {"addr": ADDR, "bank": (2, 2)},
     "BankWrite": {"data": (16, 128), "addr": ADDR, "bank": (2, 2)},
@@ -110,6 +111,7 @@ WIDTHS = {
         "parity": ONE,
         "forced": (8, 8),
     },
+    "PoolJob": {"tap_addr": ADDR, "tap_rows": (3, 3), "tap_cols": (3, 3), "chunk": ADDR},
     "StepControl": {
         "valid": ONE,
         "first": ONE,
@@ -203,8 +205,8 @@ def test_enumerations():
         "CHANNEL": 3,
         "FORCED": 4,
     }
-    assert [cause.name for cause in IdleCause] == ["START", "WEIGHTS", "DECISION", "OUTPUT", "INPUT", "END"]
-    assert [cause.value for cause in IdleCause] == list(range(6))
+    assert [cause.name for cause in IdleCause] == ["START", "WEIGHTS", "DECISION", "OUTPUT", "INPUT", "END", "POOL"]
+    assert [cause.value for cause in IdleCause] == list(range(7))
     assert Shape.cast(GateMode).width == 3 and Shape.cast(IdleCause).width == 3
 
 

@@ -5,14 +5,14 @@ import random
 import pytest
 
 from hw.interface.axi import ADDR_BITS
-from hw.interface.instructions import BODY_OFFSET, UNIT_OF, ErrorCode, Header, Opcode, Transfer, Unit
+from hw.interface.instructions import BODY_OFFSET, PASSES, UNIT_OF, ErrorCode, Header, Opcode, Transfer, Unit
 from hw.interface.layouts import GateMode, LayerRegisters
 from hw.params import LANES, HwParams
 from hw.units.instruction_check import InstructionCheck
 from tests.hw.helpers import SMALL, simulate, ticks
 
 PARAMS = [SMALL, HwParams(), HwParams(in_par=4, rq_lanes=1, axi_bits=32), HwParams(in_par=8, rq_lanes=2, axi_bits=128)]
-TRANSFERS = [opcode for opcode in Opcode if opcode is not Opcode.COMPUTE]
+TRANSFERS = [opcode for opcode in Opcode if opcode not in PASSES]
 NAMES = {Unit.LOAD: "load", Unit.COMPUTE: "compute", Unit.STORE: "store"}
 
 
@@ -32,6 +32,10 @@ def word(opcode, *, take=(), give=(), layer=None, params=SMALL, **transfer):
 
 def layer(**registers):
     return {"mode": GateMode.GATED, "ifmap_bank": 0, "ofmap_bank": 1, "cond_entries": 9, **registers}
+
+
+def pooling(**registers):
+    return {"mode": GateMode.BASE, "ifmap_bank": 0, "ofmap_bank": 1, "pool": 1, **registers}
 
 
 def check(params, cases, window=(0, 0xFFFFFFFF)):
@@ -95,9 +99,32 @@ def test_tokens_of_the_own_unit_and_of_a_unit_without():
         for name in NAMES.values():
             wrong = unit is Unit.WEIGHTS or name == NAMES[unit]
             for way in ("take", "give"):
-                body = {"layer": layer()} if opcode is Opcode.COMPUTE else {}
+                body = {"layer": pooling() if opcode is Opcode.POOL else layer()} if opcode in PASSES else {}
                 code = ErrorCode.TOKENS if wrong else ErrorCode.NONE
                 cases.append((word(opcode, **{way: [name]}, **body), code, None, f"{opcode} {way} {name}"))
+    check(SMALL, cases)
+
+
+def test_poolings():
+    cases = [
+        (word(Opcode.POOL, layer=pooling()), ErrorCode.NONE, None, "good"),
+        (word(Opcode.POOL, layer=pooling(pool=0)), ErrorCode.LAYER, None, "not pooling"),
+        (word(Opcode.COMPUTE, layer=layer(pool=1)), ErrorCode.LAYER, None, "pooling"),
+        (word(Opcode.COMPUTE, layer=pooling()), ErrorCode.LAYER, None, "pooling without conditional path"),
+        (word(Opcode.POOL, layer=pooling(ofmap_bank=0)), ErrorCode.LAYER, None, "one bank"),
+        (word(Opcode.POOL, layer=pooling(residual_bank=2, residual_enable=1)), ErrorCode.LAYER, None, "residual"),
+        (word(Opcode.POOL, layer=pooling(residual_bank=2)), ErrorCode.NONE, None, "no residual"),
+        (word(Opcode.POOL, layer=pooling(logits=1)), ErrorCode.LAYER, None, "logits"),
+    ]
+    cases += [
+        (
+            word(Opcode.POOL, layer=pooling(mode=mode, cond_entries=9)),
+            ErrorCode.NONE if mode is GateMode.BASE else ErrorCode.LAYER,
+            None,
+            str(mode),
+        )
+        for mode in GateMode
+    ]
     check(SMALL, cases)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hw.interface.instructions import (
     BODY_OFFSET,
     INSTRUCTION_BYTES,
+    PASSES,
     ErrorCode,
     Header,
     LayerInstruction,
@@ -32,6 +33,7 @@ PORTS = {
     Opcode.COMPUTE: "compute",
     Opcode.STORE_MAP: "store",
     Opcode.STORE_LOGITS: "store",
+    Opcode.POOL: "compute",
 }
 NAMES = ("load", "store", "weights", "compute")
 #: Units whose tokens an instruction of a port may take and give.
@@ -57,16 +59,19 @@ def make(params, opcode, index, rng, *, layer=(), tokens=None, **fields):
     )
     take |= tokens or {}
     word = Header.const({"opcode": opcode.value, "take": take, "give": give}).as_value().value
-    if opcode is Opcode.COMPUTE:
+    if opcode in PASSES:
+        pools = opcode is Opcode.POOL
         layout = LayerRegisters(params)
         bits = rng.getrandbits(layout.size)
         bank = rng.randrange(4)
         allowed = {
-            "mode": GateMode.GATED.value,
+            "mode": (GateMode.BASE if pools else GateMode.GATED).value,
             "ifmap_bank": bank,
             "ofmap_bank": bank ^ 1,
             "residual_bank": bank ^ 2,
             "cond_entries": rng.randint(1, 20),
+            "pool": int(pools),
+            **({"residual_enable": 0, "logits": 0} if pools else {}),
         }
         for name, value in (allowed | dict(layer)).items():
             field = layout[name]

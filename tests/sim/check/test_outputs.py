@@ -63,7 +63,7 @@ def right(images=2, residual=None, classes=0):
         "cond_steps": count.conditional,
         "decisions": count.decisions,
         "fired": count.fired,
-        "idle": [last - count.base - count.conditional, 0, 0, 0, 0, 0],
+        "idle": [last - count.base - count.conditional, 0, 0, 0, 0, 0, 0],
     }
     output = RunOutput(
         timeout=False,

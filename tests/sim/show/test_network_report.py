@@ -135,6 +135,24 @@ def test_wait_that_is_not_for_the_layers_own_bytes():
     assert " waits for input (gated) " in printed(report_of(found))
 
 
+def test_pooling_is_no_wait():
+    found = {mode: run_of(mode, pool1=result(0, 0, 0, IDLE | {IdleCause.POOL: 900}, dense=0)) for mode in results()}
+    for bandwidth, wall in ((8, "pool"), (1, "memory")):
+        report = network_report(
+            found,
+            {mode: {"pool1": TRAFFIC} for mode in found},
+            {mode: {"pool1": 1} for mode in found},
+            PARAMS,
+            [],
+            {"bandwidth": bandwidth, "latency": 40},
+            FACTS,
+            [],
+        )
+        assert rows(printed(report), "pool1")[1].split()[1] == wall
+        assert report["layers"][0]["efficiency"] == {"dense": 0.0, "gated": 0.0}
+        assert rows(printed(report), "pool1")[0].count("0.0000") == 0  # no efficiency of what has no steps
+
+
 def test_table():
     text = printed(report_of(results()))
     assert "memory of 8 bytes a cycle, latency 40 cycles" in text and "conv2_1" in text and "network" in text
@@ -161,7 +179,7 @@ def test_every_row_is_readable_in_80_columns():
 
 def test_in_words():
     told = in_words(report_of(results()))
-    assert told.startswith("network: 1.248x as fast gated as dense, 1.250x in theory; ") and told.endswith(
+    assert told.startswith("network: 1.247x as fast gated as dense, 1.250x in theory; ") and told.endswith(
         ", all equal"
     )
 
