@@ -165,12 +165,14 @@ class Lane(wiring.Component):
         # job's end and its conditional job's lie more cycles than that.
         threshold = Signal(signed(32), reset_less=True)
         fire = Signal()
+        under = Signal(signed(33))  # Yosys makes a carry chain of it; of a comparison it makes LUTs beside that
         fired = Signal(params.psum_slots)
         slot_fired = Signal()  # of the job whose step comes to the accumulator
         keep = Signal()
+        m.d.comb += under.eq(threshold - acc)
         m.d.sync += [
             threshold.eq(self.thresholds[control_sum.parity]),
-            fire.eq(acc > threshold),
+            fire.eq(under[-1]),
             slot_fired.eq(fired.bit_select(control_init.slot, 1)),
             keep.eq(0),
         ]

@@ -80,13 +80,15 @@ class SaliencyComparator(wiring.Component):
         s1_threshold = Signal(signed(32))
         s1_place = Signal(place)
         s2_place = Signal(place)
+        s1_under = Signal(signed(33))  # a carry chain, as in `Lane`
+        m.d.comb += s1_under.eq(s1_threshold - s1_saliency)
         is_base = s1_control.valid & ~s1_control.cond
         decides = Signal()
         fires = Signal(LANES)
         s2_fires = Signal(LANES)
         with m.Switch(self.layer.mode):
             with m.Case(GateMode.GATED):
-                m.d.comb += [decides.eq(1), fires.eq((s1_saliency > s1_threshold).replicate(LANES))]
+                m.d.comb += [decides.eq(1), fires.eq(s1_under[-1].replicate(LANES))]
             with m.Case(GateMode.CHANNEL):
                 m.d.comb += [decides.eq(1), fires.eq(self.fires)]
             with m.Case(GateMode.FORCED):
