@@ -18,7 +18,7 @@ from hw.params import LANES, HwParams
 from sim.plan.cases import Case
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
-from sw_model.integer.layer import IMAGE, IntLayer
+from sw_model.integer.layer import IMAGE, IntLayer, pool_layer
 from sw_model.integer.network import IntNetwork
 from sw_model.integer.ops import INT32_MAX, INT32_MIN
 from sw_model.integer.steps import count_layer
@@ -42,8 +42,9 @@ def _seed(name: str) -> int:
 def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: int, slice_size: int) -> list[Case]:
     """Return synthetic layers with the kernel, stride, grouping and channels of a layer, and what they read.
 
-    The first has a tie in every slice, see `stress_layer`; of a gated layer there is a second one, on the smallest
-    possible map, whose thresholds are the ends of int32. Everything random follows from the layer's name.
+    A max-pooling has no numbers of its own: it reads random codes. Of others the first has a tie in every slice, see
+    `stress_layer`; of a gated layer there is a second one, on the smallest possible map, whose thresholds are the ends
+    of int32. Everything random follows from the layer's name.
 
     Parameters
     ----------
@@ -60,6 +61,9 @@ def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: in
     rng = torch.Generator().manual_seed(_seed(layer.name))
     if layer.kind == "fc":
         return [_case(layer, size, rng, slice_size, ends=False)]
+    if layer.kind == "maxpool":  # its cycles go by pixels, all of which are cheap
+        codes = _integers(rng, layer.lo, layer.hi + 1, 1, layer.in_ch, *(min(length, MOST) for length in size))
+        return [Case(layer, codes, None)]
     dense = count_layer(layer, size, images, in_par, None).dense
     fitting = [n for n in range(MOST, 0, -1) if layer.out_size(n) >= 1]
     first = next(
@@ -182,8 +186,8 @@ def _all_taps(layer: IntLayer, size: tuple[int, int]) -> Tensor:
 def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.ndarray]:
     """Return a small network of stress layers, and the two 8x8 images that they are made for.
 
-    A stem, gated layers of stride 1 and 2, a 1x1 convolution beside one, residuals with and without a sign, a
-    classifier; the last gated layer's thresholds are the ends of int32.
+    A stem, a max-pooling, gated layers of stride 1 and 2, a 1x1 convolution beside one, residuals with and without a
+    sign, a classifier; the last gated layer's thresholds are the ends of int32.
 
     Parameters
     ----------
@@ -230,7 +234,9 @@ def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.n
         maps[name] = IntNetwork.run_layer(layer, ifmap, added, GateMode.GATED).ofmap
 
     add("stem", IMAGE)
-    add("gated1", "stem")
+    layers.append(pool_layer("pool", width, 3, 1, 1, "stem"))
+    maps["pool"] = IntNetwork.run_layer(layers[-1], maps["stem"], None, GateMode.GATED).ofmap
+    add("gated1", "pool")
     add("gated2", "gated1", stride=2)
     add("down", "gated1", 1, stride=2, relu=False)
     add("gated3", "gated2", residual="down")

@@ -12,6 +12,7 @@ from hw.configurations import CONFIGS
 from sim.plan.cases import random_case
 from sim.plan.stress import MOST, SHARE, stress_cases, stress_network
 from sw_model.integer.checkpoint import load
+from sw_model.integer.layer import pool_layer
 from sw_model.integer.steps import count_layer
 from sw_model.quantisation.random_network import random_network
 from verification.independent.loops import loop_requantize
@@ -114,6 +115,13 @@ def test_classifier():
     [case] = stress_cases(layer, (4, 4), 1, 4, 8)
     program = compile_layer(case.layer, case.ifmap, None, CONFIGS["small"], "gated")
     assert case.golden("gated").ofmap.shape == (1, 10) and program.ofmap is None
+
+
+def test_max_pooling():
+    layer = pool_layer("pool", 24, 3, 2, 1, "conv1", signed=True)
+    [case] = stress_cases(layer, (32, 16), 4, 4, 8)
+    assert case.ifmap.shape == (1, 24, 8, 8) and {-128, 127} <= set(case.ifmap.flatten().tolist())
+    assert case.golden("gated").ofmap.shape == (1, 24, 4, 4)
 
 
 @cache
