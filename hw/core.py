@@ -113,7 +113,7 @@ class Core(wiring.Component):
 
         self._connect_streams(m, parts)
         layer, running, begin, finish = self._run_pass(m, parts)
-        self._connect_slices(m, parts, layer)
+        self._connect_slices(m, parts)
         self._connect_jobs(m, parts, layer)
         self._connect_steps(m, parts, layer, running)
         self._connect_outputs(m, parts, layer)
@@ -172,11 +172,11 @@ class Core(wiring.Component):
             m.d.comb += part.begin.eq(begin)
         return layer, running, begin, finish
 
-    def _connect_slices(self, m, parts, layer):
+    def _connect_slices(self, m, parts):
         """Slices, and the jobs that belong to them."""
         table, scheduler, ring = parts.table, parts.scheduler, parts.ring
         m.d.comb += [
-            table.open.eq(parts.walker.open & ~layer.pool),
+            table.open.eq(parts.walker.open),
             parts.walker.can_open.eq(table.can_open),
             table.issue.eq(scheduler.issue),
             table.issue_last.eq(parts.walker.o.p.last),

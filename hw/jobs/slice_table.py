@@ -36,7 +36,7 @@ class SliceTable(wiring.Component):
     contexts : by parity; of a slice that was opened from the next cycle on, its thresholds one cycle later.
     newest, oldest : parities.
     base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
-        are in; meaningful once a slice is open. Never in a pooling pass, whose slices are not opened here.
+        are in; meaningful once a slice is open. Never in a pooling pass, which opens slices but has none in flight.
     idle : no slice is in flight.
     free_en, free_entries : to :class:`WeightRing`.
     """
@@ -75,7 +75,7 @@ class SliceTable(wiring.Component):
         base_issued = Signal(2)
         retire = Signal()
         m.d.comb += self.idle.eq(in_flight == 0)
-        m.d.sync += in_flight.eq(in_flight + self.open - retire)
+        m.d.sync += in_flight.eq(in_flight + (self.open & ~layer.pool) - retire)
         with m.If(self.begin):
             m.d.sync += [self.newest.eq(1), self.oldest.eq(0)]
         with m.If(self.open):

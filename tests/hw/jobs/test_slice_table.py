@@ -8,7 +8,7 @@ import pytest
 from hw.interface.layouts import GateMode
 from hw.jobs.slice_table import SliceTable
 from hw.params import LANES
-from tests.hw.helpers import INT32_MAX, INT32_MIN, SMALL, Conv, as_dict, simulate, watch
+from tests.hw.helpers import INT32_MAX, INT32_MIN, SMALL, Conv, as_dict, simulate, ticks, until, watch
 
 COUNT_SPACE = 1 << SMALL.ring_ptr_bits
 
@@ -288,3 +288,23 @@ def test_two_slices_at_most(seed):
         assert frees == 2 and ctx.get(dut.can_open) and ctx.get(dut.idle)
 
     simulate(dut, bench)
+
+
+def test_a_pooling_pass_has_no_slices_in_flight():
+    """Its slices are opened one after the other, and none is ready for base jobs, in flight or retired."""
+    dut, log = SliceTable(SMALL), []
+
+    async def bench(ctx):
+        ctx.set(dut.layer, {"pool": 1, "base_entries": 0, "cond_entries": 0})
+        ctx.set(dut.begin, 1)
+        await ticks(ctx, 1)
+        ctx.set(dut.begin, 0)
+        for _ in range(5):
+            await until(ctx, dut.can_open)
+            ctx.set(dut.open, 1)
+            await ticks(ctx, 1)
+            ctx.set(dut.open, 0)
+        await ticks(ctx, 20)
+
+    simulate(dut, bench, background=[watch(log, idle=dut.idle, ready=dut.base_ready, free=dut.free_en)])
+    assert all(row["idle"] and not row["free"] for row in log) and not any(row["ready"] for row in log[1:])
