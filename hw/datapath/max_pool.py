@@ -67,7 +67,8 @@ class MaxPool(wiring.Component):
         """Makes jobs of pixels, and notes where their words go."""
         layer, pixel, job = self.layer, self.pixel, self.job
         words = max(1, LANES // self.params.in_par)  # of a slice
-        number = Signal(range(words))  # of the word in its slice
+        number = Signal(range(words)) if words > 1 else Const(0, 0)  # of the word in its slice
+        final = number == words - 1 if words > 1 else Const(1)
 
         prepared = Signal()
         taken = Signal()  # a job, in the cycle before
@@ -84,9 +85,10 @@ class MaxPool(wiring.Component):
         pace = self.params.pool_pace
         since = Signal(range(pace))
         short = (rows == 0) | (cols == 0)
+        soon = since >= pace - 4 if pace > 4 else Const(1)
         take = Signal()
         m.d.comb += [
-            job.valid.eq(prepared & ((since == pace - 1) | (~short & (since >= pace - 4)))),
+            job.valid.eq(prepared & ((since == pace - 1) | (~short & soon))),
             job.p.tap_addr.eq(pixel.p.tap_addr),
             job.p.tap_rows.eq(rows),
             job.p.tap_cols.eq(cols),
@@ -103,9 +105,10 @@ class MaxPool(wiring.Component):
         m.d.comb += [
             places.payload.eq(pixel.p.ofmap_addr + number),
             places.valid.eq(taken),
-            pixel.ready.eq(taken & (number == words - 1)),
+            pixel.ready.eq(taken & final),
         ]
-        m.d.sync += number.eq(number + taken)
+        if words > 1:
+            m.d.sync += number.eq(number + taken)
 
     def _compare(self, m, places):
         """Keeps the greatest codes, and writes those of a complete word."""
