@@ -32,7 +32,7 @@ KEEP_REGISTERS = r"hierarchy -top {top}; proc; setattr -set keep 1 a:keep w:* %i
 
 
 class EndlessError(RunError):
-    """A program did not come to its end within `LIMIT`."""
+    """A program did not come to its end in time."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 )
 
 
-def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console) -> float:
+def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console, limit: float = LIMIT) -> float:
     """Run a packaged program and return the seconds that it took.
 
     Parameters
@@ -107,11 +107,13 @@ def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: C
         What it is called there.
     console
         The terminal.
+    limit
+        Seconds after which it is stopped.
 
     Raises
     ------
     EndlessError
-        If it does not end within `LIMIT`.
+        If it does not end within the limit.
     RunError
         If it fails.
     """
@@ -139,7 +141,7 @@ def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: C
             process.kill()
 
         # A program may go on for ever without a word.
-        timer = threading.Timer(LIMIT, stop)
+        timer = threading.Timer(limit, stop)
         timer.start()
         last = ""
         try:
@@ -151,7 +153,7 @@ def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: C
             timer.cancel()
     if endless.is_set():
         raise EndlessError(
-            f"{title} did not end within {LIMIT} s, its log is {log}; aim at a slower clock: FREQ= of "
+            f"{title} did not end within {limit:g} s, its log is {log}; aim at a slower clock: FREQ= of "
             "make synth, --freq"
         )
     if process.returncode:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from cdgate.files import write_file
+from gen.fpga.toolchain import EndlessError
 from verification.mutation.mutations import Mutation
 from verification.mutation.netlist import run_yosys
 
-__all__ = ["prove"]
+__all__ = ["LIMIT", "prove"]
+
+#: Seconds of one run of Yosys: a proof may take for ever, and is given up after it has had all of them.
+LIMIT = 60.0
 
 #: Memories stay as they are: what goes into them must be equal, what comes out is.
 _MEMORY = """(* blackbox *)
@@ -63,9 +68,21 @@ def prove(mutations: Sequence[Mutation], folder: Path) -> set[int]:
     if not mutations:
         return set()
     write_file(folder / "memory.v", _MEMORY)
-    script = ["read_rtlil engine.il", "read_verilog -lib memory.v", "design -save all"]
     for mutation in mutations:
         _proof(folder, mutation).unlink(missing_ok=True)
+    left = list(mutations)
+    while left:
+        with contextlib.suppress(EndlessError):
+            run_yosys(_script(left), folder / "equivalence.log", f"proving equivalence of {len(left)}", LIMIT)
+            break
+        tried = next((n for n, mutation in enumerate(left) if not _proof(folder, mutation).exists()), len(left))
+        left = left[tried or 1 :]  # the first had all the time
+    return {mutation.number for mutation in mutations if _proven(_proof(folder, mutation))}
+
+
+def _script(mutations: Sequence[Mutation]) -> str:
+    script = ["read_rtlil engine.il", "read_verilog -lib memory.v", "design -save all"]
+    for mutation in mutations:
         script.append(
             _PROOF.format(
                 module=mutation.module,
@@ -76,8 +93,7 @@ def prove(mutations: Sequence[Mutation], folder: Path) -> set[int]:
                 else _FLATTEN.format(module=mutation.module, cell=mutation.cell),
             )
         )
-    run_yosys("\n".join(script), folder / "equivalence.log", "proving equivalence")
-    return {mutation.number for mutation in mutations if _proven(_proof(folder, mutation))}
+    return "\n".join(script)
 
 
 def _proof(folder: Path, mutation: Mutation) -> Path:
@@ -85,5 +101,5 @@ def _proof(folder: Path, mutation: Mutation) -> Path:
 
 
 def _proven(path: Path) -> bool:
-    match = _STATUS.search(path.read_text(encoding="utf-8"))
+    match = _STATUS.search(path.read_text(encoding="utf-8")) if path.exists() else None
     return match is not None and int(match[1]) > 0 and int(match[2]) == 0

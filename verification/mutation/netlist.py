@@ -9,7 +9,7 @@ from typing import Any
 
 from cdgate.cli import console
 from cdgate.files import write_file, write_if_changed
-from gen.fpga.toolchain import YOSYS, call
+from gen.fpga.toolchain import LIMIT, YOSYS, call
 from verification.mutation.mutations import Mutation, parse
 
 __all__ = ["ORIGINAL", "SELECTOR", "list_mutations", "run_yosys", "wrapper", "write_selectable"]
@@ -27,17 +27,19 @@ _BITS = 16
 _READ = 'read_verilog "{source}"; hierarchy -top {top}; proc -noopt'
 
 
-def run_yosys(script: str, log: Path, title: str) -> None:
+def run_yosys(script: str, log: Path, title: str, limit: float = LIMIT) -> None:
     """Run commands of Yosys in the folder of a log file, with names within it.
 
     Raises
     ------
+    gen.fpga.toolchain.EndlessError
+        If it has not ended after `limit` seconds.
     cdgate.errors.RunError
         If Yosys fails.
     """
     commands = log.with_suffix(".ys")
     write_file(commands, script.replace("; ", "\n") + "\n")
-    call(YOSYS, ["-q", "-s", commands.name], log, title, console())
+    call(YOSYS, ["-q", "-s", commands.name], log, title, console(), limit)
 
 
 def read_script(source: str, top: str) -> str:

@@ -1,7 +1,11 @@
 """Mutants of a small module: chosen, selected, and proven equivalent where they are."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from gen.fpga.toolchain import EndlessError
+from verification.mutation import equivalence
 from verification.mutation.equivalence import prove
 from verification.mutation.mutations import MODES
 from verification.mutation.netlist import SELECTOR, list_mutations, run_yosys, wrapper, write_selectable
@@ -94,3 +98,22 @@ def test_what_nobody_sees_is_proven_equivalent_and_what_is_seen_is_not(made):
     assert seen and not proven & seen
     assert unseen <= proven
     assert prove([], folder) == set()
+
+
+def test_proof_that_does_not_end_is_given_up(monkeypatch, tmp_path):
+    """The second of three hangs; those before and after it are proven."""
+    given = []
+
+    def run(script, log, title, limit):
+        numbers = [number for number in (1, 2, 3) if f"proof_{number}.txt" in script]
+        given.append(numbers)
+        for number in numbers:
+            if number == 2:
+                raise EndlessError("no end")
+            (log.parent / f"proof_{number}.txt").write_text("Of those cells 5 are proven and 0 are unproven.")
+
+    monkeypatch.setattr(equivalence, "run_yosys", run)
+    script = "mutate -mode inv -module top -cell $1 -port Y"
+    mutations = [SimpleNamespace(number=n, module="top", cell="$1", script=script) for n in (1, 2, 3)]
+    assert prove(mutations, tmp_path) == {1, 3}
+    assert given == [[1, 2, 3], [2, 3], [3]]
