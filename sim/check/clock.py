@@ -11,17 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cdgate.errors import RunError
 from hw.interface.registers import register
 from sim.run.scenario import NetworkJob, NetworkRun, run_networks
 from sim.run.trace import RunTrace
 from sim.testbench.session import COMMANDS, Session
 
-__all__ = ["PASS", "START", "Clock", "broken_clock", "run_timed"]
+__all__ = ["BETWEEN", "PASS", "START", "Clock", "broken_clock", "broken_wait", "run_timed"]
 
 #: Cycles from `Clock.started` to the first that the engine counts: the testbench's next command, the write's way
 #: through the register port, the register, the run's state.
 START = 6
+
+#: Cycles behind a pass's last write that still count as its end, the write's own not among them, and the first step of
+#: the next pass, which is none of them: so many fewer wait for the next pass than lie between.
+BETWEEN = 3
 
 #: Cycles from one that is counted to that in which the counters on the trace port show it; see `hw.jobs.counters`.
 PASS = 4
@@ -126,3 +132,27 @@ def broken_clock(trace: RunTrace, final: int, clock: Clock | None) -> Iterator[t
         expected, found = stamps[number] - stamps[number - 1], counts[number] - counts[number - 1]
         if found != expected:
             yield number - 1, f"cycles of pass {number - 1} must be the testbench's {expected}, not {found}"
+
+
+def broken_wait(trace: RunTrace, number: int, writes: np.ndarray, counters: Mapping[str, int]) -> Iterator[str]:
+    """Yield what is wrong, if anything, with the causes of the idle cycles between a pass and the next one.
+
+    Parameters
+    ----------
+    trace
+        With the cycle of each pass's first step.
+    number
+        Of the pass. Nothing is judged of the first, whose counters include what was before it, and of the last.
+    writes
+        Cycles of its writes.
+    counters
+        Of the cycles from its first step to the next pass's.
+    """
+    if number and number + 1 < len(trace.pass_cycles) and len(writes):
+        between = int(trace.pass_cycles[number + 1]) - int(writes.max()) - BETWEEN
+        waits = sum(counters[f"idle_{cause}"] for cause in ("start", "input", "output"))
+        # Before its first step the next pass may wait for weights; a pooling one counts as such from its start on.
+        most = waits + counters["idle_weights"] + counters["idle_pool"]
+        if not waits <= between <= most:
+            told = str(waits) if most == waits else f"{waits} to {most}"
+            yield f"cycles that wait for the next pass must be the testbench's {between}, not {told} by their causes"

@@ -14,7 +14,7 @@ from gen.layer.places import MapPlace
 from gen.network.program import NetworkProgram, PassInfo
 from hw.interface.layouts import IdleCause
 from hw.params import LANES, HwParams
-from sim.check.clock import Clock, broken_clock
+from sim.check.clock import Clock, broken_clock, broken_wait
 from sim.check.laws import broken_writes
 from sim.check.layer import ModeResult
 from sim.check.outputs import compare_results
@@ -195,6 +195,8 @@ def _compare_pass(
     result.verdict.broken += [
         f"{where}: {text}" for text in (*broken_writes(view, part.trace, part.trace_cycles), *_broken_pass(part))
     ]
+    waits = broken_wait(trace, number, part.trace_cycles, counters)
+    result.verdict.break_clock(f"{where}: {text}" for text in waits)
 
 
 def _broken_pass(part: PassTrace) -> Iterator[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from gen.cost.traffic import traffic
 from hw.interface.registers import COUNTERS, register
+from sim.check import clock as clock_module
 from sim.check.clock import Clock, _Timed, run_timed
 from sim.testbench.session import COMMANDS
 from tests.sim.system.narrow_networks import compared, findings, planned
@@ -163,10 +164,11 @@ def test_cycles_are_the_clock_s(copied):
     edit(run, ".passes", lambda lines: [*lines[:5], later(lines[5]), *lines[6:]])
     verdict = judge().total()
     layers = [info.layer for info in one.program.passes]
-    assert verdict.broken == verdict.clock and len(verdict.clock) == 2 and not verdict.mismatches
-    for number, found in zip(
-        (4, 5), sorted(verdict.clock, key=lambda text: layers.index(text.split()[1][:-1])), strict=True
-    ):
+    waits = [text for text in verdict.clock if "wait for the next pass" in text]
+    cycles = [text for text in verdict.clock if text not in waits]
+    assert verdict.broken == verdict.clock and len(cycles) == 2 and len(waits) == 1 and not verdict.mismatches
+    assert waits[0].startswith(f"layer {layers[4]}, gated, pass 4 (")
+    for number, found in zip((4, 5), sorted(cycles, key=lambda text: layers.index(text.split()[1][:-1])), strict=True):
         assert found.startswith(f"layer {layers[number]}, gated: cycles of pass {number} must be the testbench's ")
     assert judge(clock=None).total().clock == verdict.clock
 
@@ -213,3 +215,18 @@ def test_traffic_of_a_program(finished):
     total = traffic(one.program)[""]
     assert total["weights_read"] == sum(one.program.image[f"weights {info.layer}"].size for info in one.program.passes)
     assert total["logits_written"] == 128 and total == {name: run.counters[name] for name in total}
+
+
+def test_causes_between_passes_are_the_clock_s(copied):
+    """A cycle that counts as a pass's end instead of a wait for the next one adds up all the same."""
+    one, run, judge = copied
+    assert judge().total().broken == []
+    right = clock_module.BETWEEN
+    try:
+        clock_module.BETWEEN = right + 1
+        broken = judge().total().clock
+    finally:
+        clock_module.BETWEEN = right
+    judged = [number for number, info in enumerate(one.program.passes[:-1]) if number and info.ofmap is not None]
+    assert len(broken) == len(judged) > 10
+    assert all("cycles that wait for the next pass must be the testbench's" in text for text in broken)
