@@ -217,8 +217,10 @@ def _banks(layers: Sequence[LayerShape], reads: Mapping[str, list[str]]) -> int:
     for n, shape in enumerate(layers):
         layer = shape.layer
         outside = layer.input not in names
-        # Only the last layer of all that reads a map may write over it, and not while it reads its taps.
-        in_place = layer.residual in names and layer.residual != layer.input and reads[layer.residual][-1] == shape.name
+        # Only the last layer of all that reads a map may write over it, and not while it reads its taps; nor may it, if
+        # a layer reads it twice, for which it is stored and loaded again (`stored_maps`).
+        readers = reads[layer.residual] if layer.residual in names else []
+        in_place = len(set(readers)) == len(readers) and readers[-1:] == [shape.name]
         taken = len(live | {layer.input}) + (0 if in_place or shape.classifier else 1)
         most = max(most, taken + outside)
         live.add(shape.name)
