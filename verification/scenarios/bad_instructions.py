@@ -33,8 +33,8 @@ def bad_instructions_of(program: ShortProgram) -> Iterator[Bad]:
 
 
 def _opcodes(program: ShortProgram) -> Iterator[Bad]:
-    known = {getattr(one, "value", one) for one in Opcode}
-    for opcode in sorted(set(range(16)) - known):
+    opcodes: Any = Opcode  # an enumeration of Amaranth's
+    for opcode in sorted(set(range(16)) - {one.value for one in opcodes}):
         text = with_field(program.instructions[1], "opcode", opcode)
         yield f"opcode {opcode}", ErrorCode.OPCODE, 1, text
 
@@ -68,6 +68,8 @@ def _tokens(program: ShortProgram, at: dict[Any, int]) -> Iterator[Bad]:
 def _layers(program: ShortProgram, number: int) -> Iterator[Bad]:
     text = program.instructions[number]
     layer = LayerRegisters(program.params)
+    opcodes: Any = Opcode
+    pooling = opcodes.POOL.value
 
     def bits(name: str) -> tuple[int, int]:
         return BODY_OFFSET + layer[name].offset, (1 << layer[name].width) - 1
@@ -93,6 +95,15 @@ def _layers(program: ShortProgram, number: int) -> Iterator[Bad]:
         free = (bank + 1) % 4
         shared = changed(ifmap_bank=bank, ofmap_bank=free, residual_bank=bank, residual_enable=1)
         yield f"residual in the ifmap's bank {bank}", ErrorCode.LAYER, number, shared
+    yield "COMPUTE that pools", ErrorCode.LAYER, number, changed(pool=1)
+    base = {"mode": 2, "residual_enable": 0}
+    for what, values in (
+        ("no pool", {**base, "pool": 0}),
+        *((f"gate mode {mode}", {**base, "pool": 1, "mode": mode}) for mode in (0, 1, 3)),
+        ("a residual", {**base, "pool": 1, "residual_enable": 1}),
+        ("logits", {**base, "pool": 1, "logits": 1}),
+    ):
+        yield f"POOL with {what}", ErrorCode.LAYER, number, with_field(changed(**values), "opcode", pooling)
 
 
 def _ranges(program: ShortProgram, at: dict[Any, int]) -> Iterator[Bad]:
