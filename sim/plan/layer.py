@@ -143,7 +143,7 @@ def _passes(
                 variant, (tap.ifmap.shape[2], tap.ifmap.shape[3]), len(tap.ifmap), params.in_par, decision
             )
             pooling = pool_cycles(program.geometry, params) * program.geometry.slices if program.geometry.pool else 0
-            run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling))
+            run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling + len(program.weights)))
             yield Pass(variant, mode, first, run, tap, count)
 
 

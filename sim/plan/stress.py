@@ -42,9 +42,9 @@ def _seed(name: str) -> int:
 def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: int, slice_size: int) -> list[Case]:
     """Return synthetic layers with the kernel, stride, grouping and channels of a layer, and what they read.
 
-    A max-pooling has no numbers of its own: it reads random codes. Of others the first has a tie in every slice, see
-    `stress_layer`; of a gated layer there is a second one, on the smallest possible map, whose thresholds are the ends
-    of int32. Everything random follows from the layer's name.
+    A max-pooling has no numbers of its own: it reads random codes. Of others the first has a tie in every slice and
+    codes beyond both clamps, the second, on the smallest possible map, numbers at the ends of their widths: see
+    `stress_layer`. Of a classifier there is one. Everything random follows from the layer's name.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: in
     first = next(
         (n for n in fitting if count_layer(layer, (n, n), 1, in_par, None).dense <= SHARE * dense), fitting[-1]
     )
-    cases = [_case(layer, (first, first), rng, slice_size, ends=False)]
-    if layer.gated:
-        cases.append(_case(layer, (fitting[-1], fitting[-1]), rng, slice_size, ends=True))
-    return cases
+    return [
+        _case(layer, (first, first), rng, slice_size, ends=False),
+        _case(layer, (fitting[-1], fitting[-1]), rng, slice_size, ends=True),
+    ]
 
 
 def _integers(rng: torch.Generator, low: int, high: int, *shape: int) -> Tensor:
@@ -84,6 +84,8 @@ def _case(layer: IntLayer, size: tuple[int, int], rng: torch.Generator, slice_si
     if layer.input != IMAGE:  # as behind ReLU: many codes are 0, some 255
         ifmap *= _integers(rng, 0, 2, *ifmap.shape)
         ifmap[_integers(rng, 0, 16, *ifmap.shape) == 0] = 255
+    reach = layer.kernel + layer.stride
+    ifmap[:, :, :reach, :reach] = 255  # the greatest code in every tap of a pixel
     residual = None
     if layer.residual is not None:
         low, high = (-128, 128) if layer.residual_signed else (0, 256)
@@ -96,11 +98,17 @@ def stress_layer(
 ) -> IntLayer:
     """Return a layer of another's shape with numbers that go to the ends on this ifmap.
 
+    Two channels of each slice have weights of 127 and -127 alone, as have some slices in the whole: their psums and
+    saliencies are as large as the layer's can be.
+
     Thresholds are saliencies of pixels, so that there is a tie in every slice (or channel): the middle one, the
     greatest (nothing fires), the least (all but the tie fires), and in every fourth slice the greatest of those pixels
-    that have all their taps, beside weights that are negative in the base path: there the borders fire alone. With
-    `ends` they are the ends of int32 by turns. Ofmap codes are spread so that both clamps are met; a third of the
-    multipliers are negative, some are the ends of int16, and some are 0 with an offset half way between two codes.
+    that have all their taps, beside weights that are negative in the base path: there the borders fire alone. Ofmap
+    codes are spread so that both clamps are met; a third of the multipliers are negative, some are the ends of int16,
+    and some are 0 with an offset half way between two codes.
+
+    With `ends` thresholds are the ends of int32 by turns, multipliers those of int16, the shift is 40, and offsets go
+    as far as the requantiser's 48 bits let them; R0 and Q are large, too.
 
     Parameters
     ----------
@@ -115,13 +123,20 @@ def stress_layer(
     slice_size
         Channels that share a decision if the layer is gated.
     ends
-        Whether thresholds are the ends of int32.
+        Whether thresholds, multipliers and offsets are at the ends of their widths.
     """
     weight = _integers(rng, -127, 128, *layer.weight.shape)
     weight[_integers(rng, 0, 16, *weight.shape) == 0] = 127
     weight[_integers(rng, 0, 16, *weight.shape) == 0] = -127
+    weight[1::LANES], weight[4::LANES] = 127, -127
     if layer.kind == "fc":
-        return replace(layer, weight=weight.to(torch.int8), B=_integers(rng, -1_000_000, 1_000_000, layer.out_ch))
+        offset = _integers(rng, -1_000_000, 1_000_000, layer.out_ch)
+        room = 2**31 - 1 - 255 * ifmap.shape[2] * ifmap.shape[3] * weight.abs().sum(1)
+        offset[0::LANES], offset[1::LANES], offset[4::LANES] = -room[0::LANES], room[1::LANES], -room[4::LANES]
+        return replace(layer, weight=weight.to(torch.int8), B=offset)
+    slices = layer.out_ch // LANES
+    for number in (2, slices - 1):
+        weight[LANES * number : LANES * (number + 1)] = 127
     threshold = None
     if layer.gated:
         # int_ops.split_weight: where the base path has a weight.
@@ -140,11 +155,18 @@ def stress_layer(
     channel = torch.arange(layer.out_ch)
     multiplier = (_SPREAD / spread * 2**shift).round().clamp(1, 2**15 - 1)
     multiplier[channel % 3 == 2] *= -1
-    for place, value in ((5, -(2**15)), (9, 2**15 - 1), (12, 0)):
+    for place, value in ((4, 2**15 - 1), (5, -(2**15)), (9, 2**15 - 1), (12, 0)):
         multiplier[channel % 16 == place] = value
+    factor, left = (23456 >> max(16 - shift, 0), max(shift - 16, 0)) if residual is not None else (0, 0)
+    if ends:
+        shift = 40
+        factor, left = (2**16 - 3, 21) if residual is not None else (0, 0)
+        multiplier = torch.where(_integers(rng, 0, 2, layer.out_ch) == 0, -(2**15), 2**15 - 1).to(torch.float64)
+        offset = _offsets(coded, multiplier, shift, 255 * (factor << left), rng)
     middle = 0 if layer.signed else 128
-    offset = (middle * 2**shift - multiplier * numbers.mean(dim=(0, 2, 3))).round().to(torch.int64)
-    offset[multiplier == 0] = middle * 2**shift + 2 ** (shift - 1)
+    if not ends:
+        offset = (middle * 2**shift - multiplier * numbers.mean(dim=(0, 2, 3))).round().to(torch.int64)
+        offset[multiplier == 0] = middle * 2**shift + 2 ** (shift - 1)
     return replace(
         layer,
         weight=coded,
@@ -153,9 +175,19 @@ def stress_layer(
         M=multiplier.to(torch.int16),
         B=offset,
         S=shift,
-        R0=0 if residual is None else 23456 >> max(16 - shift, 0),
-        Q=0 if residual is None else max(shift - 16, 0),
+        R0=factor,
+        Q=left,
     )
+
+
+def _offsets(weight: Tensor, multiplier: Tensor, shift: int, residual: int, rng: torch.Generator) -> Tensor:
+    """Return offsets as far as `sw_model.integer.layer.validate_layer` lets them go, and some that are anywhere."""
+    products = 255 * weight.to(torch.int64).abs().flatten(1).sum(1) * multiplier.to(torch.int64).abs()
+    room = 2**47 - 1 - products - residual - 2 ** (shift - 1)
+    share = torch.rand(len(weight), generator=rng, dtype=torch.float64) * 2 - 1
+    offset = (share * room.to(torch.float64)).to(torch.int64)
+    offset[0::LANES], offset[1::LANES], offset[4::LANES] = -room[0::LANES], room[1::LANES], -room[4::LANES]
+    return offset
 
 
 def _thresholds(layer: IntLayer, base: Tensor, slice_size: int, ends: bool, size: tuple[int, int]) -> Tensor:
@@ -201,6 +233,7 @@ def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.n
     width = groups * max(LANES, params.in_par)
     rng = torch.Generator().manual_seed(_seed("network"))
     images = _integers(rng, 0, 256, 2, MOST, MOST, 3).to(torch.uint8)
+    images[0, :3, :3] = 255
     maps = {IMAGE: images.permute(0, 3, 1, 2).to(torch.int64)}
     layers: list[IntLayer] = []
 

@@ -43,7 +43,7 @@ def saliency(layer, tap):
 def test_every_slice_has_a_tie(shape):
     layer = layer_of(shape)
     case, *rest = stress_cases(layer, (32, 32), 1, 4, layer.slice_size)
-    assert max(case.ifmap.shape[2:]) == MOST and len(rest) == layer.gated
+    assert max(case.ifmap.shape[2:]) == MOST and len(rest) == 1
     if not layer.gated:
         return
     ties = saliency(case.layer, case.golden("gated")) == case.layer.K[:, None]
@@ -64,6 +64,24 @@ def test_thresholds_at_the_ends(shape):
     assert set(case.layer.K.tolist()) == {-(2**31), 2**31 - 1}
     fires = case.golden("gated").decision
     assert fires[:, 0::2].all() and not fires[:, 1::2].any() and fires.shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_go_to_the_ends(shape):
+    """Psums to 255 * 127 * taps * channels, of a slice eight times that; the requantiser's sums to 2^47."""
+    layer = layer_of(shape)
+    first, ends = stress_cases(layer, (32, 32), 1, 4, layer.slice_size)
+    psum = first.golden("dense").psum
+    most = 255 * 127 * layer.kernel**2 * layer.in_ch
+    assert psum.max() == most and psum.min() == -most
+    if layer.gated and layer.slice_size == 8:
+        base = first.golden("gated").psum_base.reshape(1, layer.out_ch // 8, 8, *psum.shape[2:]).sum(2)
+        assert base.abs().max() >= 8 * most // layer.groups * 0.99
+    one, tap = ends.layer, ends.golden("dense")
+    total = tap.psum * one.M.reshape(1, -1, 1, 1) + one.B.reshape(1, -1, 1, 1)
+    assert one.S == 40 and set(one.M.tolist()) == {-(2**15), 2**15 - 1}
+    assert total.max() > 0.7 * 2**47 and total.min() < -0.7 * 2**47
+    assert layer.residual is None or (one.R0 >= 2**15 and one.Q == 21)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -142,6 +160,6 @@ def test_network_fits_every_configuration(config, slice_size):
     for layer in gated[:-1]:
         assert (saliency(layer, taps[layer.name]) == layer.K[:, None]).any(1).all()
     assert set(gated[-1].K.tolist()) == {-(2**31), 2**31 - 1}
-    for name in ("gated1", "gated2", "gated3", "gated4"):
+    for name in ("gated1", "gated2", "gated3"):
         codes = taps[name].ofmap
         assert (codes == 255).any() and (codes == 0).any()
