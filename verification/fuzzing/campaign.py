@@ -177,7 +177,7 @@ class Campaign:
         self.seconds, self.seed, self.say, self.output = seconds, seed, say, output.resolve()
         self.kinds = [kind for name, kind in KINDS.items() if name in only or not only]
         self.tallies = {kind.name: Tally() for kind in self.kinds}
-        self.files: list[Path] = []  #: Of the findings.
+        self.found: list[tuple[Finding, Path]] = []  #: Findings with their files, as they are found.
         self._numbers: dict[tuple[str, str], int] = {}
         self._start = self._told = time.monotonic()
         self.engines = [
@@ -231,8 +231,9 @@ class Campaign:
 
     def _found(self, finding: Finding) -> None:
         self.tallies[finding.kind].findings.append(finding)
-        self.files.append(save_case(self.output / "findings", finding))
-        self.say(f"finding: {finding.kind}: {finding.text[:200]} ({self.files[-1]})")
+        path = save_case(self.output / "findings", finding)
+        self.found.append((finding, path))
+        self.say(f"finding: {finding.kind}: {finding.text[:200]} ({path})")
 
     def _software(self, names: list[str]) -> None:
         [name] = names
