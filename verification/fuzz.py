@@ -18,8 +18,8 @@ from cdgate.lock import locked
 from hw.configurations import configuration
 from hw.params import HwParams
 from sim.run.simulators import Simulators
-from verification.fuzzing.campaign import KINDS, Campaign, play, told_config
-from verification.fuzzing.case import Finding, attempt, load_case
+from verification.fuzzing.campaign import KINDS, SOFTWARE, SYSTEM, Campaign, play, told_config
+from verification.fuzzing.case import Finding, attempt, check_case, load_case
 
 __all__ = ["BUILD", "main", "replay"]
 
@@ -73,21 +73,43 @@ def replay(finding: Finding, work: Path, build: Path = BUILD) -> tuple[str, str 
     Raises
     ------
     UsageError
-        If its kind or its engine is none.
+        If its kind or its engine is none, or its case is none of its kind.
     """
     if finding.kind not in KINDS:
         raise UsageError(f"kind of a case must be one of {', '.join(KINDS)}, not {finding.kind!r}")
     kind, told = KINDS[finding.kind], finding.config
-    if not told:
+    if kind in SOFTWARE:
+        if told != "":
+            raise UsageError(f"config of a case of {kind.name} must be empty, not {ascii(told)[:80]}")
+        _check(finding.kind, finding.case, None)
         return attempt(kind, finding.case, work)
+    if not told:
+        raise UsageError(f"config of a case of {kind.name} must be a configuration's name or parameters, not empty")
     try:
         config = configuration(HwParams(**told) if isinstance(told, dict) else told)
     except (TypeError, ValueError) as error:
         raise UsageError(f"engine of a case: {error}") from None
+    _check(finding.kind, finding.case, config.params)
     simulators = Simulators(config, build.resolve(), say)
     if kind.name == "layers_rtl":
         return attempt(kind, finding.case, (config.params, simulators.core({}), work / "runs"))
     return simulators.system({}).run(play, (kind.name, finding.case, config.params), work / "run")
+
+
+def _check(name: Any, case: Any, params: HwParams | None) -> None:
+    """Raise `UserError` unless a case can be played, and those that were before it."""
+    check_case(KINDS[name], case, params)
+    earlier = case.get("before", [])
+    if "before" in case and KINDS[name] not in SYSTEM:
+        raise UsageError(f"case of {name} must have none before it")
+    if not isinstance(earlier, list):
+        raise UsageError("before must be a list of kinds and cases")
+    for one in earlier:
+        if not (isinstance(one, list) and len(one) == 2 and one[0] in [kind.name for kind in SYSTEM]):
+            raise UsageError("before must be a list of kinds, for the whole engine, and cases")
+        if not isinstance(one[1], dict) or "before" in one[1]:
+            raise UsageError("what was before a case must be cases, with none before them")
+        _check(*one, params)
 
 
 def _replay(path: Path) -> int:

@@ -26,13 +26,14 @@ from verification.fuzzing.networks import NETWORKS, NETWORKS_RTL
 from verification.fuzzing.programs import PROGRAMS
 from verification.fuzzing.registers import REGISTERS_KIND
 
-__all__ = ["KINDS", "Campaign", "engines"]
+__all__ = ["KINDS", "SOFTWARE", "SYSTEM", "Campaign", "engines"]
 
-_SOFTWARE = (LAYERS, NETWORKS, FILES)
-_SYSTEM = (PROGRAMS, MEMORIES, REGISTERS_KIND, NETWORKS_RTL)
+#: Kinds that need no simulator, and those that run on the whole engine.
+SOFTWARE = (LAYERS, NETWORKS, FILES)
+SYSTEM = (PROGRAMS, MEMORIES, REGISTERS_KIND, NETWORKS_RTL)
 
 #: All kinds by name.
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (LAYERS, LAYERS_RTL, NETWORKS, NETWORKS_RTL, *_SYSTEM, FILES)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (LAYERS, LAYERS_RTL, NETWORKS, NETWORKS_RTL, *SYSTEM, FILES)}
 
 #: Seconds of a turn in software, and in the simulator of the whole engine; cases of a turn in that of its core.
 _TURN, _SYSTEM_TURN, _CORE_TURN = 5.0, 20.0, 24
@@ -189,11 +190,11 @@ class Campaign:
         """Let all kinds take turns until the time is over."""
         torch.set_num_threads(1)
         turns: list[tuple[float, list[str], Callable[[list[str]], None]]] = [
-            (kind.share, [kind.name], self._software) for kind in self.kinds if kind in _SOFTWARE
+            (kind.share, [kind.name], self._software) for kind in self.kinds if kind in SOFTWARE
         ]
         if LAYERS_RTL in self.kinds:
             turns.append((LAYERS_RTL.share, [LAYERS_RTL.name], self._core))
-        names = [kind.name for kind in self.kinds if kind in _SYSTEM]
+        names = [kind.name for kind in self.kinds if kind in SYSTEM]
         if names:
             turns.append((sum(KINDS[name].share for name in names), names, self._system))
         spent = [0.0] * len(turns)

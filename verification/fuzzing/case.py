@@ -18,10 +18,24 @@ from cdgate.errors import UserError
 from cdgate.files import write_json
 from verification.fuzzing.host import FindingError
 
-__all__ = ["Case", "Finding", "Kind", "Tally", "attempt", "load_case", "save_case", "shrink", "simpler"]
+__all__ = ["Case", "Finding", "Kind", "Tally", "attempt", "check_case", "load_case", "save_case", "shrink", "simpler"]
 
 #: What is tried, as JSON can hold it: choices by name.
 Case = dict[str, Any]
+
+#: Cases that are drawn to know what types the choices of a kind have.
+_DRAWN = 300
+
+#: What JSON calls the types of choices.
+_JSON_TYPES = {
+    bool: "true or false",
+    dict: "an object",
+    float: "a number with a point",
+    int: "an integer",
+    list: "a list",
+    str: "a string",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
@@ -156,8 +170,36 @@ def load_case(path: Path) -> Finding:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Finding(content["kind"], content["config"], content["case"], content.get("found", ""))
+        found = Finding(content["kind"], content["config"], content["case"], content.get("found", ""))
     except OSError as error:
         raise UserError(f"case {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"case {path} must be a JSON file with kind, config and case") from None
+    if not isinstance(found.kind, str) or not isinstance(found.case, dict) or not isinstance(found.config, str | dict):
+        raise UserError(f"case {path} must have a name as kind, a name or parameters as config, choices as case")
+    return found
+
+
+def check_case(kind: Kind, case: Case, params: Any) -> None:
+    """See that a case has the choices that cases of its kind have, with values of the same types.
+
+    Parameters
+    ----------
+    kind, case
+        Those; the case may have ``before``, which is not looked at.
+    params
+        Of the engine, None in software.
+
+    Raises
+    ------
+    UserError
+        If it has not.
+    """
+    drawn = [kind.draw(random.Random(number), params) for number in range(_DRAWN)]
+    types = {name: {type(one[name]) for one in (*drawn, kind.simplest) if name in one} for name in drawn[0]}
+    if case.keys() - {"before"} != types.keys():
+        raise UserError(f"case of {kind.name} must have {', '.join(types)}, not {', '.join(case) or 'nothing'}")
+    for name, allowed in types.items():
+        if type(case[name]) not in allowed:
+            names = " or ".join(sorted(_JSON_TYPES[one] for one in allowed))
+            raise UserError(f"{name} of a case of {kind.name} must be {names}, not {ascii(case[name])[:80]}")
