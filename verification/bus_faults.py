@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,20 @@ from typing import Any
 
 from cdgate.cli import Parser, console, run, say, table
 from cdgate.errors import UserError
-from cdgate.files import write_json
+from cdgate.files import write_file, write_json
 from hw.configurations import configuration
+from hw.params import HwParams
 from sim.run.simulators import Simulators
+from sim.run.system import NetworkSimulator
 from verification.fuzzing.bus import Row, inject, small_programs
 
 __all__ = ["BUILD", "main"]
 
 #: Folder of everything that is generated, under the working directory.
 BUILD = Path("build")
+
+#: Seconds between two lines about the progress.
+_INTERVAL = 5.0
 
 
 def _parser() -> Parser:
@@ -51,22 +57,39 @@ def _table(rows: Sequence[Row]) -> Any:
     return shown
 
 
+def _inject(simulator: NetworkSimulator, params: HwParams, every: int, work: Path) -> list[Row]:
+    """Inject the faults, and tell how far it is: the simulator's process writes that to a file."""
+    progress, start = work / "progress", time.monotonic()
+    told, row = start, "the simulator starts"
+    running = simulator.start(inject, (small_programs(params), params, every, partial(write_file, progress)), work)
+    try:
+        while not running.ended:
+            time.sleep(0.1)
+            if time.monotonic() - told >= _INTERVAL:
+                told = time.monotonic()
+                row = progress.read_text(encoding="utf-8") if progress.exists() else row
+                say(f"{told - start:5.0f} s: {row}")
+        rows: list[Row] = running.result()
+        return rows
+    finally:
+        running.stop()
+
+
 def _body(args: Any, command: str) -> int:
     if args.every < 1:
         raise UserError(f"every must be at least 1, not {args.every}")
     config = configuration(args.config)
     facts: dict[str, Any] = {}
+    (args.output / "report.json").unlink(missing_ok=True)
     simulator = Simulators(config, BUILD, say).system(facts)
-    programs = small_programs(config.params)
-    rows = simulator.run(
-        inject, (programs, config.params, args.every, partial(print, flush=True)), args.output.resolve() / "run"
-    )
+    rows = _inject(simulator, config.params, args.every, args.output.resolve() / "run")
     total = sum(row.injected for row in rows)
     recovered = sum(row.recovered for row in rows)
     findings = [f"{row.fault}, {row.channel}: {text}" for row in rows for text in row.findings]
     write_json(
         args.output / "report.json",
         {
+            "schema": 1,
             "command": command,
             "config": config.name,
             "verilog_sha256": facts["verilog_sha256"],

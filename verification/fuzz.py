@@ -109,7 +109,7 @@ def _check(name: Any, case: Any, params: HwParams | None) -> None:
             raise UsageError("before must be a list of kinds, for the whole engine, and cases")
         if not isinstance(one[1], dict) or "before" in one[1]:
             raise UsageError("what was before a case must be cases, with none before them")
-        _check(*one, params)
+        _check(one[0], one[1], params)
 
 
 def _replay(path: Path) -> int:

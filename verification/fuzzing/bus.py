@@ -124,16 +124,24 @@ def inject(
     every
         1 for all beats, n for each n-th.
     told
-        Called with each row's name before it is begun.
+        Called before each row is begun, with its name and number and how many faults were injected.
     """
     host = Host(session, params, WATCHDOG)
-    rows = []
+    rows: list[Row] = []
+    count = len(CHANNELS) + sum(
+        fault.ends[writes] is not None for fault in FAULTS.values() for _, writes in CHANNELS.values()
+    )
+
+    def begin(row: Row) -> None:
+        done = sum(one.injected for one in rows)
+        told(f"row {len(rows) + 1} of {count} ({row.fault}, {row.channel}), {done:,} faults before it")
+
     for name, fault in FAULTS.items():
         for channel, (_, writes) in CHANNELS.items():
             if fault.ends[writes] is None:
                 continue
             row = Row(name, channel)
-            told(f"{name}, {channel}")
+            begin(row)
             for one in programs:
                 places = [place for place, last in _beats(one, params, channel) if fault.last in (None, last)]
                 if places:
@@ -143,7 +151,7 @@ def inject(
             rows.append(row)
     for channel, (opcodes, _) in CHANNELS.items():
         row = Row(_UNALIGNED, channel)
-        told(f"{_UNALIGNED}, {channel}")
+        begin(row)
         for one in programs:
             _at_odd_addresses(host, row, one, params, opcodes, every)
         rows.append(row)

@@ -1,6 +1,7 @@
 """The kinds of fuzz that run on the generated Verilog, and the faults of the bus; with faults planted, too."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -81,6 +82,28 @@ def test_faults_of_the_bus(simulators, root, tmp_path):
 def test_command_of_the_bus_faults(capsys):
     assert bus_faults.main(["--every", "0"]) == 2
     assert capsys.readouterr().err == "verification.bus_faults: every must be at least 1, not 0\n"
+
+
+def test_bus_faults_tell_how_far_they_are(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bus_faults, "BUILD", root / "build")
+    monkeypatch.setattr(bus_faults, "_INTERVAL", 0.3)
+    assert bus_faults.main(["--every", "1000", "-o", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["schema"] == 1 and report["verdict"] == "pass" and report["injected"] == report["recovered"] > 0
+    told = [line for line in capsys.readouterr().err.splitlines() if " s: row " in line]
+    assert told and all(re.fullmatch(r" +\d+ s: row \d+ of 44 \(.*\), [\d,]+ faults before it", line) for line in told)
+
+
+def test_bus_faults_that_are_interrupted_leave_no_report(root, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    report = tmp_path / "report.json"
+    report.write_text('{"verdict": "pass"}')
+    monkeypatch.setattr(bus_faults, "BUILD", root / "build")
+    monkeypatch.setattr(bus_faults, "small_programs", interrupt)
+    assert bus_faults.main(["--every", "0", "-o", str(tmp_path)]) == 2 and report.exists()
+    assert bus_faults.main(["-o", str(tmp_path)]) == 130 and not report.exists()
 
 
 @pytest.mark.slow
