@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cdgate.errors import UserError
 from cdgate.files import write_json
 from cdgate.modes import GateMode
 from gen.network.compiler import compile_network
+from gen.network.program import NetworkProgram
 from hw.configurations import DEFAULT, configuration
 from hw.params import HwParams
 from sim.plan.images import chosen_images
@@ -24,7 +26,7 @@ from sw_model.integer.network import IntNetwork
 from verification.independent.decoded_program import ProgramError
 from verification.independent.execution import Difference, check
 
-__all__ = ["compare_images", "main"]
+__all__ = ["compare_images", "compiled", "main"]
 
 #: Where the report is written.
 OUTPUT = Path("build/verification/images")
@@ -36,10 +38,8 @@ MODES = (GateMode.GATED, GateMode.DENSE, GateMode.BASE)
 _INTERVAL = 5.0
 
 
-def compare_images(
-    network: IntNetwork, params: HwParams, images: Any, mode: str, batch: int
-) -> tuple[dict[str, int], list[str]]:
-    """Run images through both implementations, and compare all that they compute.
+def compiled(network: IntNetwork, params: HwParams, images: Any, mode: str, batch: int) -> dict[int, NetworkProgram]:
+    """Return the programs that run images, by the number of images of each.
 
     Parameters
     ----------
@@ -52,6 +52,23 @@ def compare_images(
     batch
         Images in one program.
 
+    Raises
+    ------
+    CompileError
+        If the engine cannot run the network.
+    """
+    counts = {min(batch, len(images) - first) for first in range(0, len(images), batch)}
+    return {count: compile_network(network, params, count, images.shape[1:3], mode) for count in counts}
+
+
+def compare_images(programs: Mapping[int, NetworkProgram], images: Any, batch: int) -> tuple[dict[str, int], list[str]]:
+    """Run images through both implementations, and compare all that they compute.
+
+    Parameters
+    ----------
+    programs, images, batch
+        Those, see `compiled`.
+
     Returns
     -------
     dict[str, int], list[str]
@@ -62,9 +79,8 @@ def compare_images(
     start = told = time.monotonic()
     for first in range(0, len(images), batch):
         part = images[first : first + batch]
-        program = compile_network(network, params, len(part), part.shape[1:3], mode)
         try:
-            engine = check(program, part)
+            engine = check(programs[len(part)], part)
         except (Difference, ProgramError) as error:
             findings.append(f"images {first} to {first + len(part) - 1}: {error}")
             continue
@@ -100,8 +116,6 @@ def _parser() -> Parser:
 
 
 def _body(args: Any) -> int:
-    path = args.output / "report.json"
-    path.unlink(missing_ok=True)
     if args.mode not in MODES:
         raise UserError(f"mode must be one of {', '.join(MODES)}, not {args.mode!r}")
     if args.batch < 1:
@@ -110,7 +124,10 @@ def _body(args: Any) -> int:
     network = load(args.checkpoint)
     names, images, _ = chosen_images(args.data, args.offset, args.images)
     start = time.monotonic()
-    counts, findings = compare_images(network, config.params, images, args.mode, args.batch)
+    programs = compiled(network, config.params, images, args.mode, args.batch)
+    path = args.output / "report.json"
+    path.unlink(missing_ok=True)
+    counts, findings = compare_images(programs, images, args.batch)
     seconds = round(time.monotonic() - start, 1)
     verdict = f"fail: {len(findings)} programs differ" if findings else "pass"
     write_json(
@@ -129,11 +146,17 @@ def _body(args: Any) -> int:
         },
     )
     shown = console()
-    rows = table(f"{config.name}, {args.mode}, {names[0]} to {names[-1]}", "equal", "number")
+    rows = table("images", "equal", "number")
     for name, count in counts.items():
         rows.add_row(name, f"{count:,}")
     shown.print(rows)
-    for line in (*findings, f"{seconds} s", f"report: {path}", f"verdict: {verdict}"):
+    for line in (
+        f"{config.name}, {args.mode}: {names[0]} to {names[-1]}",
+        *findings,
+        f"{seconds} s",
+        f"report: {path}",
+        f"verdict: {verdict}",
+    ):
         shown.print(line, soft_wrap=True, markup=False)
     return 1 if findings else 0
 

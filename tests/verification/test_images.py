@@ -11,6 +11,10 @@ from sw_model.quantisation.random_network import random_network
 from verification import images
 from verification.independent import pass_interpreter
 
+#: An engine that is too small for the network here.
+OWN = {"in_par": 4, "rq_lanes": 4, "axi_bits": 64, "max_map": 16}
+SMALL_ENGINE = ["--config", "own.toml"]
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
@@ -37,6 +41,7 @@ def test_images_are_equal(call):
     outputs = 3 * (16 * 1024 * 3 + 32 * 256 * 3 + 64 * 64 * 3 + 128 * 16 * 3 + 16)
     assert report["outputs"] == outputs and report["decisions"] > 0
     assert max(map(len, printed.out.splitlines())) <= 80
+    assert printed.out.splitlines()[0].strip() == "images" and "\nsmall, gated: coffee to rocket\n" in printed.out
 
 
 def test_difference_is_told(call, monkeypatch):
@@ -77,6 +82,28 @@ def test_golden_model_that_is_wrong_is_found(call, monkeypatch):
 def test_bad_input_is_one_line(call, options, message):
     status, report, printed = call(*options)
     assert status == 2 and report is None and printed.err == f"verification.images: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--mode", "fast"], ["--batch", "0"], ["--images", "0"], ["--config", "own"], ["--checkpoint", "x"], SMALL_ENGINE],
+    ids=" ".join,
+)
+def test_bad_input_leaves_the_last_report(call, tmp_path, options):
+    (tmp_path / "report.json").write_text('"of an earlier run"')
+    (tmp_path / "own.toml").write_text("".join(f"{name} = {value}\n" for name, value in OWN.items()))
+    status, report, _ = call(*(str(tmp_path / one) if one == "own.toml" else one for one in options))
+    assert status == 2 and report == "of an earlier run"
+
+
+def test_interrupted_run_leaves_no_report(call, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    (tmp_path / "report.json").write_text('"of an earlier run"')
+    monkeypatch.setattr(images, "check", interrupt)
+    status, report, _ = call("--images", "1")
+    assert status == 130 and report is None
 
 
 def test_interpreter_s_sums_are_exact():
