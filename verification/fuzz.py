@@ -21,7 +21,7 @@ from sim.run.simulators import Simulators
 from verification.fuzzing.campaign import KINDS, SOFTWARE, SYSTEM, Campaign, play, told_config
 from verification.fuzzing.case import Finding, attempt, check_case, load_case
 
-__all__ = ["BUILD", "main", "replay"]
+__all__ = ["BUILD", "main", "replay", "verdict"]
 
 #: Folder of everything that is generated, under the working directory.
 BUILD = Path("build")
@@ -122,6 +122,14 @@ def _replay(path: Path) -> int:
     return 0 if text is None else 1
 
 
+def verdict(campaign: Campaign) -> str:
+    """Return ``pass``, or ``fail:`` and why; a kind of which nothing was tried is no pass."""
+    if campaign.found:
+        return f"fail: {len(campaign.found)} findings"
+    untried = [name for name, tally in campaign.tallies.items() if not tally.tried]
+    return f"fail: nothing tried of {', '.join(untried)}" if untried else "pass"
+
+
 def _report(campaign: Campaign, command: str) -> dict[str, Any]:
     return {
         "schema": 1,
@@ -141,7 +149,7 @@ def _report(campaign: Campaign, command: str) -> dict[str, Any]:
         "findings": [
             {"kind": finding.kind, "text": finding.text, "file": str(path)} for finding, path in campaign.found
         ],
-        "verdict": "fail" if campaign.found else "pass",
+        "verdict": verdict(campaign),
     }
 
 
@@ -174,15 +182,15 @@ def _body(args: Any, command: str) -> int:
         report = _report(campaign, command)
         write_json(args.output / "report.json", report)
     _print(campaign)
-    count = len(report["findings"])
     print(f"report: {args.output / 'report.json'}")
     print(f"seed: {seed}")
-    print(f"verdict: {f'fail: {count} findings' if count else 'pass'}")
-    return 1 if count else 0
+    told = verdict(campaign)
+    print(f"verdict: {told}")
+    return 0 if told == "pass" else 1
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fuzz as the command line says; return 0 without a finding, 1 with one, 2 on bad input."""
+    """Fuzz as the command line says; return 0 if all is tried and nothing found, 1 if not, 2 on bad input."""
     parser = _parser()
     args = parser.parse_args(argv)
     command = shlex.join(["python", "-m", parser.prog, *(sys.argv[1:] if argv is None else argv)])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from unittest import mock
 
 import pytest
@@ -36,10 +37,31 @@ def test_each_finding_is_told_with_its_file(tmp_path, monkeypatch, seed):
         number = random.Random(seed).randint(0, 1000)
         assert fuzz.main(["--seconds", "5", "--seed", str(number)]) == 1
     report = json.loads((tmp_path / "build/verification/fuzz/report.json").read_text())
-    assert len(report["findings"]) == 10 and report["verdict"] == "fail", f"seed {number}"
+    assert len(report["findings"]) == 10 and report["verdict"] == "fail: 10 findings", f"seed {number}"
     for told in report["findings"]:
         kept = load_case(tmp_path / told["file"])
         assert (told["kind"], told["text"]) == (kept.kind, kept.text), f"seed {number}"
+
+
+def test_kind_that_is_not_tried_is_no_pass(tmp_path, monkeypatch, capsys):
+    """The first kind takes all the time."""
+
+    def slow(case, place):
+        time.sleep(1.2)
+        return "exact"
+
+    kinds = [Kind(name, 1, lambda rng, params: {}, slow) for name in ("one", "two", "three")]
+    monkeypatch.chdir(tmp_path)
+    with (
+        mock.patch.object(campaign, "KINDS", named := {kind.name: kind for kind in kinds}),
+        mock.patch.object(fuzz, "KINDS", named),
+        mock.patch.object(campaign, "SOFTWARE", kinds),
+        mock.patch.object(campaign, "SYSTEM", ()),
+    ):
+        assert fuzz.main(["--seconds", "1"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "verdict: fail: nothing tried of two, three"
+    report = json.loads((tmp_path / "build/verification/fuzz/report.json").read_text())
+    assert report["verdict"] == "fail: nothing tried of two, three"
 
 
 FILES = drawn(KINDS["files"], 1, "", 0, None)

@@ -180,6 +180,8 @@ class Campaign:
         self.tallies = {kind.name: Tally() for kind in self.kinds}
         self.found: list[tuple[Finding, Path]] = []  #: Findings with their files, as they are found.
         self._numbers: dict[tuple[str, str], int] = {}
+        # Of a short fuzz, too, every kind shall have a turn.
+        self._turn = min(_TURN, seconds / (2 * len(self.kinds)))
         self._start = self._told = time.monotonic()
         self.engines = [
             _Engine(config, Simulators(config, build.resolve(), say), self.output / "work" / config.name)
@@ -241,7 +243,7 @@ class Campaign:
         kind, tally, start = KINDS[name], self.tallies[name], time.monotonic()
         place = self.output / "work" / name
         place.mkdir(parents=True, exist_ok=True)
-        while time.monotonic() - start < min(_TURN, self._left()) and len(tally.findings) < _ENOUGH:
+        while time.monotonic() - start < min(self._turn, self._left()) and len(tally.findings) < _ENOUGH:
             case = drawn(kind, self.seed, "", self._next(name, ""), None)
             end, text = attempt(kind, case, place)
             tally.ends[end] += 1
