@@ -36,6 +36,7 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("stress", "dense", {"stall": 90, "extra": 50, "seed": 3}),
     ("stress", "gated", {"bandwidth": 4, "stall": 40, "extra": 90, "seed": 5}),
     ("channels", "gated", {}),
+    ("pools", "gated", {}),
     ("stress channels", "gated", {"stall": 20, "seed": 13}),
     ("wide", "gated", {"stall": 8, "seed": 6}),
     ("large", "gated", {"bandwidth": 3, "stall": 60, "seed": 21}),
@@ -44,7 +45,7 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
 )
 
 #: What is left after so many trials is tried to be proven equivalent, before it is run again and again.
-PROOF_AFTER = 2
+PROOF_AFTER = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,23 @@ _LARGE = (
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
+
+def _pool(name: str, source: str, window: int, stride: int, pad: int) -> dict[str, Any]:
+    return {"name": name, "input": source, "window": window, "stride": stride, "pad": pad}
+
+
+#: Max-pooling with every window, stride and padding; of a map with a sign, too, which is added behind.
+_POOLS = (
+    _conv("stem", "image", (3, 16)),
+    _pool("pool21", "stem", 2, 1, 1),
+    _pool("pool32", "pool21", 3, 2, 1),
+    _conv("gated", "pool32", (16, 16), gated=True),
+    _conv("down", "pool32", (16, 16), kernel=1, relu=False),
+    _pool("pool31", "down", 3, 1, 1),
+    _conv("sum", "gated", (16, 16), gated=True, residual="pool31"),
+    _pool("pool22", "sum", 2, 2, 0),
+)
+
 #: Names of the networks that `sim.plan.stress` makes, with those that they are like.
 STRESS = {"stress": "slices", "stress channels": "channels"}
 
@@ -99,6 +116,7 @@ NETWORKS: Mapping[str, SmallNetwork] = {
         convolutions=_THIN, size=(5, 8), images=3, options={"groups": 2, "seed": 2, "slice_size": 1, "branch": 2}
     ),
     "wide": SmallNetwork(convolutions=_WIDE, size=(12, 8), images=2, options={"groups": 4, "seed": 3, "classes": 100}),
+    "pools": SmallNetwork(convolutions=_POOLS, size=(7, 8), images=2, options={"groups": 2, "seed": 5}),
     "large": SmallNetwork(convolutions=_LARGE, size=(28, 24), images=1, options={"groups": 2, "seed": 4}),
 }
 
