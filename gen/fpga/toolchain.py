@@ -92,7 +92,9 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
 )
 
 
-def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: Console, limit: float = LIMIT) -> float:
+def call(
+    entry: str, arguments: Sequence[str], log: Path, title: str, console: Console, limit: float | None = None
+) -> float:
     """Run a packaged program and return the seconds that it took.
 
     Parameters
@@ -108,7 +110,7 @@ def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: C
     console
         The terminal.
     limit
-        Seconds after which it is stopped.
+        Seconds after which it is stopped; `LIMIT` if not given.
 
     Raises
     ------
@@ -117,6 +119,7 @@ def call(entry: str, arguments: Sequence[str], log: Path, title: str, console: C
     RunError
         If it fails.
     """
+    limit = LIMIT if limit is None else limit
     package, function = entry.split(":")
     command = [sys.executable, "-c", f"import {package}; {package}.{function}()", *arguments]
     start = time.monotonic()
