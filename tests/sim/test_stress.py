@@ -13,9 +13,9 @@ from sw_model.quantisation.random_network import random_network
 
 #: Text of the generated Verilog, and what it becomes.
 FAULTS = {
-    "tie": (
-        r"(assign [^=]+ = \$signed\(s1_saliency\)) > (\$signed\(s1_threshold\);)",
-        r"\1 >= \2",
+    "tie": (  # a slice fires if K - saliency is below 0, here if it is below 1
+        r"(assign s1_under = \$signed\(s1_threshold\) - \$signed\(s1_saliency\));",
+        r"\1 - 33'sd1;",
     ),
     "saturation": (r"8'hff", "8'h7f"),
 }
