@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +27,9 @@ WIDTH = 80
 
 #: What the system says of a full disk; it does not name the file then.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+#: What ends a program in the same way as Ctrl-C.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,9 +58,10 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
     """Call `body` and return the exit status of the program.
 
     A `CdgateError` becomes one line, and its own status; a file or folder that cannot be used and a full disk one line
-    and status 2; Ctrl-C the line `interrupted` and status 130. A reader of standard output that has had enough, as
-    ``head``, ends the program with status 141 and without a word, as it does others. Standard input, output and error
-    may be closed, and standard error may be full or without a reader.
+    and status 2; Ctrl-C the line `interrupted` and status 130; SIGTERM and SIGHUP the same line and 128 and their
+    number, after `body` has got a `KeyboardInterrupt`, so that it ends what it has started. A reader of standard output
+    that has had enough, as ``head``, ends the program with status 141 and without a word, as it does others. Standard
+    input, output and error may be closed, and standard error may be full or without a reader.
 
     Parameters
     ----------
@@ -66,10 +73,12 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
         What is said after Ctrl-C.
     """
     _open_what_is_closed()
+    signals: list[int] = []
     try:
-        status = body() or 0
-        sys.stdout.flush()  # a full disk behind it is to be told now, not at the interpreter's end
-        return status
+        with _interrupting(signals):
+            status = body() or 0
+            sys.stdout.flush()  # a full disk behind it is to be told now, not at the interpreter's end
+            return status
     except CdgateError as error:
         say(f"{prog}: {' '.join(str(error).split())}")
         return error.status
@@ -79,13 +88,38 @@ def run(prog: str, body: Callable[[], int | None], interrupted: str = "interrupt
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
+        name = error.filename
+        if name is None and _output_is_full():
+            name = "standard output"
         _drop_output()
-        file = "" if error.filename is None else f"{error.filename}: "
-        say(f"{prog}: {file}{error.strerror}")
+        say(f"{prog}: {'' if name is None else f'{name}: '}{error.strerror}")
         return 2
     except KeyboardInterrupt:
         say(f"{prog}: {interrupted}")
-        return 130
+        return 128 + (signals or [signal.SIGINT])[0]
+
+
+@contextlib.contextmanager
+def _interrupting(signals: list[int]) -> Iterator[None]:
+    """Turn what else ends a program into `KeyboardInterrupt` in a block, and append the signal's number to `signals`.
+
+    A signal that somebody has a handler for, or that is ignored, as by ``nohup``, is left alone. It must be
+    `KeyboardInterrupt` itself: `subprocess` waits for a child without end after one of its subclasses.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    mine = [number for number in _ENDING if main and signal.getsignal(number) is signal.SIG_DFL]
+    try:
+        for number in mine:
+            signal.signal(number, interrupt)
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _open_what_is_closed() -> None:
@@ -110,6 +144,18 @@ def _drop_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_is_full() -> bool:
+    """Return whether standard output takes nothing more; a line that it does take is empty.
+
+    What failed may be gone from its buffers, or there may be none, so that a flush need not tell.
+    """
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def say(text: str) -> None:

@@ -152,6 +152,9 @@ def call(
                 file.write(line)
                 last = line.strip() or last
                 status.update(f"{title}, {time.monotonic() - start:.0f} s: {last[:70]}", spinner="dots")
+        except BaseException:  # as after an interruption: it must not go on alone
+            process.kill()
+            raise
         finally:
             timer.cancel()
     if endless.is_set():

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ sys.exit(run('x', body))
     [
         ("{} | head -n 1", 141, ""),
         ("{} >&-", 0, ""),
-        ("{} > /dev/full", 2, "x: No space left on device\n"),
+        ("{} > /dev/full", 2, "x: standard output: No space left on device\n"),
     ],
 )
 def test_standard_output_that_ends(root, program, shell, status, said):
@@ -79,6 +81,55 @@ def test_standard_output_that_ends(root, program, shell, status, said):
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == status and done.stderr == said
+
+
+WAITS = """
+import subprocess, sys
+from cdgate.cli import run
+def body():
+    child = subprocess.Popen(['sleep', '100'], stderr=subprocess.DEVNULL)
+    try:
+        print(child.pid, flush=True)
+        child.wait()
+    finally:
+        child.kill()
+        child.wait()
+sys.exit(run('x', body))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signal_that_ends_a_program_is_an_interruption(root, number):
+    """What the program has started is ended with it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        child = int(process.stdout.readline())
+        process.send_signal(number)
+        said = process.stderr.read()
+    alive = Path(f"/proc/{child}").exists()
+    if alive:
+        os.kill(child, signal.SIGKILL)
+    assert (process.returncode, said, alive) == (128 + number, "x: interrupted\n", False)
+
+
+def test_ignored_signal_stays_ignored(root):
+    """As under nohup."""
+    program = "import os, signal, sys; from cdgate.cli import run; "
+    program += "sys.exit(run('x', lambda: os.kill(os.getpid(), signal.SIGHUP)))"
+    shell = f"trap '' HUP; exec '{sys.executable}' -c \"{program}\""
+    done = subprocess.run(["bash", "-c", shell], cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    during = []
+    assert run("x", lambda: during.extend(map(signal.getsignal, (signal.SIGTERM, signal.SIGHUP)))) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+    assert all(callable(one) for one, old in zip(during, before, strict=True) if old is signal.SIG_DFL)
+    with ThreadPoolExecutor(1) as pool:  # where no handler can be set
+        assert pool.submit(run, "x", lambda: 3).result() == 3
 
 
 CLOSED = """
@@ -120,7 +171,7 @@ def test_one_word_on_standard_output_of_a_full_disk(root):
     ]
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(command, cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2 and done.stderr == "x: No space left on device\n"
+    assert done.returncode == 2 and done.stderr == "x: standard output: No space left on device\n"
 
 
 def test_folder_that_cannot_be_used_is_one_line(capsys, tmp_path):

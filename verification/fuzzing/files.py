@@ -28,6 +28,9 @@ from verification.fuzzing.host import FindingError
 
 __all__ = ["FILES"]
 
+#: Status of a command that Ctrl-C ends, or another signal that the fuzz has made the same of.
+_INTERRUPTED = 128 + signal.SIGINT
+
 #: Seconds after which a reader of a small file hangs.
 _LIMIT = 60
 
@@ -167,6 +170,8 @@ def run(case: Case, place: Path) -> str:
         end = "refused"
     else:
         end = "taken" if status in (None, 0) else "refused"
+    if status == _INTERRUPTED:  # of the fuzz, while a command ran
+        raise KeyboardInterrupt
     text = errors.getvalue()
     if status not in (None, 0, 2) or (status == 2 and len(text.strip().splitlines()) != 1):
         raise FindingError(f"a command ends with {status} and {text.strip()[:200]!r}")

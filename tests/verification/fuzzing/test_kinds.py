@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 
+from cdgate.cli import run
 from gen.network import compiler
 from sw_model.integer import ops
 from verification import fuzz
@@ -70,6 +71,16 @@ def test_reader_that_breaks_down_is_found(seed, tmp_path, monkeypatch):
     texts = {text.split(":")[0] for _, text in tried("files", seed, 60, tmp_path) if text is not None}
     assert "elsewhere is written, outside of the output folder" in texts
     assert any(text.startswith("UnicodeDecodeError in ") for text in texts), texts
+
+
+def test_interrupted_command_interrupts_the_fuzz(seed, tmp_path, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_READERS", {"png": ("image.png", lambda path, out: run("x", lambda: interrupt(path)))})
+    case = {**drawn(KINDS["files"], seed, "", 0, None), "what": "png"}
+    with pytest.raises(KeyboardInterrupt):
+        attempt(KINDS["files"], case, tmp_path)
 
 
 def test_cases_are_the_same_again_and_can_be_kept(seed, tmp_path):
