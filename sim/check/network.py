@@ -195,7 +195,7 @@ def _compare_pass(
     result.verdict.broken += [
         f"{where}: {text}" for text in (*broken_writes(view, part.trace, part.trace_cycles), *_broken_pass(part))
     ]
-    waits = broken_wait(trace, number, part.trace_cycles, counters)
+    waits = broken_wait(trace, number, info.geometry, part.trace_cycles, counters)
     result.verdict.break_clock(f"{where}: {text}" for text in waits)
 
 

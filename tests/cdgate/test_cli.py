@@ -84,8 +84,9 @@ def test_standard_output_that_ends(root, program, shell, status, said):
 
 
 WAITS = """
-import subprocess, sys
+import signal, subprocess, sys
 from cdgate.cli import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
 def body():
     child = subprocess.Popen(['sleep', '100'], stderr=subprocess.DEVNULL)
     try:
