@@ -115,6 +115,7 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
             "decisions_checked": verdict.stress.decisions_checked,
             "mismatches": verdict.stress.mismatches,
         }
+        report["stress_broken_laws"] = verdict.stress.broken[:KEPT]
     return report
 
 

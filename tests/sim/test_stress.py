@@ -85,7 +85,7 @@ def test_every_mode_has_stress_passes(small, mode, checkpoint, monkeypatch, root
     report = report_of(tmp_path / "conv5_1")
     stress = report["stress"]
     assert set(stress) == {"cycles", "outputs_checked", "decisions_checked", "mismatches"}
-    assert stress["outputs_checked"] > 0 and stress["mismatches"] == 0
+    assert stress["outputs_checked"] > 0 and stress["mismatches"] == 0 and report["stress_broken_laws"] == []
     assert (stress["decisions_checked"] > 0) == (mode in ("gated", "channel", "forced"))
     assert 0 < stress["cycles"] <= sum(run["cycles"] for run in report["runs"].values()) / 3
     assert sum(run["outputs_checked"] for run in report["runs"].values()) == report["outputs_checked"]
