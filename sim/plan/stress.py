@@ -141,7 +141,7 @@ def stress_layer(
     if layer.gated:
         # int_ops.split_weight: where the base path has a weight.
         base_part, _ = int_ops.split_weight(torch.ones_like(weight), layer.groups, layer.branch)
-        fourth = (torch.arange(layer.out_ch) // slice_size % 4 == 3).reshape(-1, 1, 1, 1)
+        fourth = (_turn(layer.out_ch // slice_size) % 4 == 3).repeat_interleave(slice_size).reshape(-1, 1, 1, 1)
         weight = torch.where(fourth & (base_part > 0), -weight.abs(), weight)
         coded = weight.to(torch.int8)
         base, psum = int_ops.gated_psums(ifmap, coded, layer.stride, layer.pad, layer.groups, layer.branch)
@@ -193,16 +193,22 @@ def _offsets(weight: Tensor, multiplier: Tensor, shift: int, residual: int, rng:
 def _thresholds(layer: IntLayer, base: Tensor, slice_size: int, ends: bool, size: tuple[int, int]) -> Tensor:
     images, _, rows, cols = base.shape
     deciders = layer.out_ch // slice_size
-    number = torch.arange(deciders)
+    turn = _turn(deciders)
     if ends:
-        return torch.where(number % 2 == 0, INT32_MIN, INT32_MAX).to(torch.int32)
+        return torch.where(turn % 2 == 0, INT32_MIN, INT32_MAX).to(torch.int32)
     saliency = base.reshape(images, deciders, slice_size, rows, cols).sum(2).transpose(0, 1).flatten(1)
     ordered = saliency.sort(dim=1).values
     middle, greatest, least = ordered[:, (ordered.shape[1] - 1) // 2], ordered[:, -1], ordered[:, 0]
     inner = _all_taps(layer, size).flatten().repeat(images)
     inside = saliency[:, inner].amax(1) if inner.any() and not inner.all() else middle
     chosen = torch.stack([middle, greatest, least, inside])
-    return chosen[number % 4, number].to(torch.int32)
+    return chosen[turn % 4, torch.arange(deciders)].to(torch.int32)
+
+
+def _turn(deciders: int) -> Tensor:
+    """Number what decides, leaving one out after every `LANES`: each lane gets every kind of threshold in its turn."""
+    number = torch.arange(deciders)
+    return number + number // LANES
 
 
 def _all_taps(layer: IntLayer, size: tuple[int, int]) -> Tensor:

@@ -37,7 +37,9 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("stress", "gated", {"bandwidth": 4, "stall": 40, "extra": 90, "seed": 5}),
     ("channels", "gated", {}),
     ("pools", "gated", {}),
+    ("short channels", "gated", {"seed": 7}),
     ("stress channels", "gated", {"stall": 20, "seed": 13}),
+    ("short", "gated", {"stall_w": 250, "seed": 8}),
     ("wide", "gated", {"stall": 8, "seed": 6}),
     ("large", "gated", {"bandwidth": 3, "stall": 60, "seed": 21}),
     ("slices", "gated", {"bandwidth": 64, "stall": 210, "seed": 11}),
@@ -45,7 +47,7 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
 )
 
 #: What is left after so many trials is tried to be proven equivalent, before it is run again and again.
-PROOF_AFTER = 8
+PROOF_AFTER = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,9 +23,9 @@ ORIGINAL = 0
 #: Width of the number.
 _BITS = 16
 
-#: Verilog as Yosys reads it, with processes turned into cells: what can be mutated. What nothing looks at goes, within a
-#: module and over its ports (three times: a port that is gone leaves more that nothing looks at): no hardware has it, and
-#: a fault in it is none.
+#: Verilog as Yosys reads it, with processes turned into cells: what can be mutated. What nothing looks at goes, within
+#: a module and over its ports (three times: a port that is gone leaves more that nothing looks at): no hardware has it,
+#: and a fault in it is none.
 _READ = 'read_verilog "{source}"; hierarchy -top {top}; proc -noopt' + 3 * "; opt_hier; opt_clean"
 
 

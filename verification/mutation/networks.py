@@ -82,6 +82,15 @@ _WIDE = (
     _conv("last", "sum", (64, 128), gated=True, stride=2),
 )
 
+#: Jobs of few steps, of which many are on their way at once, behind one of many chunks; logits of many classes.
+_SHORT = (
+    _conv("stem", "image", (3, 32)),
+    _conv("spread", "stem", (32, 128), kernel=1),
+    _conv("deep", "spread", (128, 32), kernel=1, gated=True),
+    _conv("short", "deep", (32, 64), kernel=1, gated=True),
+    _conv("last", "short", (64, 32), kernel=1, gated=True, residual="deep"),
+)
+
 #: On a map that fills most of a bank.
 _LARGE = (
     _conv("stem", "image", (3, 16)),
@@ -109,6 +118,9 @@ _POOLS = (
 #: Names of the networks that `sim.plan.stress` makes, with those that they are like.
 STRESS = {"stress": "slices", "stress channels": "channels"}
 
+#: Options of the network of short jobs.
+_OPTIONS = {"groups": 4, "seed": 6, "classes": 100}
+
 #: The others by name.
 NETWORKS: Mapping[str, SmallNetwork] = {
     "slices": SmallNetwork(convolutions=_BLOCKS, size=(6, 6), images=2, options={"groups": 2, "seed": 1}),
@@ -117,6 +129,10 @@ NETWORKS: Mapping[str, SmallNetwork] = {
     ),
     "wide": SmallNetwork(convolutions=_WIDE, size=(12, 8), images=2, options={"groups": 4, "seed": 3, "classes": 100}),
     "pools": SmallNetwork(convolutions=_POOLS, size=(7, 8), images=2, options={"groups": 2, "seed": 5}),
+    "short": SmallNetwork(convolutions=_SHORT, size=(4, 4), images=3, options=_OPTIONS),
+    "short channels": SmallNetwork(
+        convolutions=_SHORT, size=(4, 4), images=2, options={**_OPTIONS, "slice_size": 1, "branch": 2}
+    ),
     "large": SmallNetwork(convolutions=_LARGE, size=(28, 24), images=1, options={"groups": 2, "seed": 4}),
 }
 

@@ -18,6 +18,7 @@ from verification.scenarios import token_programs
 from verification.scenarios.bad_instructions import bad_instructions_of
 from verification.scenarios.bench import LIMIT, MEMORY_BYTES, Bench, ScenarioError, require
 from verification.scenarios.short_program import ShortProgram
+from verification.scenarios.transfers import errors_in_parts, partial_stores, weights_at_the_end
 
 __all__ = ["SCENARIOS", "run_scenario"]
 
@@ -225,7 +226,19 @@ def high_addresses(session: Session, program: ShortProgram) -> None:
 #: All, the cheapest first.
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (registers, high_addresses, causes, tokens, refusals, watchdog, bad_instructions, bus_errors)
+    for scenario in (
+        registers,
+        high_addresses,
+        causes,
+        partial_stores,
+        weights_at_the_end,
+        tokens,
+        refusals,
+        watchdog,
+        bad_instructions,
+        errors_in_parts,
+        bus_errors,
+    )
 }
 
 
