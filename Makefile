@@ -49,6 +49,8 @@ OPTION_SECONDS = $(call option,SECONDS,seconds)
 OPTION_FREQ = $(call option,FREQ,freq)
 OPTION_CONFIG = $(call option,CONFIG,config)
 OPTION_CHECKPOINT = $(call option,CHECKPOINT,checkpoint)
+OPTION_NET = $(call option,NET,net)
+OPTION_SIZE = $(call option,SIZE,size)
 OPTION_OUT = $(call option,OUT,output)
 OPTION_ARGS = $(ARGS)
 
@@ -61,7 +63,7 @@ help: ## this list
 	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
 .PHONY: sim
-TAKES_sim := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT OUT
+TAKES_sim := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT NET OUT
 sim: tools .venv/base ## simulate a layer, compare all outputs and decisions with the reference, report the cycles
 #: LAYER=conv3_2     sim: conv1, conv2_1 ... conv5_4, down3 ... down5, fc or all
 #: MODE=gated        sim: gated, dense, base, channel or forced; images: gated, dense or base; program, disasm: gated, dense, base, or channel if the network decides by channel
@@ -72,12 +74,13 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: WAVES=1           sim: record waves, around the first mismatch if there is one, for GTKWave and Surfer
 #: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, network, images, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
+#: NET=lenet5        sim, network, images, program, disasm: an untrained network instead of a checkpoint: lenet5, vgg11, resnet20x4, resnet34 or resnet18-imagenet100
 #: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth, mutants: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
 #: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench, mutants, fuzz, bus-faults: where results are written instead of under build/
 	$(PY) -m sim $(call options,$(TAKES_sim))
 
 .PHONY: network
-TAKES_network := IMAGES BANDWIDTH LATENCY RUNS DATA OFFSET CONFIG CHECKPOINT OUT
+TAKES_network := IMAGES BANDWIDTH LATENCY RUNS DATA OFFSET CONFIG CHECKPOINT NET OUT
 network: tools .venv/base ## simulate the whole network with its memory, dense and gated side by side, compare everything
 #: BANDWIDTH=8       network, program: bytes a cycle that the memory reads and writes together
 #: LATENCY=40        network, program: cycles from an address to the first data or response
@@ -87,17 +90,18 @@ network: tools .venv/base ## simulate the whole network with its memory, dense a
 	$(PY) -m sim.network $(call options,$(TAKES_network))
 
 .PHONY: images
-TAKES_images := IMAGES DATA OFFSET BATCH MODE CONFIG CHECKPOINT OUT
+TAKES_images := IMAGES DATA OFFSET BATCH MODE CONFIG CHECKPOINT NET OUT
 images: .venv/base ## run whole images through the second implementation of the golden model, compare everything
 	$(PY) -m verification.images $(call options,$(TAKES_images))
 
 .PHONY: program
-TAKES_program := IMAGES MODE BANDWIDTH LATENCY CONFIG CHECKPOINT OUT
+TAKES_program := IMAGES SIZE MODE BANDWIDTH LATENCY CONFIG CHECKPOINT NET OUT
 program: .venv/base ## compile the whole network, list bytes and predicted cycles of its layers, write build/network/program.bin, memory.bin and network.json
+#: SIZE=32           program: rows and columns of an image, one number or two, as 224x192
 	$(PY) -m gen.program $(call options,$(TAKES_program))
 
 .PHONY: disasm
-TAKES_disasm := PROGRAM IMAGES MODE CONFIG CHECKPOINT
+TAKES_disasm := PROGRAM IMAGES MODE CONFIG CHECKPOINT NET
 disasm: .venv/base ## print the program of the whole network, or of a file of instructions
 #: PROGRAM=path      disasm: file that has nothing but instructions, such as build/network/program.bin
 	$(PY) -m gen.disasm $(call options,$(TAKES_disasm))

@@ -11,6 +11,7 @@
     run = engine.run(net, images, bandwidth=8)           # the whole network through AXI
     run.logits, run.report
     engine.verilog("out/")
+    cdgate.build_named("lenet5")                         # an untrained network of another shape
 
 Everything is loaded when it is used.
 """
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sw_model.data.photographs import load_image, photographs
     from sw_model.integer.checkpoint import load
     from sw_model.integer.network import IntNetwork
+    from sw_model.quantisation.named_networks import build_named
 
 __all__ = [
     "CONFIGS",
@@ -39,6 +41,7 @@ __all__ = [
     "SimulatedLayer",
     "SimulatedNetwork",
     "Speedup",
+    "build_named",
     "load",
     "load_image",
     "photographs",
@@ -54,6 +57,7 @@ _HOMES = {
     "SimulatedLayer": "sim.show.results",
     "SimulatedNetwork": "sim.show.results",
     "Speedup": "sim.show.results",
+    "build_named": "sw_model.quantisation.named_networks",
     "load": "sw_model.integer.checkpoint",
     "load_image": "sw_model.data.photographs",
     "photographs": "sw_model.data.photographs",

@@ -220,7 +220,12 @@ def _parser() -> Parser:
         help="checkpoint of a quantised network (default, without FILE: that of the repository)",
     )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
-    parser.add_argument("--size", type=int, default=32, metavar="N", help="rows and columns of an image (default: 32)")
+    parser.add_argument("--net", metavar="NAME", help="an untrained network instead of a checkpoint, as lenet5")
+    parser.add_argument(
+        "--size",
+        metavar="N",
+        help="rows and columns of an image, 1 to 256: one number, or two as 224x192 (default: the network's, or 32)",
+    )
     parser.add_argument("--mode", default="gated", metavar="MODE", help=f"{', '.join(NETWORK_MODES)} (default: gated)")
     parser.add_argument("--config", default=DEFAULT, metavar="NAME|FILE", help=f"configuration (default: {DEFAULT})")
     parser.add_argument("--registers", action="store_true", help="show all registers of a pass")
@@ -240,10 +245,12 @@ def _of_file(path: Path) -> np.ndarray:
 
 def _of_network(args: Any, params: HwParams) -> NetworkProgram:
     # Imported here, as it takes long and a file needs it not.
-    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
+    from sw_model.data.photographs import size_of
+    from sw_model.quantisation.named_networks import chosen_network
 
-    network = load(args.checkpoint or DEFAULT_CHECKPOINT)
-    return compile_network(network, params, args.images, (args.size, args.size), args.mode)
+    size = None if args.size is None else size_of(args.size)
+    network = chosen_network(args.checkpoint, args.net)
+    return compile_network(network, params, args.images, size or network.image_size, args.mode)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -254,8 +261,8 @@ def main(argv: list[str] | None = None) -> int:
     def body() -> None:
         config = configuration(args.config)
         params = config.params
-        if args.file is not None and args.checkpoint is not None:
-            raise UserError("either FILE or --checkpoint must be given, not both")
+        if args.file is not None and (args.checkpoint is not None or args.net is not None):
+            raise UserError("either FILE or a network must be given, not both")
         if args.file is not None:
             words, notes = _of_file(args.file), None
         else:

@@ -6,10 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cdgate.cli import Parser, run
-from cdgate.errors import UserError
 from cdgate.modes import NETWORK_MODES, GateMode
 from gen.cost.compilation import compile_for
 from hw.configurations import DEFAULT, configuration
@@ -18,9 +15,6 @@ __all__ = ["BUILD", "main"]
 
 #: Where `main` writes program, memory and facts.
 BUILD = Path("build/network")
-
-#: Rows and columns of the largest images that are compiled for.
-MAX_SIZE = 256
 
 
 def _parser() -> Parser:
@@ -36,9 +30,12 @@ def _parser() -> Parser:
         metavar="PATH",
         help="checkpoint of the quantised network (default: that of the repository)",
     )
+    parser.add_argument("--net", metavar="NAME", help="an untrained network instead of a checkpoint, as lenet5")
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default: 8)")
     parser.add_argument(
-        "--size", type=int, default=32, metavar="N", help="rows and columns of an image, 1 to 256 (default: 32)"
+        "--size",
+        metavar="N",
+        help="rows and columns of an image, 1 to 256: one number, or two as 224x192 (default: the network's, or 32)",
     )
     modes = ", ".join(NETWORK_MODES)
     parser.add_argument("--mode", default=GateMode.GATED, metavar="MODE", help=f"{modes} (default: gated)")
@@ -63,14 +60,13 @@ def _parser() -> Parser:
 
 def _body(args: Any) -> None:
     # Imported here, as it takes long.
-    from sw_model.data.photographs import default_images
-    from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
+    from sw_model.data.photographs import photographs, size_of
+    from sw_model.quantisation.named_networks import chosen_network
 
     config = configuration(args.config)
-    if not 1 <= args.size <= MAX_SIZE:
-        raise UserError(f"size must be 1 to {MAX_SIZE}, not {args.size}")
-    network = load(args.checkpoint or DEFAULT_CHECKPOINT)
-    images = np.stack([pixels for _, pixels in default_images(args.images, args.size)])
+    size = None if args.size is None else size_of(args.size)
+    network = chosen_network(args.checkpoint, args.net)
+    images = photographs(args.images, size or network.image_size, network.image_channels)
     compiled = compile_for(config, network, images, args.mode, args.bandwidth, args.latency)
     paths = compiled.write(args.output)
     print(compiled.layers())

@@ -25,8 +25,8 @@ from sim.show.report import ALL, NETWORK
 from sim.show.results import SimulatedLayer
 from sim.show.tables import in_words, last_lines, print_layers
 from sw_model.data.photographs import default_images, load_image
-from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
+from sw_model.quantisation.named_networks import NAMED, chosen_network
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def _parser() -> Parser:
         "--layer",
         default="conv3_2",
         metavar="NAME",
-        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or all (default: conv3_2)",
+        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or another of the network's, or all (default: conv3_2)",
     )
     parser.add_argument(
         "--mode",
@@ -79,9 +79,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=DEFAULT_CHECKPOINT,
         metavar="PATH",
         help="checkpoint of the quantised network (default: that of the repository)",
+    )
+    parser.add_argument(
+        "--net",
+        metavar="NAME",
+        help=f"an untrained network instead of a checkpoint: {', '.join(NAMED)}",
     )
     parser.add_argument(
         "--waves",
@@ -99,15 +103,16 @@ def _parser() -> Parser:
     return parser
 
 
-def _images(args: Any) -> tuple[list[str], np.ndarray]:
+def _images(args: Any, network: IntNetwork) -> tuple[list[str], np.ndarray]:
+    shape = network.image_size, network.image_channels
     if args.batch < 1:
         raise UserError(f"batch must be at least 1, not {args.batch}")
     if args.image is None:
-        named = default_images(args.batch if args.images is None else args.images)
+        named = default_images(args.batch if args.images is None else args.images, *shape)
     elif args.images not in (None, 1):
         raise UserError(f"number of images must be 1 with an image file, not {args.images}")
     else:
-        named = [(str(args.image), load_image(args.image))]
+        named = [(str(args.image), load_image(args.image, *shape))]
     return [name for name, _ in named], np.stack([pixels for _, pixels in named])
 
 
@@ -172,8 +177,8 @@ def _body(args: Any, command: str) -> int:
     if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
         raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")
     engine = Engine(args.config)
-    names, images = _images(args)
-    network = load(args.checkpoint)
+    network = chosen_network(args.checkpoint, args.net)
+    names, images = _images(args, network)
     layers = _names(network, args.layer)
     found = engine.run_layers(
         network,

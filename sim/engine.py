@@ -114,7 +114,8 @@ class Engine:
         latency: int = 40,
     ) -> Compilation:
         """Compile a network for some images, and predict its cycles; see `gen.cost.compilation.compile_for`."""
-        return compile_for(self.config, as_network(network), as_images(images), mode, bandwidth, latency)
+        images = as_images(images, as_network(network).image_channels)
+        return compile_for(self.config, network, images, mode, bandwidth, latency)
 
     def run_layer(
         self,
@@ -158,7 +159,7 @@ class Engine:
         layers
             Their names.
         images
-            (N, H, W, 3) uint8.
+            (N, H, W, 3) uint8, or (N, H, W, 1) where the network is of grey images.
         mode
             One of `cdgate.modes.GateMode`: run besides the dense run, which is always made.
         batch
@@ -182,7 +183,7 @@ class Engine:
         SimulationError
             If the simulator itself fails.
         """
-        network, images = as_network(network), as_images(images)
+        images = as_images(images, as_network(network).image_channels)
         layers, masks = as_layers(layers, network), as_masks(masks)
         batch = as_number("batch, of so many images,", batch, 1, len(images))
         if mode not in tuple(GateMode):
@@ -242,7 +243,7 @@ class Engine:
         network
             The golden model.
         images
-            (N, H, W, 3) uint8.
+            (N, H, W, 3) uint8, or (N, H, W, 1) where the network is of grey images.
         bandwidth
             Bytes a cycle that the memory reads and writes together, 1 to 1,024.
         latency
@@ -263,7 +264,7 @@ class Engine:
         RunError
             If the simulator or the engine stops.
         """
-        network, images = as_network(network), as_images(images)
+        images = as_images(images, as_network(network).image_channels)
         if runs not in tuple(RUNS):
             raise UserError(f"runs must be one of {', '.join(RUNS)}, not {runs!r}")
         bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, 100_000)
@@ -321,6 +322,7 @@ class Engine:
             "image_names": as_texts("names", named, len(images)),
             "batch": batch,
             "checkpoint_sha256": network.digest,
+            "network": network.meta.get("name"),
             "tools": report.tool_versions(),
             "wall_seconds": {},
         }

@@ -16,7 +16,7 @@ from sim.plan.network import RUNS
 from sim.show.network_pictures import draw_network
 from sim.show.report import NETWORK, remove_report
 from sim.show.tables import in_words, last_lines, print_network
-from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
+from sw_model.quantisation.named_networks import NAMED, chosen_network
 
 __all__ = ["main"]
 
@@ -65,9 +65,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        default=DEFAULT_CHECKPOINT,
         metavar="PATH",
         help="checkpoint of the quantised network (default: that of the repository)",
+    )
+    parser.add_argument(
+        "--net",
+        metavar="NAME",
+        help=f"an untrained network instead of a checkpoint: {', '.join(NAMED)}",
     )
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT, metavar="DIR", help=f"folder (default: {OUTPUT})")
     return parser
@@ -76,9 +80,10 @@ def _parser() -> Parser:
 def _body(args: Any, command: str) -> int:
     remove_report(args.output, NETWORK)  # the last run's, however early this one fails
     engine = Engine(args.config)
-    names, images, labels = chosen_images(args.data, args.offset, args.images)
+    network = chosen_network(args.checkpoint, args.net)
+    names, images, labels = chosen_images(args.data, args.offset, args.images, network)
     found = engine.run(
-        load(args.checkpoint),
+        network,
         images,
         bandwidth=args.bandwidth,
         latency=args.latency,

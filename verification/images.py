@@ -21,8 +21,8 @@ from gen.network.program import NetworkProgram
 from hw.configurations import DEFAULT, configuration
 from hw.params import HwParams
 from sim.plan.images import chosen_images
-from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load
 from sw_model.integer.network import IntNetwork
+from sw_model.quantisation.named_networks import NAMED, chosen_network
 from verification.independent.decoded_program import ProgramError
 from verification.independent.execution import Difference, check
 
@@ -110,7 +110,8 @@ def _parser() -> Parser:
     add("--batch", type=int, default=8, metavar="N", help="images in one program (default: %(default)s)")
     add("--mode", default=GateMode.GATED, metavar="MODE", help=f"{', '.join(MODES)} (default: %(default)s)")
     add("--config", default=DEFAULT, metavar="NAME|FILE", help="configuration (default: %(default)s)")
-    add("--checkpoint", type=Path, default=DEFAULT_CHECKPOINT, metavar="PATH", help="of the quantised network")
+    add("--checkpoint", type=Path, metavar="PATH", help="of the quantised network (default: that of the repository)")
+    add("--net", metavar="NAME", help=f"an untrained network instead of a checkpoint: {', '.join(NAMED)}")
     add("-o", "--output", type=Path, default=OUTPUT, metavar="DIR", help="folder (default: %(default)s)")
     return parser
 
@@ -121,8 +122,8 @@ def _body(args: Any) -> int:
     if args.batch < 1:
         raise UserError(f"batch must be at least 1, not {args.batch}")
     config = configuration(args.config)
-    network = load(args.checkpoint)
-    names, images, _ = chosen_images(args.data, args.offset, args.images)
+    network = chosen_network(args.checkpoint, args.net)
+    names, images, _ = chosen_images(args.data, args.offset, args.images, network)
     start = time.monotonic()
     programs = compiled(network, config.params, images, args.mode, args.batch)
     path = args.output / "report.json"

@@ -121,7 +121,7 @@ _FORMATS = (
         "the same",
         (
             "A map whose pixels are the patches that the first layer reads: of each tap row, of each tap column, the "
-            "three colours, then zeros up to whole words; padding is in the patches."
+            "colours, three or one, then zeros up to whole words; padding is in the patches."
         ),
     ),
     (

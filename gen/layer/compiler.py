@@ -8,12 +8,13 @@ import numpy as np
 
 from cdgate import modes
 from cdgate.errors import CompileError
-from gen.layer.geometry import Geometry, measure
+from gen.layer.geometry import Geometry
 from gen.layer.pass_program import Program
 from gen.layer.patches import patch_map, patch_weight
 from gen.layer.places import MapPlace, Placement
 from gen.layer.protocol import Layer
 from gen.layer.registers import base_chunk, layer_registers
+from gen.layer.shape_rules import measure
 from hw.interface.layouts import GateMode
 from hw.params import LANES, HwParams
 

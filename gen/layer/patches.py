@@ -1,7 +1,8 @@
 """The stem as a 1x1 convolution: every pixel of the map holds all taps of the convolution as its channels.
 
 With 3 channels a 3x3 convolution would fill 3 of ``in_par`` multipliers; as patches of 27 channels it fills nearly all,
-and padding of any code costs nothing, as it is in the map.
+and padding of any code costs nothing, as it is in the map. A 7x7 kernel makes patches of 147 channels, a 5x5 one on a
+grey image of 25.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gen.layer.compiler import place_map
-from gen.layer.geometry import Geometry, measure
+from gen.layer.geometry import Geometry
 from gen.layer.places import MapPlace, Placement
 from gen.layer.protocol import Layer
+from gen.layer.shape_rules import measure
 from gen.network.banks import Bank
 from gen.network.passes import Passes
 from gen.network.segments import LayerShape, Segment, map_words, stored_maps

@@ -85,17 +85,17 @@ class NetworkProgram:
         return self.image.size
 
     def pack_images(self, images: np.ndarray) -> bytes:
-        """Lay out raw images, (N, H, W, 3) uint8, as the first layer reads them: the host's part of the work.
+        """Lay out raw images, (N, H, W, channels) uint8, as the first layer reads them: the host's part of the work.
 
         Raises
         ------
         ValueError
             If they are not what the program was compiled for.
         """
-        expected = (self.images, *self.in_size, 3)
+        first = self.segments[0].layers[0]
+        expected = (self.images, *self.in_size, first.layer.in_ch)
         if images.dtype != np.uint8 or images.shape != expected:
             raise ValueError(f"images must be uint8 of shape {expected}, not {images.dtype} of shape {images.shape}")
-        first = self.segments[0].layers[0]
         codes = images.transpose(0, 3, 1, 2)
         if first.geometry.patches:
             codes = patch_map(first.layer, codes)

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdgate.errors import CompileError
-from gen.layer.geometry import Geometry, check_ring, measure
+from gen.layer.geometry import Geometry
 from gen.layer.protocol import Layer, Network
+from gen.layer.shape_rules import check_ring, measure
 from hw.params import BANKS, HwParams
 
 __all__ = ["IMAGE", "LayerShape", "Segment", "cut", "map_words", "shapes", "stored_maps"]

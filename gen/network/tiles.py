@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cdgate.errors import CompileError
-from gen.layer.geometry import measure
 from gen.layer.protocol import Layer
+from gen.layer.shape_rules import measure
 from hw.params import HwParams
 
 __all__ = ["tile_rows"]

@@ -23,11 +23,13 @@ def as_network(value: Any) -> IntNetwork:
     return value
 
 
-def as_images(value: Any) -> np.ndarray:
-    """Return images, (N, rows, columns, 3) uint8, at least one of at least one pixel."""
+def as_images(value: Any, channels: int = 3) -> np.ndarray:
+    """Return images, (N, rows, columns, channels) uint8, at least one of at least one pixel."""
     found = _array("images", value)
-    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3 or not found.size:
-        raise UserError(f"images must be uint8 of shape (N, rows, columns, 3), not {found.dtype} of {found.shape}")
+    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != channels or not found.size:
+        raise UserError(
+            f"images must be uint8 of shape (N, rows, columns, {channels}), not {found.dtype} of {found.shape}"
+        )
     return found
 
 

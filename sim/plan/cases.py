@@ -44,6 +44,7 @@ def random_case(
     image: bool = False,
     classes: int = 0,
     slice_size: int = 8,
+    pad: int | None = None,
 ) -> Case:
     """Make a layer from a seed.
 
@@ -67,6 +68,8 @@ def random_case(
         Channels that share a decision: 8, or 1.
     classes
         If not 0, a classifier of so many classes instead of a convolution.
+    pad
+        Rows and columns of padding; half of the kernel if not given.
     """
     rng = torch.Generator().manual_seed(seed)
 
@@ -91,7 +94,7 @@ def random_case(
         return Case(layer, ifmap, None)
 
     weight = integers(-127, 128, out_ch, in_ch, kernel, kernel).to(torch.int8)
-    pad = kernel // 2
+    pad = kernel // 2 if pad is None else pad
     pad_code = tuple(integers(1, 256, in_ch).tolist()) if image else ()
     gated = groups > 1
     if gated:

@@ -9,32 +9,39 @@ import numpy as np
 from cdgate.errors import UserError
 from sw_model.data.photographs import PHOTOGRAPHS, default_images
 from sw_model.data.sources import load_data
+from sw_model.integer.network import IntNetwork
 
 __all__ = ["chosen_images"]
 
 
-def chosen_images(source: str | Path | None, offset: int, count: int) -> tuple[list[str], np.ndarray, list[str | None]]:
-    """Return names, pixels (count, rows, columns, 3) uint8, and labels of images.
+def chosen_images(
+    source: str | Path | None, offset: int, count: int, network: IntNetwork
+) -> tuple[list[str], np.ndarray, list[str | None]]:
+    """Return names, pixels (count, rows, columns, channels) uint8, and labels of images for a network.
 
     Parameters
     ----------
     source
         Data as `sw_model.data.sources.load_data` takes it, whose test images are meant; None for the photographs,
-        which have no labels.
+        which have no labels and are made as large as the network wants its images.
     offset
         Number of the first.
     count
         How many.
+    network
+        For which they are.
 
     Raises
     ------
     UserError
-        If there are not as many.
+        If there are not as many, or the network takes no colours and the data have some.
     """
     if source is None:
         chosen = _range(offset, count, len(PHOTOGRAPHS), "photographs")
-        named = default_images(chosen.stop)[chosen]
+        named = default_images(chosen.stop, network.image_size, network.image_channels)[chosen]
         return [name for name, _ in named], np.stack([pixels for _, pixels in named]), [None] * len(named)
+    if network.image_channels != 3:
+        raise UserError(f"data must be photographs with a network of grey images, not {source}, which are in colour")
     data = load_data(source)
     chosen = _range(offset, count, len(data.test), "test images")
     labels: list[str | None] = [data.classes[int(label)] for label in data.test_labels[chosen]]

@@ -51,8 +51,8 @@ def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: in
     layer
         The layer.
     size, images
-        Of the ifmap that it is simulated with: the maps here are at most `MOST` rows and columns, and as small as it
-        takes to keep to `SHARE` of its steps.
+        Of the ifmap that it is simulated with: the maps here are at most `MOST` rows and columns or as large as the
+        kernel, and as small as it takes to keep to `SHARE` of its steps.
     in_par
         Input channels of a step.
     slice_size
@@ -65,7 +65,8 @@ def stress_cases(layer: IntLayer, size: tuple[int, int], images: int, in_par: in
         codes = _integers(rng, layer.lo, layer.hi + 1, 1, layer.in_ch, *(min(length, MOST) for length in size))
         return [Case(layer, codes, None)]
     dense = count_layer(layer, size, images, in_par, None).dense
-    fitting = [n for n in range(MOST, 0, -1) if layer.out_size(n) >= 1]
+    least = max(1, layer.kernel - 2 * layer.pad)
+    fitting = range(max(MOST, least), least - 1, -1)
     first = next(
         (n for n in fitting if count_layer(layer, (n, n), 1, in_par, None).dense <= SHARE * dense), fitting[-1]
     )

@@ -83,6 +83,7 @@ def layer_report(name: str, mode: str, runs: Mapping[str, ModeResult], facts: Ma
         "image_names": facts["image_names"],
         "batch": facts["batch"],
         "checkpoint_sha256": facts["checkpoint_sha256"],
+        "network": facts["network"],
         "verilog_sha256": facts["verilog_sha256"],
         "tools": facts["tools"],
         "verdict": verdict.text,

@@ -21,6 +21,12 @@ from sw_model.integer.layer import IMAGE, IntLayer
 
 __all__ = ["IMAGE", "IntLayer", "IntNetwork", "Result", "Tap"]
 
+#: Channels that an image can have: grey or the three colours.
+IMAGE_CHANNELS = (1, 3)
+
+#: Rows, and columns, of an image where a network does not tell them.
+IMAGE_SIZE = 32
+
 
 @dataclass(frozen=True, eq=False)
 class Tap:
@@ -73,7 +79,8 @@ class IntNetwork:
     layers
         Every layer after the ones it reads.
     meta
-        What JSON can hold: width, groups, granularity, classes, mean, std, scales, training facts.
+        What JSON can hold: width, groups, granularity, classes, mean, std, scales, training facts; image_size, rows and
+        columns of the images that it is made for.
     training
         Float tensors from which training can be continued, see `sw_model.integer.checkpoint`; may be empty.
     digest
@@ -98,9 +105,11 @@ class IntNetwork:
             source = seen.get(layer.input)
             if source is None and layer.input != IMAGE:
                 raise ValueError(f"layer {layer.name}: input must be an earlier layer or {IMAGE}, not {layer.input}")
-            channels = 3 if source is None else source.out_ch
+            channels = self.image_channels if source is None else source.out_ch
             if layer.in_ch != channels:
                 raise ValueError(f"layer {layer.name}: input channels must be {channels}, not {layer.in_ch}")
+            if source is None and channels not in IMAGE_CHANNELS:
+                raise ValueError(f"layer {layer.name}: image must have 1 or 3 channels, not {channels}")
             if source is not None and (source.kind == "fc" or (source.signed and layer.kind != "maxpool")):
                 raise ValueError(f"layer {layer.name}: input must have unsigned codes, unlike {source.name}")
             if layer.kind == "maxpool" and layer.signed != (source is not None and source.signed):
@@ -120,6 +129,24 @@ class IntNetwork:
             named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
             if not named or len(classes) != count:
                 raise ValueError(f"meta: classes must be a list of {count} names")
+        size = self.meta.get("image_size", IMAGE_SIZE)
+        sizes = size if isinstance(size, list) and len(size) == 2 else [size]
+        if not all(type(length) is int and length > 0 for length in sizes):
+            raise ValueError(
+                f"meta: image_size must be rows and columns, or one number for both, not {ascii(size)[:80]}"
+            )
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of an image: 1 in a network of grey images, else 3."""
+        return next((layer.in_ch for layer in self.layers if layer.input == IMAGE), 3)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Rows and columns of the images that it is made for, by ``meta["image_size"]``; 32 of each if it has none."""
+        size = self.meta.get("image_size", IMAGE_SIZE)
+        rows, cols = size if isinstance(size, list) else (size, size)
+        return rows, cols
 
     @property
     def names(self) -> list[str]:
@@ -151,7 +178,7 @@ class IntNetwork:
         Parameters
         ----------
         images
-            (N, H, W, 3), uint8 RGB, a tensor or an array.
+            (N, H, W, 3), uint8 RGB, or (N, H, W, 1) where the network is of grey images; a tensor or an array.
         mode
             One of `cdgate.modes.GOLDEN_MODES`; ungated layers are dense in all of them.
         masks
@@ -182,8 +209,11 @@ class IntNetwork:
     ) -> Iterator[tuple[IntLayer, Tap]]:
         """Run the network and yield every layer with its tap, holding no map longer than it is read; see `run`."""
         images = torch.as_tensor(images)
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            raise ValueError(f"images must be uint8 of shape (N, H, W, 3), not {images.dtype} of {tuple(images.shape)}")
+        channels = self.image_channels
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != channels:
+            raise ValueError(
+                f"images must be uint8 of shape (N, H, W, {channels}), not {images.dtype} of {tuple(images.shape)}"
+            )
         self.map_sizes(images.shape[1], images.shape[2])
         last_use = {name: i for i, layer in enumerate(self.layers) for name in (layer.input, layer.residual) if name}
         maps = {IMAGE: images.permute(0, 3, 1, 2).to(torch.int64)}

@@ -2,9 +2,9 @@
 
 A step is one valid (tap, chunk) of one (image, pixel, slice): eight output channels times ``in_par`` input channels of
 MACs, one cycle of the engine's array. Taps outside the map are no steps. Two layers are laid out in their own way: the
-stem as 3x3x3 patches, i.e. a 1x1 convolution of 27 channels whose padded taps do count, and the classifier as one job
-per (image, slice of classes) over all positions. A max-pooling multiplies nothing and has no steps. Nothing here reads
-the hardware's counters.
+stem as patches, i.e. a 1x1 convolution of all taps' channels (27 of 3x3x3) whose padded taps do count, and the
+classifier as one job per (image, slice of classes) over all positions. A max-pooling multiplies nothing and has no
+steps. Nothing here reads the hardware's counters.
 """
 
 from __future__ import annotations

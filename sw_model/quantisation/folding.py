@@ -18,7 +18,7 @@ from sw_model.network.resnet import ResNet, current_arguments
 from sw_model.network.weights import check_finite
 from sw_model.quantisation.builder import build_network
 from sw_model.quantisation.plan import resnet_plan
-from sw_model.quantisation.real_layer import RealLayer
+from sw_model.quantisation.real_layer import RealLayer, RealPool
 
 __all__ = ["obstacle", "quantize", "real_layers", "restore_model"]
 
@@ -40,18 +40,16 @@ def _threshold(conv: GatedConv2d, branch: int) -> Tensor:
 
 def obstacle(model: ResNet) -> str | None:
     """Return why the engine cannot run a network of this kind, or None if it can."""
-    granularity, stem, size = (model.hparams[key] for key in ("granularity", "stem", "slice_size"))
+    granularity, size = (model.hparams[key] for key in ("granularity", "slice_size"))
     if granularity in ("fbs", "dgc"):
         return f"network to quantise must be dense or gated by slice or channel, not {granularity}"
-    if stem != "small":
-        return f"network to quantise must have the small stem, not the {stem} one"
     if granularity == "slice" and size not in (1, LANES):
         return f"network to quantise must have slices of 1 or {LANES} channels, not {size}"
     return None
 
 
 @torch.no_grad()
-def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
+def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer | RealPool]:
     """List a float network's layers with BatchNorm folded, in the engine's order.
 
     Parameters
@@ -63,7 +61,7 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
 
     Returns
     -------
-    list[RealLayer]
+    list[RealLayer | RealPool]
         Layers for `sw_model.quantisation.builder.build_network`.
 
     Raises
@@ -81,8 +79,11 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer]:
                          "inverse diagonal")  # fmt: skip
     check_finite(model.state_dict(), "network to quantise")
     modules = {name: (conv, bn) for name, conv, bn in model.named_convs()}
-    layers = []
-    for entry in resnet_plan(1.0, model.stage_blocks, model.stage_channels):
+    layers: list[RealLayer | RealPool] = []
+    for entry in resnet_plan(1.0, model.stage_blocks, model.stage_channels, model.hparams["stem"]):
+        if "window" in entry:
+            layers.append(RealPool(**entry))
+            continue
         conv, bn = modules[entry["name"]]
         assert isinstance(conv, nn.Conv2d | GatedConv2d) and isinstance(bn, nn.BatchNorm2d)
         gain, offset = _folded(bn)

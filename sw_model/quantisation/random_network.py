@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sw_model.data.photographs import PHOTOGRAPHS, default_images
+from sw_model.data.photographs import PHOTOGRAPHS, photographs
 from sw_model.integer.layer import IMAGE
 from sw_model.integer.network import IntNetwork
 from sw_model.quantisation.builder import build_network
@@ -17,6 +16,9 @@ from sw_model.quantisation.plan import resnet_plan
 from sw_model.quantisation.real_layer import RealLayer, RealPool
 
 __all__ = ["random_network"]
+
+#: Codes of the images' mean, by the number of colours.
+_ZERO = {1: (255 * 0.48,), 3: tuple(255 * mean for mean in (0.49, 0.48, 0.45))}
 
 
 def random_network(
@@ -58,24 +60,27 @@ def random_network(
         (N, H, W, 3) uint8 calibration images; default: all photographs of `sw_model.data.photographs`.
     plan
         Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
-        width and blocks are of no effect then. A max-pooling has ``window``, ``stride``, ``pad``, ``name`` and
-        ``input``.
+        width and blocks are of no effect then. A ``pad`` is half of the kernel if it is not given. A max-pooling has
+        ``window``, ``stride``, ``pad``, ``name`` and ``input``. The channels of the images are those that the first
+        convolution reads.
 
     Returns
     -------
     IntNetwork
         The network.
     """
+    plan = resnet_plan(width, blocks) if plan is None else plan
+    colours = next((conv["in_ch"] for conv in plan if conv["input"] == IMAGE and "in_ch" in conv), 3)
     if images is None:
-        images = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
+        images = photographs(len(PHOTOGRAPHS), channels=colours)
     rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
     layers: list[RealLayer | RealPool] = []
-    channels = {IMAGE: 3}  # of the maps
-    for conv in resnet_plan(width, blocks) if plan is None else plan:
+    channels = {IMAGE: colours}  # of the maps
+    for conv in plan:
         if "window" in conv:
             layers.append(RealPool(**conv))
             channels[conv["name"]] = channels[conv["input"]]
@@ -88,10 +93,11 @@ def random_network(
         layers.append(RealLayer(
             name=conv["name"], weight=normal(out_ch, in_ch, kernel, kernel) * normal(out_ch, 1, 1, 1).abs().add(0.5),
             gain=sign * (0.7 + 0.2 * normal(out_ch).abs()), offset=0.3 * normal(out_ch),
-            stride=conv["stride"], pad=kernel // 2, relu=conv["relu"], groups=groups if gated else 1, branch=branch,
+            stride=conv["stride"], pad=conv.get("pad", kernel // 2), relu=conv["relu"],
+            groups=groups if gated else 1, branch=branch,
             slice_size=slice_size, sparsity=(sparsity + spread).clamp(0.02, 0.98) if gated else None,
             standardize=True, input=conv["input"], residual=conv["residual"],
-            zero=255 * torch.tensor([0.49, 0.48, 0.45], dtype=torch.float64) if conv["input"] == IMAGE else None,
+            zero=torch.tensor(_ZERO[colours], dtype=torch.float64) if conv["input"] == IMAGE else None,
         ))  # fmt: skip
     final = layers[-1].name
     layers.append(RealLayer(
@@ -106,5 +112,6 @@ def random_network(
         "classes": [str(i) for i in range(classes)],
         "trained": False,
         "seed": seed,
+        "image_size": list(images.shape[1:3]),
     }
     return build_network(layers, images, meta)

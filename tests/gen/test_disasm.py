@@ -121,7 +121,7 @@ def test_command_line(program, network, tmp_path, capsys):
     [
         (["nowhere"], "nowhere cannot be read: No such file or directory"),
         (["--checkpoint", "nowhere"], "checkpoint nowhere must be an existing file"),
-        (["--checkpoint", "x", "x"], "either FILE or --checkpoint must be given, not both"),
+        (["--checkpoint", "x", "x"], "either FILE or a network must be given, not both"),
         (["--mode", "forced"], "network: mode must be one of gated, channel, dense, base, not forced"),
         (
             ["--config", "huge"],

@@ -144,8 +144,8 @@ def test_trained_network(tmp_path, capsys):
         (["--latency", "0"], "latency must be a whole number of at least 1, not 0"),
         (["--bandwidth", "nan"], "bandwidth must be a number above 0, and finite, not nan"),
         (["--bandwidth", "inf"], "bandwidth must be a number above 0, and finite, not inf"),
-        (["--size", "0"], "size must be 1 to 256, not 0"),
-        (["--size", "100000"], "size must be 1 to 256, not 100000"),
+        (["--size", "0"], "size must be 1 to 256, rows and columns as 32 or 224x192, not 0"),
+        (["--size", "100000"], "size must be 1 to 256, rows and columns as 32 or 224x192, not 100000"),
     ],
 )
 def test_bad_input(options, text, tmp_path, capsys):

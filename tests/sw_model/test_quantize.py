@@ -27,10 +27,10 @@ PHOTOS = np.stack([image for _, image in default_images(len(PHOTOGRAPHS))])
 INPUT = torch.from_numpy(PHOTOS).permute(0, 3, 1, 2).float() / 255
 
 
-def make_model(seed, granularity="slice"):
+def make_model(seed, granularity="slice", stem="small"):
     """A small network with random affine parameters and statistics of the photographs, each branch its own."""
     torch.manual_seed(seed)
-    model = ResNet(width=0.5, depth=10, granularity=granularity)
+    model = ResNet(width=0.5, depth=10, granularity=granularity, stem=stem)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for parameter in model.parameters():
@@ -209,13 +209,26 @@ def test_other_granularitys(granularity):
     ("arguments", "branch", "message"),
     [
         ({"granularity": "dgc"}, 1, "must be dense or gated by slice or channel, not dgc"),
-        ({"stem": "large"}, 1, "must have the small stem, not the large one"),
         ({"overlap": 50}, 2, "branch to quantise must be 1 where the overlap is 50"),
     ],
 )
 def test_networks_that_the_engine_lacks(arguments, branch, message):
     with pytest.raises(ValueError, match=message):
         folding.real_layers(ResNet(width=0.5, depth=10, **arguments).eval(), branch)
+
+
+@torch.no_grad()
+def test_large_stem():
+    """The 7x7 stem and its max-pooling, whose codes keep their scale; the float network comes back as it was."""
+    model = make_model(14, "dense", "large")  # decisions near their thresholds would differ
+    net = folding.quantize(model, PHOTOS)
+    assert net.names[:3] == ["conv1", "pool1", "conv2_1"] and net.layer("conv1").kernel == 7
+    assert net.meta["scales"]["pool1"] == net.meta["scales"]["conv1"]
+    assert net.map_sizes(32, 32)["conv5_2"] == (1, 1)
+    expected, logits = model(INPUT), net.run(PHOTOS).logits
+    assert float(np.corrcoef(expected.flatten(), logits.flatten())[0, 1]) > 0.98
+    restored = folding.restore_model(net)
+    assert float(np.corrcoef(expected.flatten(), restored(INPUT).flatten())[0, 1]) > 0.98
 
 
 def test_other_depths():

@@ -9,6 +9,7 @@ from hw.interface.instructions import Unit
 from hw.params import HwParams
 from sw_model.integer.steps import count_network
 from verification.independent.decoded_program import decode, most_tokens, unordered
+from verification.independent.host_layout import laid_out
 from verification.independent.program_interpreter import Engine
 
 #: Banks small enough for everything to happen: tiles of rows, and stages of 1, 2, 4 and 5 images.
@@ -27,7 +28,11 @@ def _equal(found, expected, what):
 
 def executed(program, engine, images, choose):
     """Execute a program as a host does; return its logits."""
-    engine.write(program.image["input"].address, program.pack_images(images))
+    region = program.image["input"]
+    reader = next(layer for layer in program.network.layers if layer.input == "image")
+    layout = laid_out(reader, images, region.size, program.params.in_par)
+    _equal(np.frombuffer(program.pack_images(images), dtype=np.uint8), layout, "layout of the images")
+    engine.write(region.address, layout.tobytes())
     engine.run(decode(program.packed(), program.params), choose)
     return program.unpack_logits(engine.read(program.image["logits"]))
 

@@ -178,8 +178,14 @@ def test_limits():
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"stride": 3}, "stride must be 1 or 2, not 3"),
-        ({"pad": 0}, "kernel must be 3x3 with padding 1 or 1x1 with padding 0, not 3x3 with padding 0"),
+        ({"stride": 9}, "stride must be 1 to 8, not 9"),
+        (
+            {"pad": 2},
+            (
+                "padding must be 0, or 1 with a kernel of at least 2x2, where a layer does not read the image, "
+                "not 2 with 3x3"
+            ),
+        ),
     ],
 )
 def test_kernel_wrong(change, text):

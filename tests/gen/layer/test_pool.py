@@ -7,8 +7,8 @@ import pytest
 
 from cdgate.errors import CompileError
 from gen.layer.compiler import compile_layer
-from gen.layer.geometry import measure
 from gen.layer.places import Placement
+from gen.layer.shape_rules import measure
 from hw.params import HwParams
 from sim.plan.cases import pool_case
 from sw_model.integer.layer import pool_layer

@@ -29,6 +29,7 @@ FACTS = {
     "image_names": ["left", "right"],
     "batch": 2,
     "checkpoint_sha256": "0",
+    "network": None,
     "verilog_sha256": "0",
     "tools": {},
     "wall_seconds": {},
