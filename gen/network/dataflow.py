@@ -74,7 +74,7 @@ class _Batch:
                     bank = self.homes[source]
                 else:
                     bank = banks.take()
-                    self.passes.load(run[0].name, source, bank, 0, self.first + start, 0, count * size, count)
+                    self.passes.load(run[0].name, source, bank, 0, self.first + start, 0, count * size)
                 for shape in run:
                     self._pass(shape, bank, start, count)
                 if not inside:
@@ -98,9 +98,7 @@ class _Batch:
                 beside = home if loaded else self.homes.get(layer.residual, home)
                 added = _place(shape, "residual", geometry, beside, start * size, params)
                 if loaded:
-                    passes.load(
-                        shape.name, layer.residual, home, start * size, self.first + start, 0, count * size, count
-                    )
+                    passes.load(shape.name, layer.residual, home, start * size, self.first + start, 0, count * size)
         passes.compute(shape, geometry, self.first + start, source, added, target)
 
     def _home(self, shape: LayerShape) -> Bank:
@@ -123,7 +121,7 @@ class _Batch:
         """Store a layer's ofmap if it is read elsewhere, and give back the banks that nobody needs any more."""
         if shape.name in self.passes.stored:
             words = self.images * map_words(shape, self.passes.params)[1]
-            self.passes.store(shape, self.homes[shape.name], self.first, self.images, 0, words)
+            self.passes.store(shape, self.homes[shape.name], self.first, 0, words)
         for name in list(self.homes):
             if name in (shape.name, shape.layer.input, shape.layer.residual) and not self._read_after(shape, name):
                 self.passes.banks.release(self.homes.pop(name))
@@ -137,15 +135,13 @@ def _compute_tiles(passes: Passes, shape: LayerShape, image: int) -> None:
         geometry = measure(layer, params, 1, *shape.in_size, rows)
         in_row, out_row = geometry.in_cols * geometry.in_words, geometry.out_cols * geometry.out_words
         bank, home = banks.take(), banks.take()
-        passes.load(
-            shape.name, layer.input, bank, 0, image, geometry.in_first_row * in_row, geometry.in_rows * in_row, 1
-        )
+        passes.load(shape.name, layer.input, bank, 0, image, geometry.in_first_row * in_row, geometry.in_rows * in_row)
         source = _place(shape, "ifmap", geometry, bank, 0, params)
         target = _place(shape, "ofmap", geometry, home, 0, params)
         if layer.residual is not None:
-            passes.load(shape.name, layer.residual, home, 0, image, rows[0] * out_row, geometry.out_rows * out_row, 1)
+            passes.load(shape.name, layer.residual, home, 0, image, rows[0] * out_row, geometry.out_rows * out_row)
         passes.compute(shape, geometry, image, source, None if layer.residual is None else target, target)
-        passes.store(shape, home, image, 1, rows[0] * out_row, geometry.out_rows * out_row)
+        passes.store(shape, home, image, rows[0] * out_row, geometry.out_rows * out_row)
         banks.release(bank)
         banks.release(home)
 

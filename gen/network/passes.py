@@ -62,7 +62,7 @@ class Passes:
         # Of each half of the parameter memory: whose parameters are there, who uses them, who loaded them.
         self._halves: list[tuple[str | None, list[Instruction], list[Instruction]]] = [(None, [], []), (None, [], [])]
         self._last_half = 1
-        self._stores: dict[str, list[tuple[int, int, Instruction]]] = {}  # by map: first image, stop, instruction
+        self._stores: dict[str, list[tuple[int, int, Instruction]]] = {}  # by map: first word, stop, instruction
 
     def _reserve(self, images: int) -> None:
         """Lay out the memory: what the host writes, then what the engine writes."""
@@ -95,10 +95,8 @@ class Passes:
         assert offset % self.params.axi_bytes == 0, (layer, name, done, offset)  # as images and tiles are whole beats
         return self.image["input" if name == IMAGE else f"map {name}"].address + offset
 
-    def load(
-        self, layer: str, name: str, bank: Bank, base: int, first: int, offset: int, words: int, images: int
-    ) -> None:
-        """Load a part of a map into a bank, for the next pass or one behind it.
+    def load(self, layer: str, name: str, bank: Bank, base: int, first: int, offset: int, words: int) -> None:
+        """Load a part of a map into a bank, for the next pass or one behind it, as soon as it has been stored.
 
         Parameters
         ----------
@@ -108,17 +106,16 @@ class Passes:
             Name of the map.
         bank, base
             Where it is wanted.
-        first, images
-            First image, and number of images that it touches.
+        first
+            First image.
         offset, words
             First word, counted from the beginning of the first image, and number of words.
         """
         shape = self.shapes.get(name)
         size = map_words(self.shapes[layer], self.params)[0] if shape is None else map_words(shape, self.params)[1]
-        needs = [
-            *bank.users,
-            *(store for start, stop, store in self._stores.get(name, ()) if start < first + images and first < stop),
-        ]
+        start = first * size + offset
+        stored = (store for begin, end, store in self._stores.get(name, ()) if begin < start + words and start < end)
+        needs = [*bank.users, *stored]
         instruction = self._note(
             Opcode.LOAD_MAP,
             layer,
@@ -126,7 +123,7 @@ class Passes:
             bank=bank.number,
             bank_addr=base,
             count=words,
-            address=self._address(layer, name, first * size + offset, "loaded"),
+            address=self._address(layer, name, start, "loaded"),
         )
         bank.users, bank.writers = [instruction], [instruction]
 
@@ -218,7 +215,7 @@ class Passes:
             )
         )
 
-    def store(self, shape: LayerShape, bank: Bank, first: int, images: int, offset: int, words: int) -> None:
+    def store(self, shape: LayerShape, bank: Bank, first: int, offset: int, words: int) -> None:
         """Store what the last pass, or the last ones, wrote to a bank from word 0 on.
 
         Parameters
@@ -227,10 +224,10 @@ class Passes:
             The layer whose ofmap it is.
         bank
             Where it is.
-        first, images, offset, words
+        first, offset, words
             As in `load`.
         """
-        size = map_words(shape, self.params)[1]
+        start = first * map_words(shape, self.params)[1] + offset
         needs = [instruction for instruction in bank.writers if instruction.unit is Unit.COMPUTE]
         instruction = self._note(
             Opcode.STORE_MAP,
@@ -239,8 +236,8 @@ class Passes:
             bank=bank.number,
             bank_addr=0,
             count=words,
-            address=self._address(shape.name, shape.name, first * size + offset, "stored"),
+            address=self._address(shape.name, shape.name, start, "stored"),
         )
         instruction.pass_number -= 1  # the pass it belongs to was noted already
         bank.users.append(instruction)
-        self._stores.setdefault(shape.name, []).append((first, first + images, instruction))
+        self._stores.setdefault(shape.name, []).append((start, start + words, instruction))

@@ -7,7 +7,21 @@ from gen.layer.protocol import Layer
 from gen.layer.shape_rules import measure
 from hw.params import HwParams
 
-__all__ = ["tile_rows"]
+__all__ = ["fits_whole", "tile_rows"]
+
+
+def fits_whole(layer: Layer, params: HwParams, in_rows: int, in_cols: int) -> bool:
+    """Tell whether a layer can be computed in one piece: it has no more rows than the engine counts, maps fit a bank.
+
+    Raises
+    ------
+    CompileError
+        If the layer breaks the shape rule or a limit.
+    """
+    if layer.out_size(in_rows) > params.max_map:
+        return False
+    geometry = measure(layer, params, 1, in_rows, in_cols)
+    return max(geometry.ifmap_words, geometry.ofmap_words) <= params.bank_words
 
 
 def tile_rows(layer: Layer, params: HwParams, in_rows: int, in_cols: int) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from cdgate.errors import CompileError
 from cdgate.modes import GateMode
 from gen.cost.steps import pool_cycles
 from gen.layer.compiler import compile_layer
+from gen.network.tiles import fits_whole, tile_rows
 from hw.params import LANES, HwParams
 from sim.plan.stress import stress_cases
 from sim.run.files import Run
@@ -48,6 +49,11 @@ class Pass:
     count: LayerCount
     stress: bool = False
 
+    @property
+    def leading(self) -> bool:
+        """Whether it is the first of its images, which it has whole or a tile of: each image has one such pass."""
+        return self.run.program.geometry.out_first_row == 0
+
 
 def plan(
     network: IntNetwork,
@@ -74,7 +80,8 @@ def plan(
     params
         The engine.
     batch
-        Images in one pass.
+        Images in one pass. A layer of which not even one image fits a bank is run image by image, in the tiles of rows
+        in which the network compiler would run it.
     masks
         In forced mode the decisions of the only layer, (N, O / 8, H', W') or (N, O, H', W') bool.
 
@@ -126,25 +133,32 @@ def _variant(layer: IntLayer, gated: Tap, mode: str, masks: torch.Tensor | None)
 def _passes(
     layer: IntLayer, gated: Tap, params: HwParams, modes: Sequence[str], batch: int, masks: torch.Tensor | None
 ) -> Iterator[Pass]:
+    size = (gated.ifmap.shape[2], gated.ifmap.shape[3])
+    tiles: Sequence[tuple[int, int] | None] = [None]
+    if layer.kind != "fc" and not fits_whole(layer, params, *size):
+        tiles, batch = tile_rows(layer, params, *size), 1
     for mode in modes:
         variant, whole, compiled = _variant(layer, gated, mode, masks)
         for first in range(0, len(gated.ifmap), batch):
             tap = cut_tap(whole, slice(first, first + batch))
-            program = compile_layer(
-                variant,
-                tap.ifmap,
-                tap.residual,
-                params,
-                compiled,
-                masks=tap.decision if compiled == GateMode.FORCED else None,
-            )
-            decision = tap.decision if layer.gated else None
-            count = count_layer(
-                variant, (tap.ifmap.shape[2], tap.ifmap.shape[3]), len(tap.ifmap), params.in_par, decision
-            )
-            pooling = pool_cycles(program.geometry, params) * program.geometry.slices if program.geometry.pool else 0
-            run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling + len(program.weights)))
-            yield Pass(variant, mode, first, run, tap, count)
+            for rows in tiles:
+                program = compile_layer(
+                    variant,
+                    tap.ifmap,
+                    tap.residual,
+                    params,
+                    compiled,
+                    rows=rows,
+                    masks=tap.decision if compiled == GateMode.FORCED else None,
+                )
+                decision = None
+                if layer.gated and tap.decision is not None:
+                    decision = tap.decision[:, :, slice(*(rows or (None,)))]
+                count = count_layer(variant, size, len(tap.ifmap), params.in_par, decision, rows)
+                geometry = program.geometry
+                pooling = pool_cycles(geometry, params) * geometry.slices if geometry.pool else 0
+                run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling + len(program.weights)))
+                yield Pass(variant, mode, first, run, tap, count)
 
 
 def cut_tap(tap: Tap, images: slice) -> Tap:

@@ -142,7 +142,7 @@ def draw(
     """
     by_name: dict[str, list[Pass]] = {}
     for planned in passes:
-        if planned.mode == mode and planned.layer.gated:
+        if planned.mode == mode and planned.layer.gated and planned.leading:
             by_name.setdefault(planned.layer.name, []).append(planned)
     joined = [_joined(group) for group in by_name.values()]
     checked, wrong = (

@@ -109,7 +109,7 @@ class SimulatedLayer(_Simulated):
         parts = [
             outcome.planned.tap.decision
             for outcome in self.outcomes
-            if outcome.planned.mode == mode and not outcome.planned.stress
+            if outcome.planned.mode == mode and outcome.planned.leading and not outcome.planned.stress
         ]
         found = [part for part in parts if part is not None]
         if not found:

@@ -107,9 +107,14 @@ def valid_taps(size: int, kernel: int, stride: int, pad: int) -> Tensor:
 
 
 def count_layer(
-    layer: IntLayer, in_size: tuple[int, int], images: int, in_par: int, decision: Tensor | None = None
+    layer: IntLayer,
+    in_size: tuple[int, int],
+    images: int,
+    in_par: int,
+    decision: Tensor | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> LayerCount:
-    """Count one layer's work.
+    """Count one layer's work, or that of some rows of its ofmap.
 
     Parameters
     ----------
@@ -122,7 +127,10 @@ def count_layer(
     in_par
         Input channels of a chunk.
     decision
-        (images, O / slice_size, H', W'), bool, for a gated layer; None counts every decision as 1.
+        (images, O / slice_size, H', W'), bool, for a gated layer, of the rows that count; None counts every decision as
+        1.
+    rows
+        First row of the ofmap that counts, and the row after the last; None for all. A classifier has no rows.
 
     Returns
     -------
@@ -141,9 +149,8 @@ def count_layer(
         return _ungated(layer.name, images * layer.out_ch * layer.in_ch, steps)
     if layer.kind == "maxpool":
         return _ungated(layer.name, 0, 0)
-    rows = valid_taps(height, layer.kernel, layer.stride, layer.pad)
-    cols = valid_taps(width, layer.kernel, layer.stride, layer.pad)
-    taps = rows[:, None] * cols[None, :]
+    high, wide = (valid_taps(length, layer.kernel, layer.stride, layer.pad) for length in in_size)
+    taps = high[slice(*(rows or (None,))), None] * wide[None, :]
     nominal = images * layer.out_ch * taps.numel() * layer.kernel**2 * layer.in_ch
     if layer.input == IMAGE:
         chunks = -(-(layer.in_ch * layer.kernel**2) // in_par)

@@ -192,3 +192,27 @@ def test_first_layer_without_patches(in_par, stride):
 def test_images_must_fit(gated):
     with pytest.raises(ValueError, match=r"images must be uint8 of shape \(5, 16, 16, 3\)"):
         gated.pack_images(np.zeros((4, 16, 16, 3), dtype=np.uint8))
+
+
+def test_a_tile_waits_for_the_rows_that_it_reads():
+    """The next layer's first tile is loaded while the last layer's last tiles are computed and stored."""
+    params = HwParams(in_par=4, rq_lanes=2, bank_words=512, ring_entries=512, axi_bits=64)
+    size = (32, 16)
+    network = lively(size, resnet_plan(1.0, 1, (16, 32, 32)))
+    program = compile_network(network, params, 1, size, "gated")
+    stores = [one for one in program.instructions if one.opcode is Opcode.STORE_MAP and one.layer == "conv2_1"]
+    tiles = [info for info in program.passes if info.layer == "conv2_2"]
+    loads = [one for one in program.instructions if one.opcode is Opcode.LOAD_MAP and one.layer == "conv2_2"]
+    region = program.image["map conv2_1"]
+    loads = [one for one in loads if region.address <= one.fields["address"] < region.stop]  # not the residual's
+    assert len(stores) > 3 and len(tiles) == len(loads) > 3
+    for load in loads:
+        first = load.fields["address"]
+        stop = first + params.in_par * load.fields["count"]
+        needed = [one for one in load.needs if one.opcode is Opcode.STORE_MAP]
+        for store in stores:
+            begin = store.fields["address"]
+            overlaps = begin < stop and first < begin + params.in_par * store.fields["count"]
+            assert (store in needed) == overlaps
+    assert program.index[id(loads[0])] < program.index[id(stores[-1])]
+    check(program, photographs(1, size))
