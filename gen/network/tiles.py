@@ -28,7 +28,8 @@ def tile_rows(layer: Layer, params: HwParams, in_rows: int, in_cols: int) -> lis
     """Cut the rows of a layer's ofmap into tiles, as few and as equal as the banks allow.
 
     A tile's ofmap and the rows of the ifmap that it needs each fit a bank, and each starts in memory at a multiple of
-    the bus width.
+    the bus width. There are three at least, where there are as many rows: of two the next layer's first tile, which
+    needs a row of the second, would wait for the whole of this layer, and for its way to memory and back.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ def tile_rows(layer: Layer, params: HwParams, in_rows: int, in_cols: int) -> lis
         count = -(-rows // height)
         if count > 1 and -(-rows // count) != height:
             continue  # more than the tiles need
+        if count == 2 and height > 1:
+            continue
         tiles = [(start, min(start + height, rows)) for start in range(0, rows, height)]
         if all(_fits(layer, params, in_rows, in_cols, tile) for tile in tiles):
             return tiles
