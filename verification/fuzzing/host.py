@@ -12,7 +12,7 @@ from hw.params import HwParams
 from sim.testbench.session import Session
 from verification.networks.one_layer import END, OneLayer
 
-__all__ = ["DONE", "HANG", "FindingError", "Host", "Job", "QUIET", "job_of"]
+__all__ = ["DONE", "HANG", "FindingError", "Host", "Job", "PATIENT", "QUIET", "job_of"]
 
 #: How a run can end, besides with an error, which is told by the name of its code.
 DONE, HANG = "exact", "hang"
@@ -28,6 +28,9 @@ QUIET = {
     "write_error": 0,
     "late": 0,
 }
+
+#: A watchdog that every instruction of a good program ends before.
+PATIENT = 1 << 20
 
 #: Cycles after which a run is given up beyond its watchdog: no instruction of the programs here takes as long.
 PATIENCE = 4_000_000
@@ -190,6 +193,7 @@ class Host:
         if any(left.values()):
             raise FindingError(f"after the soft reset registers are left: {left}")
         if job is not None:
+            self.watchdog = PATIENT  # it may be another one, with longer instructions
             self.load(job)
         else:
             self.blank()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from gen.host.driver import loaded
 from gen.network.compiler import compile_network
 from hw.params import HwParams
 from sim.plan.cases import random_case
-from verification.fuzzing.host import DONE, FindingError, Host, Job, job_of
+from verification.fuzzing.host import DONE, PATIENT, FindingError, Host, Job, job_of
 from verification.fuzzing.networks import images_of, network_of
 from verification.independent.execution import engine_for, executed
 from verification.networks.one_layer import one_layer
@@ -45,18 +46,19 @@ def _classifier(rng: random.Random, params: HwParams) -> Job:
 
 def _network(rng: random.Random, params: HwParams) -> Job:
     rows, cols, images = rng.randint(3, 6), rng.randint(3, 6), rng.choice([1, 2, 3])
-    case = {
+    case: dict[str, Any] = {
         "seed": rng.randrange(1 << 30),
         "rows": rows,
         "cols": cols,
+        "colours": rng.choice([3, 1]),
         "images": images,
         "groups": 2,
         "branch": 1,
         "slice_size": 8,
         "sparsity": 0.5,
         "classes": 5,
-        "plan": random_plan(rng, 2 * max(8, params.in_par), 2, (rows, cols), 3),
     }
+    case["plan"] = random_plan(rng, 2 * max(8, params.in_par), 2, (rows, cols), 3, case["colours"])
     pixels = images_of(case)
     program = compile_network(network_of(case), params, images, (rows, cols))
     engine = engine_for(program)
@@ -87,7 +89,7 @@ def prepared(host: Host, params: HwParams, number: int) -> Job:
     job = good_job(params, number)
     cycles = host.cycles.get(number)
     if cycles is None:
-        host.watchdog = 1 << 20
+        host.watchdog = PATIENT
         host.load(job)
         host.start()
         end = host.finish()

@@ -17,16 +17,19 @@ from gen.layer.places import Placement
 from hw.params import HwParams
 from sim.check.outputs import compare
 from sim.plan.cases import Case as LayerCase
-from sim.plan.cases import random_case
+from sim.plan.cases import pool_case, random_case
 from sim.run.core import Simulator
 from sim.run.files import Run
 from sw_model.integer.steps import count_layer
 from verification.fuzzing.case import Case, Kind
 from verification.fuzzing.host import FindingError
 from verification.independent.layer_interpreter import Interpreter
-from verification.independent.loops import loop_conv, loop_requantize
+from verification.independent.loops import loop_conv, loop_max_pool, loop_requantize
 
 __all__ = ["LAYERS", "LAYERS_RTL", "run_batch"]
+
+#: Words of a bank and entries of the weight ring of the engine that layers are compiled for.
+_BANK, _RING = 1 << 15, 512
 
 #: Streams of the testbench that may stall.
 _STREAMS = ("load", "param", "weight", "mask", "logit", "read", "word", "force")
@@ -36,9 +39,10 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
     """Draw a layer; for an engine only such as it can run, without one all that the golden model can."""
     in_par = params.in_par if params else rng.choice([2, 4, 8, 16])
     rq_lanes = params.rq_lanes if params else rng.choice([n for n in (1, 2, 4, 8) if n <= in_par])
-    shape = rng.choice(["gated", "gated", "gated", "plain", "plain", "image", "classifier"])
+    shape = rng.choice(["gated", "gated", "gated", "plain", "plain", "image", "image", "classifier", "pool"])
     free = params is None and rng.random() < 0.25  # of the engine's rules
-    kernel = rng.randint(1, 8) if free and shape != "classifier" else rng.choice([1, 3, 3])
+    kernel = _kernel(rng, shape, free)
+    pad = kernel // 2 if kernel in (1, 3) and shape != "pool" else rng.choice([0, 0, 1]) if kernel > 1 else 0
     groups = rng.choice([2, 2, 4]) if shape == "gated" else 1
     case: Case = {
         "seed": rng.randrange(1 << 30),
@@ -48,12 +52,12 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
         "groups": groups,
         "in_ch": groups * in_par * rng.choice([1, 1, 2 if in_par < 16 else 1]),
         "out_ch": groups * 8 * rng.choice([1, 1, 2 if groups < 4 else 1]),
-        "rows": rng.randint(1, 5),
-        "cols": rng.randint(1, 5),
+        "rows": rng.randint(1, 5 if kernel < 4 else 4),
+        "cols": rng.randint(1, 5 if kernel < 4 else 4),
         "images": rng.choice([1, 1, 2, 3]),
         "kernel": kernel,
-        "pad": kernel // 2,
-        "stride": rng.choice([1, 1, 2, 3]) if free else rng.choice([1, 1, 2]),
+        "pad": pad,
+        "stride": rng.choice([1, 1, 1, 2, 2, 3, 8]),
         "branch": rng.choice([1, 2]),
         "slice_size": rng.choice([8, 8, 1]),
         "residual": rng.choice([None, None, "unsigned", "signed"]),
@@ -69,22 +73,43 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
     if shape != "gated":
         case |= {"in_ch": rng.randint(1, 3 * in_par), "out_ch": rng.randint(1, 24)}
     if shape == "image":
-        case |= {"in_ch": 3, "residual": None}
+        case |= {"in_ch": rng.choice([1, 3]), "residual": None, "pad": rng.choice([0, kernel // 2, kernel - 1])}
+    if shape == "pool":
+        case |= {"stride": rng.choice([1, 2]), "residual": None}
     if shape == "classifier":
         case |= {"rows": rng.randint(1, 8), "cols": rng.randint(1, 4), "residual": None, "tile": None}
+    if free and shape != "classifier":
+        case["pad"] = rng.randint(0, kernel // 2 if shape == "pool" else kernel)
+    if shape != "classifier":  # a kernel's place at least, and some more
+        need = max(0, kernel - 2 * case["pad"] - 1)
+        case["rows"], case["cols"] = case["rows"] + need, case["cols"] + need
     if free:
-        case["pad"] = rng.randint(0, kernel)
-        need = max(1, kernel - 2 * case["pad"])
-        case["rows"], case["cols"] = max(case["rows"], need), max(case["cols"], need)
         if shape == "gated" and rng.random() < 0.3:
             case["in_ch"] = groups * rng.randint(1, 9)
     return case
+
+
+def _kernel(rng: random.Random, shape: str, free: bool) -> int:
+    if shape == "pool":
+        return rng.choice([2, 3, 4]) if free else rng.choice([2, 3])
+    return rng.randint(1, 8) if (free or rng.random() < 0.3) and shape != "classifier" else rng.choice([1, 3, 3])
 
 
 def layer_of(case: Case) -> LayerCase:
     """Return the layer of a case with its maps; ValueError if the golden model refuses it."""
     rng = torch.Generator().manual_seed(case["seed"])
     classes = case["out_ch"] if case["shape"] == "classifier" else 0
+    if case["shape"] == "pool":
+        return pool_case(
+            case["seed"],
+            channels=case["in_ch"],
+            size=(case["rows"], case["cols"]),
+            images=case["images"],
+            window=case["kernel"],
+            stride=case["stride"],
+            pad=case["pad"],
+            signed=not case["relu"],
+        )
     made = random_case(
         case["seed"],
         in_ch=case["in_ch"],
@@ -93,6 +118,7 @@ def layer_of(case: Case) -> LayerCase:
         images=case["images"],
         kernel=case["kernel"],
         stride=case["stride"],
+        pad=case["pad"],
         groups=case["groups"],
         branch=case["branch"],
         relu=case["relu"],
@@ -103,7 +129,7 @@ def layer_of(case: Case) -> LayerCase:
     if classes:
         return made
     layer = made.layer
-    changes: dict[str, Any] = {"pad": case["pad"]}
+    changes: dict[str, Any] = {}
     out = (case["images"], layer.out_ch)
     codes = None
     if case["residual"] is not None:
@@ -144,6 +170,9 @@ def looped(made: LayerCase, mode: str, masks: torch.Tensor | None) -> tuple[list
         sums = [[sum(sum(row) for row in plane) for plane in image] for image in x]
         weight, bias = layer.weight.tolist(), layer.B.tolist()
         return [sum(map(int.__mul__, sums_, w)) + b for sums_ in sums for w, b in zip(weight, bias, strict=True)], None
+    if layer.kind == "maxpool":
+        pooled = loop_max_pool(x, layer.kernel, layer.stride, layer.pad)
+        return [code for image in pooled for plane in image for row in plane for code in row], None
     weight, size = layer.weight.tolist(), layer.in_ch // layer.groups
     geometry = (layer.stride, layer.pad, list(layer.pad_code))
     whole = loop_conv(x, weight, *geometry)
@@ -181,8 +210,16 @@ def looped(made: LayerCase, mode: str, masks: torch.Tensor | None) -> tuple[list
 
 def allowed(case: Case) -> bool:
     """Tell whether the engine must be able to run a layer of a shape, as docs/system.md says."""
-    shape = case["shape"] == "classifier" or (case["kernel"], case["pad"]) in ((3, 1), (1, 0)) and case["stride"] < 3
-    return shape and (case["groups"] == 1 or case["in_ch"] // case["groups"] % case["in_par"] == 0)
+    kernel, pad, shape = case["kernel"], case["pad"], case["shape"]
+    if shape == "classifier":
+        return True
+    if shape == "pool":
+        return kernel in (2, 3) and pad < 2 and case["stride"] < 3
+    if shape == "image" and kernel > 1:  # patches
+        return True
+    taps = pad == 0 or (pad == 1 and kernel > 1)
+    ring = kernel**2 * -(-case["in_ch"] // case["in_par"]) <= _RING
+    return taps and ring and (case["groups"] == 1 or case["in_ch"] // case["groups"] % case["in_par"] == 0)
 
 
 def options_of(case: Case, made: LayerCase, masks: torch.Tensor | None) -> dict[str, Any]:
@@ -215,7 +252,7 @@ def run(case: Case, place: Any) -> str:
     if decisions is not None and tap.decision is not None:
         if tap.decision.repeat_interleave(made.layer.slice_size, 1).flatten().tolist() != decisions:
             raise FindingError("the golden decisions differ from the loops")
-    params = HwParams(in_par=case["in_par"], rq_lanes=case["rq_lanes"], bank_words=2048)
+    params = HwParams(in_par=case["in_par"], rq_lanes=case["rq_lanes"], bank_words=_BANK, ring_entries=_RING)
     options = options_of(case, made, masks)
     try:
         program = compile_layer(made.layer, made.ifmap, made.residual, params, mode, **options)

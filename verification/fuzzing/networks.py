@@ -36,12 +36,13 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
     )
     groups = rng.choice([2, 2, 4] if chosen.in_par < 8 else [2])
     unit = groups * max(8, chosen.in_par)
-    rows, cols = rng.randint(1, 9), rng.randint(1, 9)
+    rows, cols, colours = rng.randint(1, 9), rng.randint(1, 9), rng.choice([3, 3, 1])
     return {
         "seed": rng.randrange(1 << 30),
         "params": {name: value for name, value in dataclasses.asdict(chosen).items()},
         "rows": rows,
         "cols": cols,
+        "colours": colours,
         "images": rng.choice([1, 1, 2, 3, 4]),
         "mode": rng.choice(["gated", "gated", "gated", "dense", "base"]),
         "groups": groups,
@@ -49,7 +50,7 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
         "slice_size": rng.choice([8, 8, 8, 1]),
         "sparsity": rng.choice([0.3, 0.7]),
         "classes": rng.randint(1, 20),
-        "plan": random_plan(rng, unit, groups, (rows, cols), 5),
+        "plan": random_plan(rng, unit, groups, (rows, cols), 5, colours),
         "bandwidth": rng.choice([1, 3, 8, 16]),
         "latency": rng.choice([1, 5, 40, 150]),
         "extra": rng.choice([0, 0, 30]),
@@ -64,9 +65,9 @@ def params_of(case: Case) -> HwParams:
 
 
 def images_of(case: Case) -> np.ndarray:
-    """Return the images of a case, (N, rows, columns, 3) uint8: neither flat nor noise alone."""
+    """Return the images of a case, (N, rows, columns, colours) uint8: neither flat nor noise alone."""
     rng = np.random.default_rng(case["seed"])
-    shape = (case["images"], case["rows"], case["cols"], 3)
+    shape = (case["images"], case["rows"], case["cols"], case["colours"])
     slopes = np.linspace(0, 120, case["cols"])[None, None, :, None]
     return np.clip(slopes + rng.integers(0, 136, shape), 0, 255).astype(np.uint8)
 
@@ -135,8 +136,10 @@ def smaller(case: Case) -> Iterator[Case]:
         if plan is not None:
             yield {**case, "plan": plan}
         for name, value in (("residual", None), ("gated", False), ("kernel", 1)):
-            if one[name] != value and not (name == "residual" and any(not one["relu"] for one in case["plan"])):
-                changed = {**one, name: value}
+            if name not in one or (name == "residual" and any(not other.get("relu", True) for other in case["plan"])):
+                continue
+            if one[name] != value:
+                changed = {**one, name: value, **({"pad": 0} if name == "kernel" else {})}
                 yield {**case, "plan": [*case["plan"][:number], changed, *case["plan"][number + 1 :]]}
 
 
