@@ -30,7 +30,8 @@ __all__ = ["CONFIGS", "DEFAULT", "Configuration", "configuration"]
 CONFIGS: Mapping[str, HwParams] = MappingProxyType(
     {
         # Twice the entries save two cycles in a thousand, but leave an ECP5-85F too few block RAMs to route.
-        "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=512, psum_slots=16),
+        # Maps of 112 columns, as of images of 224x224.
+        "full": HwParams(in_par=16, rq_lanes=4, bank_words=4096, ring_entries=512, psum_slots=16, max_map=128),
         "half": HwParams(in_par=8, rq_lanes=2, bank_words=4096, ring_entries=1024, psum_slots=16),
         "small": HwParams(in_par=4, rq_lanes=1, bank_words=4096, ring_entries=1024, psum_slots=16, axi_bits=32),
         # A slice of a 3x3 layer of 64 channels takes 288 entries of the ring.

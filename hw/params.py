@@ -5,11 +5,14 @@ from functools import cached_property
 
 from cdgate.errors import UserError
 
-__all__ = ["BANKS", "BANK_BITS", "LANES", "HwParams"]
+__all__ = ["BANKS", "BANK_BITS", "LANES", "MAX_GROUPS", "HwParams"]
 
 
 #: Output channels of a slice, and MAC lanes of the array. SCDG decides once per 8 channels and pixel.
 LANES = 8
+
+#: Most output groups of a gated layer, of each of which the registers say where its base path begins.
+MAX_GROUPS = 8
 
 #: Activation banks.
 BANKS = 4
@@ -159,6 +162,11 @@ class HwParams:
     def slice_bits(self) -> int:
         """Width of the number of a slice, in bits."""
         return (self.max_slices - 1).bit_length()
+
+    @property
+    def group_chunk_bits(self) -> int:
+        """Width of the number of a chunk of a gated layer's ifmap, which has the channels of an ofmap, in bits."""
+        return max(1, (LANES * self.max_slices // self.in_par - 1).bit_length())
 
     @property
     def map_bits(self) -> int:

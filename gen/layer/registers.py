@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cdgate.base_path import base_input_group
 from gen.layer.geometry import Geometry
 from gen.layer.places import MapPlace
 from gen.layer.protocol import Layer
 from hw.interface.layouts import GateMode
-from hw.params import HwParams
+from hw.params import MAX_GROUPS, HwParams
 
 __all__ = ["base_chunk", "layer_registers"]
 
@@ -23,7 +22,7 @@ _POOLING = frozenset(
 
 def base_chunk(layer: Layer, geometry: Geometry, group: int) -> int:
     """Return the first base chunk of an output group."""
-    return geometry.group_chunks * base_input_group(group, geometry.chunks // geometry.group_chunks, layer.branch)
+    return geometry.group_chunks * layer.base_inputs[group] if geometry.chunks > geometry.group_chunks else 0
 
 
 def layer_registers(
@@ -57,8 +56,7 @@ def layer_registers(
     none = MapPlace(bank=0, base=0, image_step=0, images=1, rows=1, cols=1, words=0)
     target = target or none
     added_place = added or none
-    base_first = base_chunk(layer, g, 0)
-    base_next = base_chunk(layer, g, 1) if g.chunks > g.group_chunks else base_first
+    groups = g.slices // g.group_slices
     conditional = g.chunks - g.group_chunks if gate is not GateMode.BASE else 0
     held_rows = g.tap_cols if not g.hold else 1
     addresses = {
@@ -73,8 +71,6 @@ def layer_registers(
         "ifmap_col_step": g.stride * col_step,
         "ifmap_row_step": g.stride * row_step,
         "ofmap_col_step": target.words,
-        "base_chunk_first": base_first,
-        "base_chunk_step": base_next - base_first,
     }
     registers = {
         "mode": gate.value,
@@ -93,6 +89,7 @@ def layer_registers(
         "ofmap_bank": target.bank,
         **{name: address % space for name, address in addresses.items()},
         "base_chunk_last": g.group_chunks - 1,
+        **{f"base_first_{n}": base_chunk(layer, g, n) if n < groups else 0 for n in range(MAX_GROUPS)},
         "group_slice_last": g.group_slices - 1,
         "base_entries": g.base_entries,
         "cond_entries": g.weight_taps * conditional,

@@ -9,7 +9,7 @@ from cdgate.errors import CompileError
 from gen.layer.geometry import Geometry, pixel_words, whole
 from gen.layer.protocol import Layer
 from hw.interface.axi import MAX_BURST
-from hw.params import LANES, HwParams
+from hw.params import LANES, MAX_GROUPS, HwParams
 
 __all__ = ["MAX_STRIDE", "MAX_TAPS", "check_ring", "measure", "uses_patches"]
 
@@ -212,6 +212,9 @@ def _measure_classifier(
 def _check_groups(layer: Layer, params: HwParams, groups: int, require: Callable[[bool, str], None]) -> None:
     if groups == 1:
         return
+    require(groups <= MAX_GROUPS, f"groups must be at most {MAX_GROUPS}, not {groups}")
+    most = LANES * params.max_slices
+    require(layer.in_ch <= most, f"input channels of a gated layer must be at most {most}, not {layer.in_ch}")
     for what, channels, unit in (("output", layer.out_ch, LANES), ("input", layer.in_ch, params.in_par)):
         require(
             channels % groups == 0 and channels // groups % unit == 0,

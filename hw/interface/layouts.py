@@ -7,7 +7,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from hw.interface.described import DescribedLayout, Field, Group, Member
-from hw.params import BANK_BITS, LANES
+from hw.params import BANK_BITS, LANES, MAX_GROUPS
 
 __all__ = [
     "GateMode",
@@ -113,11 +113,12 @@ def LayerRegisters(params):
             ofmap_col_step=Field(addr, "words of a pixel of the ofmap, and of the residual"),
         ),
         Group(
-            "Which chunks are the base path. Branch and G are in these: branch 2 starts at the last input group and "
-            "goes down.",
+            "Which chunks are the base path. Branch and G are in these: each output group reads any one input group.",
             base_chunk_last=Field(addr, "chunks of one input group, minus one"),
-            base_chunk_first=Field(addr, "first base chunk of output group 0"),
-            base_chunk_step=Field(addr, "from an output group to the next, modulo the address width"),
+            **{
+                f"base_first_{n}": Field(params.group_chunk_bits, f"first base chunk of output group {n}")
+                for n in range(MAX_GROUPS)
+            },
             group_slice_last=Field(params.slice_bits, "slices of an output group, minus one"),
         ),
         Group(

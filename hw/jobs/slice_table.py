@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.interface.layouts import LayerRegisters, ParameterWord
 from hw.jobs.payloads import JobEnd, SliceContext
-from hw.params import LANES
+from hw.params import LANES, MAX_GROUPS
 
 __all__ = ["SliceTable"]
 
@@ -119,7 +119,8 @@ class SliceTable(wiring.Component):
         self._next_valid = Signal()
         following = Signal(SliceContext(params), reset_less=True)
         word = Signal(range(params.rq_phases))  # of its thresholds
-        base_first = Signal(params.bank_addr_bits)
+        group = Signal(range(MAX_GROUPS))
+        base_first = Signal(params.group_chunk_bits)  # of the group, a cycle after it
         group_slice = Signal(params.slice_bits)
         ring_ptr = Signal(params.ring_ptr_bits)  # of the first entry that belongs to no slice yet
 
@@ -134,13 +135,14 @@ class SliceTable(wiring.Component):
 
         def begin():
             m.d.sync += [
-                base_first.eq(layer.base_chunk_first),
+                group.eq(0),
                 group_slice.eq(0),
                 self.threshold_addr.eq(Cat(Const(0, params.param_addr_bits - 1), layer.param_half)),
                 word.eq(0),
             ]
             m.next = "Address"
 
+        m.d.sync += base_first.eq(Array(layer[f"base_first_{n}"] for n in range(MAX_GROUPS))[group])
         with m.FSM(name="prepare"):
             with m.State("Idle"):
                 with m.If(self.begin):
@@ -189,6 +191,6 @@ class SliceTable(wiring.Component):
                     with m.If(group_slice == layer.group_slice_last):
                         m.d.sync += [
                             group_slice.eq(0),
-                            base_first.eq(base_first + layer.base_chunk_step),
+                            group.eq(group + 1),
                         ]
                     m.next = "Address"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cdgate.base_path import base_input_groups
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
 from sw_model.integer.layer import IMAGE, IntLayer, pool_layer
@@ -45,6 +46,7 @@ def random_case(
     classes: int = 0,
     slice_size: int = 8,
     pad: int | None = None,
+    base_groups: tuple[int, ...] = (),
 ) -> Case:
     """Make a layer from a seed.
 
@@ -70,6 +72,8 @@ def random_case(
         If not 0, a classifier of so many classes instead of a convolution.
     pad
         Rows and columns of padding; half of the kernel if not given.
+    base_groups
+        Input group of each output group's base path, where it is another than the branch says.
     """
     rng = torch.Generator().manual_seed(seed)
 
@@ -98,7 +102,8 @@ def random_case(
     pad_code = tuple(integers(1, 256, in_ch).tolist()) if image else ()
     gated = groups > 1
     if gated:
-        base, psum = int_ops.gated_psums(ifmap, weight, stride, pad, groups, branch)
+        chosen = base_input_groups(groups, branch, base_groups)
+        base, psum = int_ops.gated_psums(ifmap, weight, stride, pad, chosen)
         # The saliency of some pixel in the middle of the ranking, so that there is a tie.
         saliency = base.reshape(images, out_ch // slice_size, slice_size, -1).sum(2).transpose(0, 1).flatten(1)
         threshold = saliency.kthvalue((saliency.shape[1] + 1) // 2, dim=1).values.to(torch.int32)
@@ -124,6 +129,7 @@ def random_case(
         pad_code=pad_code,
         groups=groups,
         branch=branch,
+        base_groups=base_groups,
         gated=gated,
         slice_size=slice_size,
         K=threshold,

@@ -141,11 +141,11 @@ def stress_layer(
     threshold = None
     if layer.gated:
         # int_ops.split_weight: where the base path has a weight.
-        base_part, _ = int_ops.split_weight(torch.ones_like(weight), layer.groups, layer.branch)
+        base_part, _ = int_ops.split_weight(torch.ones_like(weight), layer.base_inputs)
         fourth = (_turn(layer.out_ch // slice_size) % 4 == 3).repeat_interleave(slice_size).reshape(-1, 1, 1, 1)
         weight = torch.where(fourth & (base_part > 0), -weight.abs(), weight)
         coded = weight.to(torch.int8)
-        base, psum = int_ops.gated_psums(ifmap, coded, layer.stride, layer.pad, layer.groups, layer.branch)
+        base, psum = int_ops.gated_psums(ifmap, coded, layer.stride, layer.pad, layer.base_inputs)
         threshold = _thresholds(layer, base, slice_size, ends, (ifmap.shape[2], ifmap.shape[3]))
     else:
         coded = weight.to(torch.int8)
@@ -233,10 +233,12 @@ def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.n
     params
         The engine that it has to fit: a group is as narrow as it may be.
     like
-        Whose first gated layer says groups, branch and granularity; 2 groups, branch 1 and slices without one.
+        Whose first gated layer says groups, base path and granularity; 2 groups, branch 1 and slices without one.
     """
     gated = next((layer for layer in like.layers if layer.gated), None)
-    groups, branch, slice_size = (2, 1, LANES) if gated is None else (gated.groups, gated.branch, gated.slice_size)
+    groups, branch, base_groups, slice_size = 2, 1, (), LANES
+    if gated is not None:
+        groups, branch, base_groups, slice_size = gated.groups, gated.branch, gated.base_groups, gated.slice_size
     width = groups * max(LANES, params.in_par)
     rng = torch.Generator().manual_seed(_seed("network"))
     images = _integers(rng, 0, 256, 2, MOST, MOST, 3).to(torch.uint8)
@@ -257,6 +259,7 @@ def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.n
             pad_code=(125, 122, 114) if source == IMAGE else (),
             groups=groups if decides else 1,
             branch=branch if decides else 1,
+            base_groups=base_groups if decides else (),
             gated=decides,
             slice_size=slice_size if decides else LANES,
             K=torch.zeros(width // slice_size, dtype=torch.int32) if decides else None,

@@ -39,6 +39,9 @@ DEFAULT_CHECKPOINT = _ROOT / _SHIPPED if (_ROOT / _SHIPPED).is_file() else _ROOT
 #: Version of the layout described above.
 SCHEMA = 1
 _KEY = "cdgate"
+
+#: Entry of a layer that only those have that need it.
+_ADDED = "base_groups"
 _DTYPES = {"weight": torch.int8, "M": torch.int16, "B": torch.int64, "K": torch.int32}
 _SCALAR_TYPES: dict[str, type] = dict.fromkeys(SCALAR_FIELDS, int)
 _SCALAR_TYPES.update(dict.fromkeys(("name", "kind", "input", "residual"), str))
@@ -64,7 +67,10 @@ def save(path: str | Path, net: IntNetwork) -> None:
                 tensors[f"int.{layer.name}.{name}"] = value.contiguous()
     for name, value in net.training.items():
         tensors[f"train.{name}"] = value.detach().to(torch.float32).contiguous()
-    scalars = [{name: getattr(layer, name) for name in SCALAR_FIELDS} for layer in net.layers]
+    scalars = [
+        {name: value for name in SCALAR_FIELDS if (value := getattr(layer, name)) != () or name != _ADDED}
+        for layer in net.layers
+    ]
     text = json.dumps({"schema": SCHEMA, "layers": scalars, "meta": net.meta}, sort_keys=True)
     write_file(path, serialize(tensors, metadata={_KEY: text}))
 
@@ -134,19 +140,20 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> IntNetwor
 
 
 def _layer(scalars: Any, tensors: dict[str, Tensor]) -> IntLayer:
-    if not isinstance(scalars, dict) or set(scalars) != set(SCALAR_FIELDS):
+    if not isinstance(scalars, dict) or set(scalars) | {_ADDED} != set(SCALAR_FIELDS):
         raise ValueError(f"every layer must have exactly the entries {', '.join(SCALAR_FIELDS)}")
     name = scalars["name"]
     check_name(name)
     for key, value in scalars.items():
-        if key == "pad_code" or (key == "residual" and value is None):
+        if key in ("pad_code", _ADDED) or (key == "residual" and value is None):
             continue
         # Compared exactly: bool is an int in Python, but true is no stride.
         if type(value) is not _SCALAR_TYPES[key]:
             raise ValueError(f"layer {name}: {key} must be of type {_SCALAR_TYPES[key].__name__}, not {value!r}")
-    codes = scalars["pad_code"]
-    if not isinstance(codes, list) or any(type(code) is not int for code in codes):
-        raise ValueError(f"layer {name}: pad_code must be a list of integers")
+    lists = {key: scalars.get(key, []) for key in ("pad_code", _ADDED)}
+    for key, numbers in lists.items():
+        if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
+            raise ValueError(f"layer {name}: {key} must be a list of integers")
     values: dict[str, Any] = {}
     for field, dtype in _DTYPES.items():
         key = f"int.{name}.{field}"
@@ -156,7 +163,7 @@ def _layer(scalars: Any, tensors: dict[str, Tensor]) -> IntLayer:
         if value is not None and value.dtype != dtype:
             raise ValueError(f"tensor {key} must be {dtype}, not {value.dtype}")
         values[field] = value
-    values.update(scalars, pad_code=tuple(codes))
+    values.update(scalars, **{key: tuple(numbers) for key, numbers in lists.items()})
     return IntLayer(**values)
 
 

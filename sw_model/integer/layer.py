@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from cdgate.base_path import base_input_groups
 from sw_model.integer import ops as int_ops
 
 __all__ = ["IMAGE", "SCALAR_FIELDS", "IntLayer", "check_name", "pool_layer", "validate_layer"]
@@ -47,6 +48,8 @@ class IntLayer:
         Gating groups G; 1 in an ungated layer.
     branch
         1 (base path diagonal) or 2 (inverse diagonal).
+    base_groups
+        For each output group the input group of its base path, where it is another than the branch says; else empty.
     gated
         Whether the conditional path depends on a decision.
     slice_size
@@ -88,6 +91,7 @@ class IntLayer:
     pad_code: tuple[int, ...] = ()
     groups: int = 1
     branch: int = 1
+    base_groups: tuple[int, ...] = ()
     gated: bool = False
     slice_size: int = 8
     K: Tensor | None = None
@@ -123,6 +127,11 @@ class IntLayer:
     def kernel(self) -> int:
         """Height and width of the kernel, or of the window of "maxpool"; 1 in "fc"."""
         return int(self.weight.shape[2]) if self.weight.ndim == 4 else 1
+
+    @property
+    def base_inputs(self) -> tuple[int, ...]:
+        """For each output group the input group that its base path reads."""
+        return base_input_groups(self.groups, self.branch, self.base_groups)
 
     @property
     def signed(self) -> bool:
@@ -266,7 +275,8 @@ def _validate_gate(layer: IntLayer, require: _Require) -> None:
     groups, size = layer.groups, layer.slice_size
     require(layer.branch in (1, 2), f"branch must be 1 or 2, not {layer.branch}")
     if not layer.gated:
-        require(layer.K is None and groups == 1, "K and groups must be absent in an ungated layer")
+        absent = layer.K is None and groups == 1 and not layer.base_groups
+        require(absent, "K and groups must be absent in an ungated layer")
         return
     require(layer.kind == "conv", "a classifier must not be gated")
     require(not any(layer.pad_code), "pad_code must be 0 in a gated layer")
@@ -279,7 +289,12 @@ def _validate_gate(layer: IntLayer, require: _Require) -> None:
     if layer.K is None:
         raise ValueError(f"layer {layer.name}: K must be given in a gated layer")
     require.tensor("K", layer.K, torch.int32, slices)
-    base, _ = int_ops.split_weight(layer.weight, groups, layer.branch)
+    chosen = [number for number in layer.base_groups if type(number) is int and 0 <= number < groups]
+    require(
+        len(layer.base_groups) == len(chosen) in (0, groups),
+        f"base_groups must be {groups} numbers of 0 to {groups - 1} or none, not {list(layer.base_groups)}",
+    )
+    base, _ = int_ops.split_weight(layer.weight, layer.base_inputs)
     saliency = base.to(torch.int64).abs().reshape(slices, -1).sum(1) * 255
     require(int(saliency.max()) < 2**31, "saliency must stay below 2^31: 255 * sum|base weight| is too large")
 

@@ -303,7 +303,7 @@ class IntNetwork:
         if not layer.gated:
             base = psum = conv2d(ifmap, layer.weight, layer.stride, layer.pad, layer.pad_code)
         else:
-            geometry = (layer.stride, layer.pad, layer.groups, layer.branch)
+            geometry = (layer.stride, layer.pad, layer.base_inputs)
             if mode == GateMode.BASE:
                 base = psum = int_ops.base_psum(ifmap, layer.weight, *geometry)
             else:

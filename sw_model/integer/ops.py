@@ -9,11 +9,12 @@ Shapes are NCHW for maps and OIHW for weights. Activation codes are uint8 values
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cdgate.base_path import base_input_group
 from sw_model.integer.convolution import CODE_MAX, check_codes, convolve, pad_map
 
 __all__ = [
@@ -31,38 +32,36 @@ def _check_groups(weight: Tensor, groups: int) -> None:
         raise ValueError(f"groups must divide the channels {in_ch} and {out_ch}, not be {groups}")
 
 
-def split_weight(weight: Tensor, groups: int, branch: int) -> tuple[Tensor, Tensor]:
+def split_weight(weight: Tensor, base_groups: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Split a weight into the base path's and the conditional path's, each of full shape with zeros elsewhere.
 
-    With two groups and branch 1, a weight [[a, b], [c, d]] of blocks becomes [[a, 0], [0, d]] and [[0, b], [c, 0]];
-    branch 2 swaps the two. With one group everything is base.
+    With base groups (0, 1) a weight [[a, b], [c, d]] of blocks becomes [[a, 0], [0, d]] and [[0, b], [c, 0]]; (1, 0)
+    swaps the two. With one group everything is base.
 
     Parameters
     ----------
     weight
-        (O, I, kh, kw); O and I divisible by groups.
-    groups
-        Gating groups G.
-    branch
-        1 (diagonal) or 2 (inverse diagonal).
+        (O, I, kh, kw); O and I divisible by the number of groups.
+    base_groups
+        For each output group the input group that its base path reads, see `cdgate.base_path.base_input_groups`.
 
     Returns
     -------
     tuple[Tensor, Tensor]
         Base and conditional weight; their sum is the weight.
     """
+    groups = len(base_groups)
     _check_groups(weight, groups)
     out_ch, in_ch = weight.shape[:2]
     base = torch.zeros_like(weight)
     rows, cols = out_ch // groups, in_ch // groups
-    for i in range(groups):
-        j = base_input_group(i, groups, branch)
+    for i, j in enumerate(base_groups):
         block = (slice(i * rows, (i + 1) * rows), slice(j * cols, (j + 1) * cols))
         base[block] = weight[block]
     return base, weight - base
 
 
-def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, branch: int) -> tuple[Tensor, Tensor]:
+def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, base_groups: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the base psum and the full psum of a gated layer at the cost of one dense convolution.
 
     Equal to ``conv2d(x, base)`` and ``conv2d(x, base + conditional)`` of `split_weight`'s parts: the sums of the G
@@ -78,49 +77,51 @@ def gated_psums(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, b
         Step in both directions.
     pad
         Rows and columns of zeros on every side.
-    groups
-        Gating groups G.
-    branch
-        1 or 2.
+    base_groups
+        As of `split_weight`.
 
     Returns
     -------
     tuple[Tensor, Tensor]
         Two (N, O, H', W') int64 tensors in int32 range: base psum and base + conditional psum.
     """
-    spans = _group_spans(x, weight, groups, branch)
+    spans = _group_spans(x, weight, base_groups)
     padded = pad_map(x, pad, ())
-    bases: list[Tensor] = []
+    groups = len(base_groups)
+    bases: list[Tensor] = [torch.empty(0)] * groups
     full: Tensor | None = None
-    for inputs, outputs in spans:
+    for group in range(groups):
+        inputs = slice(group * x.shape[1] // groups, (group + 1) * x.shape[1] // groups)
         partial = convolve(padded[:, inputs], weight[:, inputs], stride)
-        bases.append(partial[:, outputs].to(torch.int64))
+        for number, (_, outputs) in enumerate(spans):
+            if base_groups[number] == group:
+                bases[number] = partial[:, outputs].to(torch.int64)
         full = partial if full is None else full.add_(partial)
     if full is None:
         raise ValueError("groups must be at least 1")
     return torch.cat(bases, 1), full.to(torch.int64)
 
 
-def base_psum(x: Tensor, weight: Tensor, stride: int, pad: int, groups: int, branch: int) -> Tensor:
+def base_psum(x: Tensor, weight: Tensor, stride: int, pad: int, base_groups: Sequence[int]) -> Tensor:
     """Return the base psum of `gated_psums` alone, at 1/G of its cost."""
-    spans = _group_spans(x, weight, groups, branch)
+    spans = _group_spans(x, weight, base_groups)
     padded = pad_map(x, pad, ())
     parts = [convolve(padded[:, inputs], weight[outputs, inputs], stride) for inputs, outputs in spans]
     return torch.cat(parts, 1).to(torch.int64)
 
 
-def _group_spans(x: Tensor, weight: Tensor, groups: int, branch: int) -> list[tuple[slice, slice]]:
+def _group_spans(x: Tensor, weight: Tensor, base_groups: Sequence[int]) -> list[tuple[slice, slice]]:
     """Check the operands and list, by output group, its base path's input channels and its output channels."""
     check_codes(x, 0, CODE_MAX, "activation codes")
     check_codes(weight, -127, 127, "weight codes")
+    groups = len(base_groups)
     _check_groups(weight, groups)
     # Checked over all input channels: _convolve sees one group of them at a time.
     if int(weight.to(torch.int64).abs().sum((1, 2, 3)).max()) * CODE_MAX > INT32_MAX:
         raise OverflowError("psum must fit int32: 255 * sum|weight| of an output channel reaches 2^31")
     rows, cols = weight.shape[0] // groups, weight.shape[1] // groups
     spans = []
-    for i in range(groups):
-        j = base_input_group(i, groups, branch)
+    for i, j in enumerate(base_groups):
         spans.append((slice(j * cols, (j + 1) * cols), slice(i * rows, (i + 1) * rows)))
     return spans
 

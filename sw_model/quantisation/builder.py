@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cdgate.base_path import base_input_groups
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
 from sw_model.integer.layer import IMAGE, IntLayer, pool_layer
@@ -167,7 +168,8 @@ def _psums(layer: RealLayer, weight: Tensor, pad_code: tuple[int, ...], unit: Te
     batches = state.batches(layer.input)
     if layer.groups == 1:
         return [conv2d(x, weight, layer.stride, layer.pad, pad_code).to(torch.int32) for x in batches], None
-    pairs = [int_ops.gated_psums(x, weight, layer.stride, layer.pad, layer.groups, layer.branch) for x in batches]
+    base_groups = base_input_groups(layer.groups, layer.branch, layer.base_groups)
+    pairs = [int_ops.gated_psums(x, weight, layer.stride, layer.pad, base_groups) for x in batches]
     if layer.threshold is None:
         K = _quantile_thresholds(layer, [base for base, _ in pairs])
     else:
@@ -203,7 +205,8 @@ def _build_conv(layer: RealLayer, state: _Calibration) -> tuple[IntLayer, Tensor
     lo, hi = (0, 255) if layer.relu else (-128, 127)
     integer = IntLayer(
         name=layer.name, kind="conv", weight=weight, stride=layer.stride, pad=layer.pad, pad_code=pad_code,
-        groups=layer.groups, branch=layer.branch, gated=layer.groups > 1, slice_size=layer.slice_size, K=K,
+        groups=layer.groups, branch=layer.branch, base_groups=layer.base_groups, gated=layer.groups > 1,
+        slice_size=layer.slice_size, K=K,
         M=M, B=B, S=S, R0=R0, Q=Q, lo=lo, hi=hi, input=layer.input, residual=layer.residual,
         residual_signed=layer.residual is not None and state.codes[layer.residual].dtype == torch.int8,
     )  # fmt: skip

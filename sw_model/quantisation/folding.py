@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cdgate.base_path import base_input_groups
 from cdgate.errors import UserError
 from sw_model.integer import checkpoint
 from sw_model.integer.layer import IMAGE
@@ -71,12 +72,8 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer | RealPool]:
     CheckpointError
         A tensor of the network is not finite.
     """
-    granularity, overlap = model.hparams["granularity"], model.hparams["overlap"]
     if reason := obstacle(model):
         raise UserError(reason)
-    if branch == 2 and overlap and granularity != "dense":
-        raise UserError(f"branch to quantise must be 1 where the overlap is {overlap}: the engine's second is the "
-                         "inverse diagonal")  # fmt: skip
     check_finite(model.state_dict(), "network to quantise")
     modules = {name: (conv, bn) for name, conv, bn in model.named_convs()}
     layers: list[RealLayer | RealPool] = []
@@ -95,6 +92,8 @@ def real_layers(model: ResNet, branch: int = 1) -> list[RealLayer | RealPool]:
         if isinstance(conv, GatedConv2d) and conv.granularity != "dense":
             gate = dict(groups=conv.groups_gating, branch=branch, slice_size=conv.slice_size,
                         threshold=_threshold(conv, branch))  # fmt: skip
+            if conv.base_groups[branch] != base_input_groups(conv.groups_gating, branch):  # where branches overlap
+                gate["base_groups"] = conv.base_groups[branch]
         layers.append(RealLayer(
             name=entry["name"], weight=weight, gain=gain, offset=offset, stride=entry["stride"],
             pad=entry["kernel"] // 2, relu=entry["relu"], input=entry["input"], residual=entry["residual"], zero=zero,

@@ -32,6 +32,7 @@ def random_network(
     blocks: int | Sequence[int] = 2,
     images: Any = None,
     plan: Sequence[Mapping[str, Any]] | None = None,
+    base_groups: Sequence[int] = (),
 ) -> IntNetwork:
     """Build an untrained ResNet-18 with lively maps, for bring-up and fast tests.
 
@@ -64,6 +65,9 @@ def random_network(
         ``window``, ``stride``, ``pad``, ``name`` and ``input``. The channels of the images are those that the first
         convolution reads.
 
+    base_groups
+        Input group of each output group's base path, where it is another than the branch says.
+
     Returns
     -------
     IntNetwork
@@ -94,7 +98,7 @@ def random_network(
             name=conv["name"], weight=normal(out_ch, in_ch, kernel, kernel) * normal(out_ch, 1, 1, 1).abs().add(0.5),
             gain=sign * (0.7 + 0.2 * normal(out_ch).abs()), offset=0.3 * normal(out_ch),
             stride=conv["stride"], pad=conv.get("pad", kernel // 2), relu=conv["relu"],
-            groups=groups if gated else 1, branch=branch,
+            groups=groups if gated else 1, branch=branch, base_groups=tuple(base_groups) if gated else (),
             slice_size=slice_size, sparsity=(sparsity + spread).clamp(0.02, 0.98) if gated else None,
             standardize=True, input=conv["input"], residual=conv["residual"],
             zero=torch.tensor(_ZERO[colours], dtype=torch.float64) if conv["input"] == IMAGE else None,

@@ -33,6 +33,8 @@ class RealLayer:
         Gating groups; 1 where ungated.
     branch
         1 or 2.
+    base_groups
+        Input group of each output group's base path, where it is another than the branch says; else empty.
     slice_size
         Output channels of a decision.
     threshold
@@ -58,6 +60,7 @@ class RealLayer:
     relu: bool = True
     groups: int = 1
     branch: int = 1
+    base_groups: tuple[int, ...] = ()
     slice_size: int = 8
     threshold: Tensor | None = None
     sparsity: Tensor | None = None

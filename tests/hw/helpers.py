@@ -131,6 +131,7 @@ class Conv:
     chunks: int = 4  # of a pixel of the ifmap
     groups: int = 4
     branch: int = 1
+    base_groups: tuple = ()  # instead of the branch: the input group of each output group
     slices: int = 4
     hold: bool = False  # the same weights at every tap
     bases: tuple = (0, 0, 0)  # of ifmap, residual, ofmap
@@ -167,11 +168,15 @@ class Conv:
         taps = 1 if self.hold else self.kernel**2
         return taps * len(self.path_chunks(0, cond))
 
+    def base_group(self, group):
+        """Input group of an output group's base path: one of the list, or as the branch says."""
+        if self.base_groups:
+            return self.base_groups[group]
+        return group if self.branch == 1 else self.groups - 1 - group
+
     def path_chunks(self, slice_, cond):
         """Chunks of the base path: input group i in branch 1, G - 1 - i in branch 2. Conditional path: the others."""
-        group = slice_ // (self.slices // self.groups)
-        if self.branch == 2:
-            group = self.groups - 1 - group
+        group = self.base_group(slice_ // (self.slices // self.groups))
         size = self.chunks // self.groups
         return [chunk for chunk in range(self.chunks) if (chunk // size == group) != cond]
 
@@ -259,8 +264,6 @@ class Conv:
             "ifmap_col_step": self.stride * self.chunks,
             "ifmap_row_step": self.stride * row_step,
             "ofmap_col_step": self.out_words,
-            "base_chunk_first": 0 if self.branch == 1 else self.chunks - group_chunks,
-            "base_chunk_step": group_chunks if self.branch == 1 else -group_chunks,
         }
         return {
             "mode": self.mode,
@@ -276,6 +279,7 @@ class Conv:
             "pad_right": int(pad_end[1]),
             **{name: addr % space for name, addr in addresses.items()},
             "base_chunk_last": group_chunks - 1,
+            **{f"base_first_{n}": group_chunks * self.base_group(n) for n in range(self.groups)},
             "group_slice_last": self.slices // self.groups - 1,
             "base_entries": self.entries(False),
             "cond_entries": self.entries(True),

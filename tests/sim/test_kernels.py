@@ -28,6 +28,18 @@ def test_kernels(engine, tmp_path, seed):
     check(engine.simulator, engine.params, tmp_path / "runs", trials)
 
 
+def test_base_paths_of_any_groups(engine, tmp_path, seed):
+    plain = {"in_ch": 4 * engine.params.in_par, "out_ch": 64, "size": (3, 4), "images": 2}
+    trials = [
+        trial(seed % 1000, mode, base_groups=chosen, slice_size=size, **plain)
+        for chosen in ((0, 1, 3, 2), (0, 1, 2, 0), (0, 0, 0, 0), (3, 1, 3, 2))
+        for mode, size in (("gated", 8), ("gated", 1), ("dense", 8))
+    ]
+    eight = {**plain, "in_ch": 8 * engine.params.in_par, "groups": 8, "kernel": 1}
+    trials += [trial(seed % 1000, base_groups=chosen, **eight) for chosen in ((), (7, 0, 6, 1, 5, 2, 4, 3))]
+    check(engine.simulator, engine.params, tmp_path / "runs", trials)
+
+
 def test_linear_layers_and_patches(engine, tmp_path, seed):
     trials = [
         trial(seed % 1000 + size, size=(size, size), kernel=size, pad=0, in_ch=10, out_ch=20, groups=1, images=2)

@@ -209,7 +209,6 @@ def test_other_granularitys(granularity):
     ("arguments", "branch", "message"),
     [
         ({"granularity": "dgc"}, 1, "must be dense or gated by slice or channel, not dgc"),
-        ({"overlap": 50}, 2, "branch to quantise must be 1 where the overlap is 50"),
     ],
 )
 def test_networks_that_the_engine_lacks(arguments, branch, message):
@@ -229,6 +228,24 @@ def test_large_stem():
     assert float(np.corrcoef(expected.flatten(), logits.flatten())[0, 1]) > 0.98
     restored = folding.restore_model(net)
     assert float(np.corrcoef(expected.flatten(), restored(INPUT).flatten())[0, 1]) > 0.98
+
+
+@pytest.mark.parametrize("overlap, chosen", [(0, ()), (50, (0, 1, 3, 2)), (75, (0, 1, 2, 0)), (100, (0, 1, 2, 3))])
+def test_branch_2_where_the_branches_overlap(overlap, chosen):
+    """The integer layer's base path reads the groups that the float one reads."""
+    torch.manual_seed(15)
+    model = ResNet(width=0.5, depth=10, granularity="channel", slice_size=1, overlap=overlap).eval()
+    net = folding.quantize(model, PHOTOS[:4], branch=2)
+    for name, conv in model.gated_convs().items():
+        layer = net.layer(name)
+        assert layer.base_groups == chosen and layer.base_inputs == conv.base_groups[2]
+        base, _ = int_ops.split_weight(torch.ones_like(layer.weight), layer.base_inputs)
+        rows, cols = (channels // 4 for channels in layer.weight.shape[:2])
+        for output, source in enumerate(conv.base_groups[2]):
+            block = base[output * rows : (output + 1) * rows]
+            assert (
+                block[:, source * cols : (source + 1) * cols].all() and int(block.sum()) == block[0].numel() * rows // 4
+            )
 
 
 def test_other_depths():

@@ -24,7 +24,7 @@ from sw_model.integer.steps import count_layer
 from verification.fuzzing.case import Case, Kind
 from verification.fuzzing.host import FindingError
 from verification.independent.layer_interpreter import Interpreter
-from verification.independent.loops import loop_conv, loop_max_pool, loop_requantize
+from verification.independent.loops import base_group_of, loop_conv, loop_max_pool, loop_requantize
 
 __all__ = ["LAYERS", "LAYERS_RTL", "run_batch"]
 
@@ -181,7 +181,7 @@ def looped(made: LayerCase, mode: str, masks: torch.Tensor | None) -> tuple[list
         part = []
         for o, kernel in enumerate(weight):
             group = o // (layer.out_ch // layer.groups)
-            group = group if layer.branch == 1 else layer.groups - 1 - group
+            group = base_group_of(layer, group)
             zero = [[0] * layer.kernel for _ in range(layer.kernel)]
             part.append([plane if i // size == group else zero for i, plane in enumerate(kernel)])
         base = loop_conv(x, part, *geometry)

@@ -62,10 +62,9 @@ class Interpreter:
             return outcome
         self.forced = iter(() if program.masks is None else program.masks["fire"])
         chunks = list(range(reg["base_tap_entries"] + reg["cond_tap_entries"]))
-        base_first = reg["base_chunk_first"]
-        group_slice = 0
+        group = group_slice = 0
         for slice_ in range(reg["slice_last"] + 1):
-            base = [base_first + n for n in range(reg["base_chunk_last"] + 1)]
+            base = [reg[f"base_first_{group}"] + n for n in range(reg["base_chunk_last"] + 1)]
             cond = [chunk for chunk in chunks if chunk not in base]
             start = outcome.entries_used
             weights = program.weights[start : start + reg["base_entries"] + reg["cond_entries"]].view(np.int8)
@@ -80,7 +79,7 @@ class Interpreter:
                         self._pixel(reg, outcome, paths, slice_, image, row, col)
             if group_slice == reg["group_slice_last"]:
                 group_slice = 0
-                base_first = (base_first + reg["base_chunk_step"]) % (1 << self.params.bank_addr_bits)
+                group = (group + 1) % 8
             else:
                 group_slice += 1
         assert outcome.entries_used == len(program.weights)

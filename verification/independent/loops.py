@@ -46,6 +46,13 @@ def loop_requantize(acc, m, b, s, r, r0, q, lo, hi):
     return min(max(numerator // 2**s, lo), hi)
 
 
+def base_group_of(layer, group):
+    """Return the input group of an output group's base path: the one that is listed, else as the branch says."""
+    if layer.base_groups:
+        return layer.base_groups[group]
+    return group if layer.branch == 1 else layer.groups - 1 - group
+
+
 def loop_steps(layer, size, in_par, decision):
     """Walk through every (image, slice, pixel, tap, chunk); returns base and fired conditional steps and lane steps."""
     base = conditional = lanes = 0
@@ -53,7 +60,7 @@ def loop_steps(layer, size, in_par, decision):
     for n in range(len(decision)):
         for s in range(layer.out_ch // 8):
             group = s // (layer.out_ch // layer.groups // 8)
-            base_group = group if layer.branch == 1 else layer.groups - 1 - group
+            base_group = base_group_of(layer, group)
             for y in range(out):
                 for x in range(out):
                     per_slice = 8 // layer.slice_size

@@ -42,12 +42,10 @@ class Pass:
         self.steps = [0, 0]
         self.taps = {}
         self.decisions, self.logits, places, codes = [], [], [], []
-        first = body["base_chunk_first"]
         for n, entries in enumerate(weights.view(np.int8).astype(np.float64)):
+            first = body[f"base_first_{n // (body['group_slice_last'] + 1) % 8}"]
             base = [first + k for k in range(body["base_chunk_last"] + 1)]
             self._slice(n, base, [chunk for chunk in self.chunks if chunk not in base], entries, places, codes)
-            if (n + 1) % (body["group_slice_last"] + 1) == 0:
-                first = (first + body["base_chunk_step"]) % self.params.bank_words
         self.written = (body["ofmap_bank"], np.concatenate(places), np.concatenate(codes)) if places else None
         del self.ifmap, self.residual, self.taps
 

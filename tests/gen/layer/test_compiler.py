@@ -63,6 +63,15 @@ def test_groups_and_branches(groups, in_ch, out_ch, branch):
     check(random_case(2, in_ch=in_ch, out_ch=out_ch, size=(3, 3), groups=groups, branch=branch), SMALL, "gated")
 
 
+@pytest.mark.parametrize("chosen", [(0, 1, 3, 2), (0, 1, 2, 0), (0, 0, 0, 0), (3, 3, 1, 2)])
+@pytest.mark.parametrize("mode", ["gated", "dense", "base"])
+def test_base_paths_of_any_groups(chosen, mode):
+    """Where the branches overlap, and where all output channels share the first input channels."""
+    case = random_case(17, in_ch=32, out_ch=64, size=(3, 3), base_groups=chosen)
+    program, _ = check(case, SMALL, mode)
+    assert [program.registers[f"base_first_{n}"] for n in range(8)] == [*(2 * group for group in chosen), 0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (5, 4)])
@@ -169,6 +178,12 @@ def test_limits():
     assert refusal(case, HwParams(in_par=4, rq_lanes=1, max_slices=2)) == "output channels must be at most 16, not 32"
     assert "ifmap must fit a bank of 64 words" in refusal(case, HwParams(in_par=4, rq_lanes=1, bank_words=64))
     assert "ofmap must fit a bank of 128 words" in refusal(case, HwParams(in_par=4, rq_lanes=1, bank_words=128))
+    many = random_case(18, in_ch=64, out_ch=128, size=(2, 2), groups=16)
+    assert refusal(many, HwParams(in_par=4, rq_lanes=1)) == "groups must be at most 8, not 16"
+    many = random_case(18, in_ch=72, out_ch=16, size=(2, 2), groups=2)
+    assert refusal(many, HwParams(in_par=4, rq_lanes=1, max_slices=8)) == (
+        "input channels of a gated layer must be at most 64, not 72"
+    )
     wide = random_case(13, in_ch=16, out_ch=32, size=(2, 5))
     assert refusal(wide, HwParams(in_par=4, rq_lanes=1, max_map=4)) == (
         "ofmap must have at most 4 rows and columns, not 2 x 5"

@@ -15,6 +15,9 @@ COUNT_SPACE = 1 << SMALL.ring_ptr_bits
 CASES = {
     "branch 1, G 4": Conv(slices=8),
     "branch 2, G 4": Conv(slices=8, branch=2),
+    "groups in any order": Conv(slices=8, base_groups=(2, 0, 3, 0)),
+    "groups that share a base path": Conv(slices=4, base_groups=(0, 0, 0, 0)),
+    "G 8": Conv(slices=8, groups=8, chunks=8, base_groups=(7, 0, 6, 1, 5, 2, 4, 3)),
     "branch 1, G 2": Conv(slices=4, groups=2, chunks=2),
     "branch 2, G 2": Conv(slices=6, groups=2, chunks=4, branch=2),
     "G 1": Conv(slices=3, groups=1, chunks=4, mode=GateMode.BASE),

@@ -21,6 +21,16 @@ def net():
     return random_network(width=0.5, seed=7, blocks=1)
 
 
+def test_base_groups_are_kept_where_there_are_some(net, whole, tmp_path):
+    """And a file of a network without them is what it was before there were any."""
+    path = tmp_path / "chosen.safetensors"
+    chosen = random_network(width=0.5, seed=7, blocks=1, base_groups=(0, 1, 3, 2))
+    save(path, chosen)
+    assert [layer.base_groups for layer in load(path).layers] == [layer.base_groups for layer in chosen.layers]
+    assert [layer.base_inputs for layer in load(path).layers if layer.gated] == [(0, 1, 3, 2)] * 8
+    assert b"base_groups" in path.read_bytes() and b"base_groups" not in whole.read_bytes()
+
+
 @pytest.fixture(scope="module")
 def whole(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "net.safetensors"

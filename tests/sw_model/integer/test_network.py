@@ -37,7 +37,7 @@ def test_taps_follow_from_the_operators(net, gated):
             assert torch.equal(tap.ofmap, int_ops.classifier(tap.ifmap, layer.weight, layer.B))
             assert torch.equal(tap.psum + layer.B, gated.logits)
             continue
-        base_weight, conditional_weight = int_ops.split_weight(layer.weight, layer.groups, layer.branch)
+        base_weight, conditional_weight = int_ops.split_weight(layer.weight, layer.base_inputs)
         base = conv2d(tap.ifmap, base_weight, layer.stride, layer.pad, layer.pad_code)
         assert torch.equal(tap.psum_base, base), layer.name
         acc = base

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from cdgate.base_path import base_input_groups
 from sw_model.integer import convolution
 from sw_model.integer import ops as int_ops
 from sw_model.integer.convolution import conv2d
@@ -89,7 +90,8 @@ def test_conv2d_refuses_an_overflow():
 def test_split_weight_and_gated_psums(groups, branch):
     seed = 10 * groups + branch
     x, weight = random_case(seed, groups)
-    base, conditional = int_ops.split_weight(weight, groups, branch)
+    chosen = base_input_groups(groups, branch)
+    base, conditional = int_ops.split_weight(weight, chosen)
     for o in range(weight.shape[0]):
         for i in range(weight.shape[1]):
             group = o // 8 if branch == 1 else groups - 1 - o // 8
@@ -97,19 +99,38 @@ def test_split_weight_and_gated_psums(groups, branch):
             assert torch.equal(base[o, i], weight[o, i] * is_base), f"{seed=} {o=} {i=}"
             assert torch.equal(conditional[o, i], weight[o, i] * (not is_base)), f"{seed=} {o=} {i=}"
     for stride in (1, 2):
-        psum_base, psum = int_ops.gated_psums(x, weight, stride, 1, groups, branch)
+        psum_base, psum = int_ops.gated_psums(x, weight, stride, 1, chosen)
         expected = conv2d(x, base, stride, 1)
         assert torch.equal(psum_base, expected), f"{seed=}"
         assert torch.equal(psum, expected + conv2d(x, conditional, stride, 1)), f"{seed=}"
-        assert torch.equal(int_ops.base_psum(x, weight, stride, 1, groups, branch), expected), f"{seed=}"
+        assert torch.equal(int_ops.base_psum(x, weight, stride, 1, chosen), expected), f"{seed=}"
+
+
+@pytest.mark.parametrize("chosen", [(0, 1, 2, 0), (0, 0, 0, 0), (3, 1, 3, 2)])
+def test_base_paths_that_share_an_input_group(chosen):
+    seed = 7
+    x, weight = random_case(seed, 4)
+    base, conditional = int_ops.split_weight(weight, chosen)
+    for o in range(weight.shape[0]):
+        for i in range(weight.shape[1]):
+            kept = weight[o, i] * (i // 2 == chosen[o // 8])
+            assert torch.equal(base[o, i], kept) and torch.equal(conditional[o, i], weight[o, i] - kept)
+    zero = (0,) * 8
+    psum_base, psum = int_ops.gated_psums(x, weight, 1, 1, chosen)
+    assert psum_base.tolist() == loop_conv(x.tolist(), base.tolist(), 1, 1, zero)
+    assert psum.tolist() == loop_conv(x.tolist(), weight.tolist(), 1, 1, zero)
+    assert torch.equal(int_ops.base_psum(x, weight, 1, 1, chosen), psum_base)
 
 
 def test_split_weight_refuses_groups_and_branch():
     weight = torch.zeros(8, 6, 3, 3, dtype=torch.int8)
     with pytest.raises(ValueError, match="groups must divide the channels 6 and 8, not be 4"):
-        int_ops.split_weight(weight, 4, 1)
+        int_ops.split_weight(weight, (0, 1, 2, 3))
     with pytest.raises(ValueError, match="branch must be 1 or 2, not 3"):
-        int_ops.split_weight(weight, 2, 3)
+        base_input_groups(2, 3)
+    for chosen in ((0,), (0, 2), (-1, 0)):
+        with pytest.raises(ValueError, match="base groups must be 2 numbers of 0 to 1, not"):
+            base_input_groups(2, 1, chosen)
 
 
 def test_decide_slices_equals_the_loop_and_a_tie_does_not_fire():
