@@ -236,7 +236,8 @@ def stress_network(params: HwParams, like: IntNetwork) -> tuple[IntNetwork, np.n
         Whose first gated layer says groups, base path and granularity; 2 groups, branch 1 and slices without one.
     """
     gated = next((layer for layer in like.layers if layer.gated), None)
-    groups, branch, base_groups, slice_size = 2, 1, (), LANES
+    groups, branch, slice_size = 2, 1, LANES
+    base_groups: tuple[int, ...] = ()
     if gated is not None:
         groups, branch, base_groups, slice_size = gated.groups, gated.branch, gated.base_groups, gated.slice_size
     width = groups * max(LANES, params.in_par)

@@ -54,6 +54,7 @@ def _network(rng: random.Random, params: HwParams) -> Job:
         "images": images,
         "groups": 2,
         "branch": 1,
+        "base_groups": rng.choice([[], [1, 1]]),
         "slice_size": 8,
         "sparsity": 0.5,
         "classes": 5,

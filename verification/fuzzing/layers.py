@@ -59,6 +59,7 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
         "pad": pad,
         "stride": rng.choice([1, 1, 1, 2, 2, 3, 8]),
         "branch": rng.choice([1, 2]),
+        "base_groups": [rng.randrange(groups) for _ in range(groups)] if groups > 1 and rng.random() < 0.4 else [],
         "slice_size": rng.choice([8, 8, 1]),
         "residual": rng.choice([None, None, "unsigned", "signed"]),
         "relu": rng.random() < 0.6,
@@ -125,6 +126,7 @@ def layer_of(case: Case) -> LayerCase:
         image=case["shape"] == "image",
         classes=classes,
         slice_size=case["slice_size"],
+        base_groups=tuple(case["base_groups"]),
     )
     if classes:
         return made
@@ -337,6 +339,7 @@ _SIMPLEST: Case = {
     "stalls": {},
     "relu": True,
     "branch": 1,
+    "base_groups": [],
     "stride": 1,
     "in_place": False,
     "banks": [0, 1, 2],
