@@ -13,7 +13,7 @@ from sw_model.integer.layer import IMAGE
 from sw_model.integer.network import IntNetwork
 from sw_model.quantisation.builder import build_network
 from sw_model.quantisation.plan import resnet_plan
-from sw_model.quantisation.real_layer import RealLayer, RealPool
+from sw_model.quantisation.real_layer import RealLayer, RealPool, average_pool
 
 __all__ = ["random_network"]
 
@@ -62,9 +62,8 @@ def random_network(
     plan
         Convolutions as `sw_model.quantisation.plan.resnet_plan` lists them, for another network than a ResNet;
         width and blocks are of no effect then. A ``pad`` is half of the kernel if it is not given. A max-pooling has
-        ``window``, ``stride``, ``pad``, ``name`` and ``input``. The channels of the images are those that the first
-        convolution reads.
-
+        ``window``, ``stride``, ``pad``, ``name`` and ``input``, an average pooling ``average`` (its window), ``name``
+        and ``input``. The channels of the images are those that the first convolution reads.
     base_groups
         Input group of each output group's base path, where it is another than the branch says.
 
@@ -87,6 +86,10 @@ def random_network(
     for conv in plan:
         if "window" in conv:
             layers.append(RealPool(**conv))
+            channels[conv["name"]] = channels[conv["input"]]
+            continue
+        if "average" in conv:
+            layers.append(average_pool(conv["name"], channels[conv["input"]], conv["average"], conv["input"]))
             channels[conv["name"]] = channels[conv["input"]]
             continue
         out_ch, in_ch, kernel, gated = conv["out_ch"], conv["in_ch"], conv["kernel"], conv["gated"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-__all__ = ["RealLayer", "RealPool"]
+__all__ = ["RealLayer", "RealPool", "average_pool"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,3 +98,30 @@ class RealPool:
     @property
     def residual(self) -> None:
         """Nothing is added."""
+
+
+def average_pool(name: str, channels: int, window: int, source: str) -> RealLayer:
+    """Return an average pooling as a convolution whose kernel is diagonal: nothing but the engine's own arithmetic.
+
+    Windows do not overlap. It takes the steps of a convolution of as many channels.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    channels
+        Of the map.
+    window
+        Rows and columns of the window, which is also the step.
+    source
+        Name of the layer read.
+    """
+    weight = torch.eye(channels, dtype=torch.float64)[:, :, None, None].expand(-1, -1, window, window) / window**2
+    return RealLayer(
+        name=name,
+        weight=weight,
+        gain=torch.ones(channels, dtype=torch.float64),
+        offset=torch.zeros(channels, dtype=torch.float64),
+        stride=window,
+        input=source,
+    )

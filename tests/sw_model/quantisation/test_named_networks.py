@@ -10,6 +10,7 @@ from sw_model.integer.checkpoint import DEFAULT_CHECKPOINT, load, save
 from sw_model.integer.network import IntNetwork
 from sw_model.quantisation.named_networks import NAMED, build_named, chosen_network
 from sw_model.quantisation.plan import resnet_plan
+from sw_model.quantisation.random_network import random_network
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,16 @@ def test_size(text, size):
 def test_size_wrong(text):
     with pytest.raises(UserError, match="size must be 1 to 256, rows and columns as 32 or 224x192, not "):
         size_of(text)
+
+
+@torch.no_grad()
+def test_average_pooling_is_a_mean():
+    """A code's half is all that the integer convolution is off: one more where its scale is not the ifmap's."""
+    conv = dict(name="a", in_ch=3, out_ch=16, kernel=3, stride=1, relu=True, gated=False, input="image", residual=None)
+    plan = [conv, {"name": "mean", "average": 4, "input": "a"}]
+    images = photographs(4, 32)
+    network = random_network(plan=plan, images=images)
+    taps, scales = network.run(images).taps, network.meta["scales"]
+    expected = torch.nn.functional.avg_pool2d(taps["a"].ofmap.double() * scales["a"], 4) / scales["mean"]
+    assert float((taps["mean"].ofmap - expected).abs().max()) <= 0.51
+    assert network.map_sizes(32, 32)["mean"] == (8, 8) and int(taps["mean"].ofmap.max()) == 255
