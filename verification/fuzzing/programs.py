@@ -18,6 +18,7 @@ from verification.independent.program_interpreter import Engine
 __all__ = ["PROGRAMS"]
 
 
+
 def draw(rng: random.Random, params: HwParams) -> Case:
     """Draw what is done to a program."""
     number = rng.randrange(POOL)
@@ -121,7 +122,8 @@ def run(case: Case, host: Host) -> str:
 
 def _is_plain(text: bytes, number: int) -> bool:
     """Tell whether an instruction only moves data: what changed registers of a layer compute is written nowhere."""
-    return text[64 * (number % (len(text) // 64))] & 15 not in {opcode.value for opcode in PASSES}
+    passes: Any = PASSES  # members of an enumeration of Amaranth's
+    return text[64 * (number % (len(text) // 64))] & 15 not in {opcode.value for opcode in passes}
 
 
 _SIMPLEST: dict[str, Any] = {"flips": [], "order": [], "length": None, "window": None, "pool": 0}
