@@ -74,6 +74,9 @@ class Core(wiring.Component):
     trace_o : granules written to the ofmap, valid only; if ``params.trace``.
     """
 
+    #: Parts of the layer's registers that have an enable of their own.
+    PARTS = 4
+
     def __init__(self, params):
         self.params = params
         members = {
@@ -148,16 +151,26 @@ class Core(wiring.Component):
         params, output = self.params, parts.output
         layer = Signal(LayerRegisters(params), reset_less=True)
         running = Signal()
+        # Equal to `busy`, one for each part of the layer's registers: until a pass starts they are as their port.
+        holds = [Signal(name=f"hold_{n}", attrs=KEEP) for n in range(self.PARTS)]
+        bits, given = layer.as_value(), self.layer.as_value()
+        size = -(-len(bits) // self.PARTS)
+        for n, hold in enumerate(holds):
+            with m.If(~hold):
+                m.d.sync += bits[n * size : (n + 1) * size].eq(given[n * size : (n + 1) * size])
         begin = Signal()
         incomplete = Signal(range(params.psum_slots * 4))  # pixels between their base job and the last of their codes
         finish = Signal()
         m.d.sync += begin.eq(self.start & ~self.busy)
         with m.If(self.start & ~self.busy):
-            m.d.sync += [layer.eq(self.layer), running.eq(1), self.busy.eq(1)]
+            m.d.sync += [running.eq(1), self.busy.eq(1)]
+            m.d.sync += [hold.eq(1) for hold in holds]
         m.d.comb += finish.eq(
             parts.walker.done & ~begin & ((output.complete & (incomplete == 1)) | parts.pool.complete)
         )
-        m.d.sync += incomplete.eq(incomplete + parts.scheduler.issue - output.complete)
+        # A pixel is complete long after its base job was chosen.
+        issued = Signal(name="incomplete_issued", attrs=KEEP)
+        m.d.sync += [issued.eq(parts.scheduler.issue), incomplete.eq(incomplete + issued - output.complete)]
         with m.If(finish):
             m.d.sync += running.eq(0)
         # The last granule reaches its bank, and its cycle the counters, before the pass is called done.
@@ -165,6 +178,7 @@ class Core(wiring.Component):
         m.d.sync += [finished.eq(Cat(finish, finished)), self.done.eq(finished[-1])]
         with m.If(finished[-1]):
             m.d.sync += self.busy.eq(0)
+            m.d.sync += [hold.eq(0) for hold in holds]
         for part in (parts.banks, parts.walker, parts.table, parts.scheduler, parts.steps, parts.comparator, output):
             m.d.comb += part.layer.eq(layer)
         m.d.comb += parts.pool.layer.eq(layer)
@@ -222,6 +236,7 @@ class Core(wiring.Component):
                 steps.p.tap_cols.eq(pool.job.p.tap_cols),
                 steps.p.chunk_first.eq(pool.job.p.chunk),
                 steps.p.chunks.eq(0),
+                steps.p.single.eq(pool.job.p.single),
             ]
 
     def _connect_steps(self, m, parts, layer, running):

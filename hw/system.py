@@ -10,10 +10,11 @@ from hw.bus.axi_reader import AxiReader
 from hw.bus.axi_writer import AxiWriter
 from hw.core import Core
 from hw.interface.axi import MAX_BURST, Axi4, AxiLite, prefixed
-from hw.interface.instructions import QUEUE_DEPTH, ErrorCode, PassRecord, Tokens
+from hw.interface.instructions import INDEX_BITS, QUEUE_DEPTH, ErrorCode, PassRecord, Tokens
 from hw.interface.layouts import CounterLayout, IdleCause, MaskRecord, OfmapWrite
 from hw.interface.registers import COUNTERS
 from hw.streams.queue import Queue
+from hw.streams.stream_register import StreamRegister
 from hw.units.compute_unit import ComputeUnit
 from hw.units.control import Control
 from hw.units.instruction_fetch import InstructionFetch
@@ -25,6 +26,9 @@ from hw.units.weight_unit import WeightUnit
 
 __all__ = ["System"]
 
+
+#: Bits of an instruction, such as that of a pass, from which on its queue is made of stream registers.
+WIDE = 256
 
 #: Clients of the bus that read, by number.
 FETCH, WEIGHTS, LOAD = range(3)
@@ -140,9 +144,11 @@ class System(wiring.Component):
     def _connect_units(self, m, parts):
         """Instructions to the units, and tokens between them."""
         for name, unit in parts.units.items():
-            queue = parts.cleared[f"{name}_queue"]
-            wiring.connect(m, getattr(parts.fetch, name), queue.i)
-            wiring.connect(m, queue.o, unit.i)
+            last = getattr(parts.fetch, name)
+            for stage in parts.queues[name]:
+                wiring.connect(m, last, stage.i)
+                last = stage.o
+            wiring.connect(m, last, unit.i)
         for number, name in enumerate(Tokens.members):
             wiring.connect(m, parts.units[name].tokens, parts.tokens.units[number])
 
@@ -181,9 +187,11 @@ class System(wiring.Component):
             compute.dispatched.eq(fetch.dispatched),
             # After an error no pass is started: its counters would take the place of those of the failed one.
             compute.enable.eq(control.running),
-            control.bus_idle.eq(parts.reader.idle & parts.writer.idle),
         ]
-        m.d.sync += parts.core.counting.eq(control.running)
+        m.d.sync += [
+            control.bus_idle.eq(parts.reader.idle & parts.writer.idle),
+            parts.core.counting.eq(control.running),
+        ]
 
     def _monitor_run(self, m, parts):
         """What becomes of a run. The first error stops it."""
@@ -192,7 +200,21 @@ class System(wiring.Component):
         for unit, port in zip((store, weights, load, compute), monitor.units, strict=True):
             wiring.connect(m, unit.progress, port)
         from_reader, from_writer, from_tokens, from_fetch = monitor.failures
-        reading = Array((fetch.reading, weights.progress.index, load.progress.index))  # by client
+
+        def near(index, name):
+            """A register here of an index that stands for longer than an error takes to be told."""
+            register = Signal(INDEX_BITS, name=name)
+            m.d.sync += register.eq(index)
+            return register
+
+        reading = Array(  # by client
+            near(unit, name)
+            for unit, name in (
+                (fetch.reading, "reading_fetch"),
+                (weights.progress.index, "reading_weights"),
+                (load.progress.index, "reading_load"),
+            )
+        )
         for failure, valid, code, index in (
             (
                 from_reader,
@@ -208,7 +230,7 @@ class System(wiring.Component):
                 from_writer,
                 writer.error,
                 Mux(writer.error_decode, ErrorCode.WRITE_DECODE, ErrorCode.WRITE_SLAVE),
-                store.progress.index,
+                near(store.progress.index, "writing_store"),
             ),
             (from_tokens, parts.tokens.overflow, ErrorCode.TOKENS, fetch.index),
         ):
@@ -233,8 +255,9 @@ class System(wiring.Component):
         for name, strobe in beats.items():
             count = Signal(40, name=f"{name}_beats")
             event = Signal(name=f"{name}_beat")
-            m.d.sync += event.eq(strobe)
-            with m.If(control.start):
+            begins = Signal(name=f"{name}_begins", attrs=KEEP)
+            m.d.sync += [event.eq(strobe), begins.eq(control.start)]
+            with m.If(begins):
                 m.d.sync += count.eq(0)
             with m.Elif(event):
                 m.d.sync += count.eq(count + 1)
@@ -286,6 +309,18 @@ class _Parts:
         self.control = Control(params)
         self.units = {"load": self.load, "weights": self.weights, "store": self.store, "compute": self.compute}
         self.monitor = RunMonitor(len(self.units), 4)
-        queues = {f"{name}_queue": Queue(unit.i.payload.shape(), QUEUE_DEPTH) for name, unit in self.units.items()}
+        self.queues = {name: self._queue(unit.i.payload.shape()) for name, unit in self.units.items()}
+        queues = {
+            f"{name}_queue_{number}": stage
+            for name, stages in self.queues.items()
+            for number, stage in enumerate(stages)
+        }
         self.cleared = {"fetch": self.fetch, "tokens": self.tokens, **self.units, **queues}
         self.kept = {"reader": self.reader, "writer": self.writer, "slave": self.slave, "control": self.control}
+
+    @staticmethod
+    def _queue(shape):
+        """Stages of a queue of `QUEUE_DEPTH` instructions: registers, as an address would have to reach all bits."""
+        if Shape.cast(shape).width > WIDE:
+            return [StreamRegister(shape) for _ in range(QUEUE_DEPTH // 2)]
+        return [Queue(shape, QUEUE_DEPTH, buffered=True)]

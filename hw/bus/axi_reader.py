@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.interface.axi import MAX_BURST, OUTSTANDING, Axi4, Burst, ReadBeat, Response
 from hw.streams.queue import Queue
+from hw.streams.stream_register import StreamRegister
 
 __all__ = ["AxiReader"]
 
@@ -14,10 +15,10 @@ class AxiReader(wiring.Component):
     """Asks for bursts in turn, client by client, and hands each client its beats in order.
 
     All bursts have one ID, so the data come in the order of the addresses. Up to ``OUTSTANDING`` bursts are under
-    way. An address is on the bus one cycle after its burst was taken, a burst is taken every other cycle, and a beat is
-    offered to its client three cycles after it came: each client has a short queue of its own, so that its ``ready``
-    reaches nothing else. A client that does not take its beats holds up the others: it must not ask for what it has no
-    room for.
+    way. A burst is chosen one cycle before it is taken, its address is on the bus one cycle after, one is taken every
+    third cycle, and a beat is offered to its client three cycles after it came: of the three registers on its way each
+    has a ready of its own, so that no client's reaches the bus. A client that does not take its beats holds up the
+    others: it must not ask for what it has no room for.
 
     Where a burst ends is counted, not taken from ``rlast``: one that is wrong is an error, and shifts no beats from a
     burst, or from a client, to another. Beats that nobody has asked for are thrown away.
@@ -36,16 +37,9 @@ class AxiReader(wiring.Component):
     beats : by client: strobe, a beat that was read for it is handed to it, or thrown away in drain.
     error, error_decode, error_last, error_client : strobe, one cycle after a beat was taken: it had an error; DECERR,
         not SLVERR; neither, but ``rlast`` at a beat that is not the burst's last, or not at it; whose it was.
-    drain : nothing new is asked for, and what comes is thrown away. An offer to a client is withdrawn in the next
-        cycle.
+    drain : nothing new is chosen, and what comes is thrown away. An offer to a client is withdrawn in the next cycle.
     idle : nothing is under way.
     """
-
-    #: Beats that may wait for their client.
-    DEPTH = 4
-
-    #: Beats that may wait at each client.
-    OFFERS = 2
 
     def __init__(self, params, clients):
         self.params = params
@@ -67,82 +61,122 @@ class AxiReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        params, axi = self.params, self.axi
-        whose = data.StructLayout({"client": range(self.clients), "last": 1, "beats": range(MAX_BURST)})
-        arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
-        m.submodules.order = order = Queue(whose, OUTSTANDING)
-        m.submodules.arrivals = arrivals = Queue(arrived, self.DEPTH, buffered=True)
+        grant = Signal(self.clients)  # whose burst is taken in this cycle, a bit for each client
+        ended = Signal()
+        under_way = Signal(range(OUTSTANDING + 1))
+        m.d.sync += under_way.eq(under_way + grant.any() - ended)
+        m.d.comb += self.idle.eq((under_way == 0) & ~grant.any())
 
-        # Addresses: the next client after the last one that has a burst.
+        whose = data.StructLayout({"client": self.clients, "last": 1, "beats": range(MAX_BURST)})
+        m.submodules.order = order = Queue(whose, OUTSTANDING)
+        self._ask(m, grant, under_way, order.i)
+        self._hand_on(m, order.o, ended)
+        return m
+
+    def _ask(self, m, grant, under_way, order):
+        """Puts up addresses: of the next client after the last one that has a burst."""
+        axi = self.axi
         turn = Signal(range(self.clients))
+        may = Signal(init=1)  # lags by a cycle, less than one burst behind the other
+        chosen = Signal(Burst)
         m.d.comb += [
-            axi.arsize.eq((params.axi_bytes - 1).bit_length()),
+            axi.arsize.eq((self.params.axi_bytes - 1).bit_length()),
             axi.arburst.eq(1),  # INCR
+            order.valid.eq(grant.any()),
+            order.p.client.eq(grant),
+            order.p.last.eq(chosen.last),
+            order.p.beats.eq(chosen.length - 1),
         ]
-        with m.If(axi.arready):
+        m.d.sync += [may.eq(under_way != OUTSTANDING), grant.eq(0)]
+        for client, burst in enumerate(self.bursts):
+            m.d.comb += burst.ready.eq(grant[client])
+            with m.If(grant[client]):
+                m.d.comb += chosen.eq(burst.payload)
+        with m.If(grant.any()):
+            m.d.sync += axi.arvalid.eq(1)
+        with m.Elif(axi.arready):
             m.d.sync += axi.arvalid.eq(0)
-        with m.If(~axi.arvalid & ~self.drain & order.i.ready):
+        with m.If(~axi.arvalid):  # what it has before an address is up is of no account
+            m.d.sync += [axi.araddr.eq(chosen.address), axi.arlen.eq(chosen.length - 1)]
+        with m.If(~axi.arvalid & ~grant.any() & may & ~self.drain):
             with m.Switch(turn):
                 for first in range(self.clients):
                     with m.Case(first):
                         ranked = [(first + n) % self.clients for n in range(self.clients)]
                         for rank, client in enumerate(ranked):
-                            burst = self.bursts[client]
-                            with m.If(burst.valid) if rank == 0 else m.Elif(burst.valid):
-                                m.d.comb += [
-                                    burst.ready.eq(1),
-                                    order.i.valid.eq(1),
-                                    order.i.p.client.eq(client),
-                                    order.i.p.last.eq(burst.p.last),
-                                    order.i.p.beats.eq(burst.p.length - 1),
-                                ]
-                                m.d.sync += [
-                                    axi.arvalid.eq(1),
-                                    axi.araddr.eq(burst.p.address),
-                                    axi.arlen.eq(burst.p.length - 1),
-                                    turn.eq((client + 1) % self.clients),
-                                ]
+                            valid = self.bursts[client].valid
+                            with m.If(valid) if rank == 0 else m.Elif(valid):
+                                m.d.sync += [grant[client].eq(1), turn.eq((client + 1) % self.clients)]
 
-        # Data. What arrives waits in a few registers, so that no client's ready reaches the bus.
-        beat, owner = arrivals.o.payload, order.o.payload
-        gives = Signal(self.clients)
-        taken = Signal()
-        position = Signal(range(MAX_BURST))  # in its burst, of the beat at hand
+    def _hand_on(self, m, order, ended):
+        """Hands beats to those who asked for them; ``ended`` strobes with the last one of each burst."""
+        params, axi = self.params, self.axi
+        arrived = data.StructLayout({"data": params.axi_bits, "resp": 2, "last": 1})
+        owned = data.StructLayout(
+            {"data": params.axi_bits, "resp": 2, "client": self.clients, "last": 1, "ends": 1, "misplaced": 1}
+        )
+        m.submodules.arrivals = arrivals = StreamRegister(arrived)
+        m.submodules.beats = beats = StreamRegister(owned)
+
+        # The burst whose beats come, and how many are left of it. It stands here before its first beat can come.
+        active = Signal()
+        client = Signal(self.clients, reset_less=True)
+        last = Signal(reset_less=True)
+        left = Signal(range(MAX_BURST), reset_less=True)  # behind the one at hand
         ends = Signal()
-        failed = Signal()  # its response is an error
+        move = Signal()
         m.d.comb += [
-            ends.eq(position == owner.beats),
-            failed.eq(beat.resp >= Response["SLVERR"]),
             arrivals.i.p.data.eq(axi.rdata),
             arrivals.i.p.resp.eq(axi.rresp),
             arrivals.i.p.last.eq(axi.rlast),
             arrivals.i.valid.eq(axi.rvalid),
             axi.rready.eq(arrivals.i.ready),
-            arrivals.o.ready.eq(taken),
-            order.o.ready.eq(taken & ends),
+            # Beats that nobody has asked for go nowhere.
+            arrivals.o.ready.eq(Mux(active, beats.i.ready, ~order.valid)),
+            beats.i.valid.eq(active & arrivals.o.valid),
+            beats.i.p.data.eq(arrivals.o.p.data),
+            beats.i.p.resp.eq(arrivals.o.p.resp),
+            beats.i.p.client.eq(client),
+            beats.i.p.last.eq(ends & last),
+            beats.i.p.ends.eq(ends),
+            beats.i.p.misplaced.eq(arrivals.o.p.last != ends),
+            move.eq(active & arrivals.o.valid & beats.i.ready),
+            order.ready.eq(~active | (move & ends)),
         ]
-        for client, port in enumerate(self.data):
-            offers = Queue(ReadBeat(params.axi_bits), self.OFFERS)
-            m.submodules[f"offers_{client}"] = ResetInserter(self.drain)(offers)
+        with m.If(move):
+            m.d.sync += [left.eq(left - 1), ends.eq(left == 1)]
+        with m.If(order.ready):
+            m.d.sync += [
+                active.eq(order.valid),
+                client.eq(order.p.client),
+                last.eq(order.p.last),
+                left.eq(order.p.beats),
+                ends.eq(order.p.beats == 0),
+            ]
+
+        beat = beats.o.payload
+        gives = Signal(self.clients)
+        taken = Signal()
+        for number, port in enumerate(self.data):
+            offers = StreamRegister(ReadBeat(params.axi_bits))
+            m.submodules[f"offers_{number}"] = ResetInserter(self.drain)(offers)
             wiring.connect(m, offers.o, wiring.flipped(port))
             m.d.comb += [
-                gives[client].eq(
-                    arrivals.o.valid & order.o.valid & (owner.client == client) & offers.i.ready & ~self.drain
-                ),
-                self.beats[client].eq(taken & order.o.valid & (owner.client == client)),
-                offers.i.valid.eq(gives[client]),
+                gives[number].eq(beat.client[number] & offers.i.ready),
+                self.beats[number].eq(taken & beat.client[number]),
+                offers.i.valid.eq(beats.o.valid & beat.client[number]),  # none gets through while it is reset
                 offers.i.p.data.eq(beat.data),
-                offers.i.p.last.eq(ends & owner.last),
+                offers.i.p.last.eq(beat.last),
             ]
-        unasked = arrivals.o.valid & ~order.o.valid
-        m.d.comb += taken.eq(Mux(self.drain, arrivals.o.valid, gives.any() | unasked))
-        with m.If(taken & order.o.valid):
-            m.d.sync += position.eq(Mux(ends, 0, position + 1))
+        m.d.comb += [
+            beats.o.ready.eq(gives.any() | self.drain),
+            taken.eq(beats.o.valid & beats.o.ready),
+            ended.eq(taken & beat.ends),
+        ]
+        failed = beat.resp >= Response["SLVERR"]
         m.d.sync += [
-            self.error.eq(taken & order.o.valid & (failed | (beat.last != ends))),
+            self.error.eq(taken & (failed | beat.misplaced)),
             self.error_decode.eq(beat.resp == Response["DECERR"]),
             self.error_last.eq(~failed),
-            self.error_client.eq(owner.client),
+            self.error_client.eq(sum(Mux(beat.client[n], n, 0) for n in range(self.clients))),
         ]
-        m.d.comb += self.idle.eq(~axi.arvalid & ~order.o.valid)
-        return m

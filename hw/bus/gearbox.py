@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.streams.stream_register import StreamRegister
+
 __all__ = ["Gearbox"]
 
 
@@ -54,54 +56,50 @@ class Gearbox(wiring.Component):
     def _join(self, m, parts):
         # A shift register behind a register of its own: neither the choice of a part's place nor the word's source has
         # to reach all of a wide word. After an early last part it goes on shifting until that is in place.
-        given = Signal(self.in_bits, reset_less=True)
-        given_last = Signal()
-        waiting = Signal()  # `given` is to be shifted in
+        m.submodules.given = given = StreamRegister(self.i.payload.shape())
+        wiring.connect(m, wiring.flipped(self.i), given.i)
         part = Signal(range(max(2, parts)))
         word = Signal(self.out_bits, reset_less=True)
         closing = Signal()
         shift = Signal()
         end = Signal()
         m.d.comb += [
-            self.i.ready.eq(~waiting | (shift & ~closing)),
+            given.o.ready.eq(shift & ~closing),
             self.o.p.data.eq(word),
-            shift.eq((waiting | closing) & (~self.o.valid | self.o.ready)),
+            shift.eq((given.o.valid | closing) & (~self.o.valid | self.o.ready)),
             end.eq(part == parts - 1),
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(shift):
             m.d.sync += [
-                word.eq(Cat(word, given)[self.in_bits :]),
+                word.eq(Cat(word, given.o.p.data)[self.in_bits :]),
                 self.o.valid.eq(end),
                 part.eq(Mux(end, 0, part + 1)),
-                closing.eq(~end & (closing | given_last)),
+                closing.eq(~end & (closing | given.o.p.last)),
             ]
         with m.If(shift & ~closing):
-            m.d.sync += [self.o.p.last.eq(given_last), waiting.eq(0)]
-        with m.If(self.i.ready):
-            m.d.sync += [given.eq(self.i.p.data), given_last.eq(self.i.p.last), waiting.eq(self.i.valid)]
+            m.d.sync += self.o.p.last.eq(given.o.p.last)
 
     def _cut(self, m, parts):
         left = Signal(range(parts))  # parts behind the one on offer
         last = Signal()
         word = Signal(self.out_bits, reset_less=True)
         rest = Signal(self.in_bits - self.out_bits, reset_less=True)
+        fresh = Signal(init=1)  # nothing is behind the part on offer: the next one is of a new word
+        move = Signal()  # without regard to whether there is a word, which would have to reach all of it
         m.d.comb += [
-            self.i.ready.eq(~self.o.valid | (self.o.ready & (left == 0))),
+            move.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(move & fresh),
             self.o.p.last.eq(last & (left == 0)),
             self.o.p.data.eq(word),
         ]
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(move):
             m.d.sync += [
-                Cat(word, rest).eq(self.i.p.data),
-                last.eq(self.i.p.last),
-                left.eq(parts - 1),
-                self.o.valid.eq(1),
+                Cat(word, rest).eq(Mux(fresh, self.i.p.data, rest)),
+                left.eq(Mux(fresh, parts - 1, left - 1)),
+                fresh.eq(Mux(fresh, ~self.i.valid, left == 1)),
+                self.o.valid.eq(~fresh | self.i.valid),
             ]
-        with m.Elif(self.o.valid & self.o.ready):
-            m.d.sync += [
-                Cat(word, rest).eq(rest),
-                left.eq(left - 1),
-                self.o.valid.eq(left != 0),
-            ]
+            with m.If(fresh):
+                m.d.sync += last.eq(self.i.p.last)

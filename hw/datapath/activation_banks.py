@@ -68,10 +68,12 @@ class ActivationBanks(wiring.Component):
         part_bits = 8 * params.rq_lanes
 
         # Words read back wait in a queue; a read starts only if its word has a place there.
-        m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH)
+        m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH, buffered=True)
         wiring.connect(m, words.o, wiring.flipped(self.word))
         room = Signal(range(self.READ_DEPTH + 1), init=self.READ_DEPTH)
+        has_room = Signal(init=1)  # for two, as it lags by a cycle
         read_accept = Signal()
+        word_taken = Signal()
         read_valid = Signal(self.READ_LATENCY)
         read_banks = Signal(BANK_BITS * (self.READ_LATENCY - 2), reset_less=True)
         m.d.comb += [
@@ -79,15 +81,17 @@ class ActivationBanks(wiring.Component):
             words.i.valid.eq(read_valid[-1]),
         ]
         m.d.sync += [
-            room.eq(room - read_accept + (self.word.valid & self.word.ready)),
+            room.eq(room - read_accept + word_taken),
+            has_room.eq(room > 1),
+            word_taken.eq(self.word.valid & self.word.ready),
             read_valid.eq(Cat(read_accept, read_valid)),
             read_banks.eq(Cat(self.read.p.bank, read_banks)),
         ]
 
         # The roles, and where a write or a load goes. A load that was accepted and a granule have one register each
         # before they meet at the memories.
-        read_free = Signal(BANKS)
-        load_free = Signal(BANKS)
+        read_free = Signal(BANKS, attrs=KEEP)
+        load_free = Signal(BANKS, attrs=KEEP)
         load_word = Signal(BankWrite(params), reset_less=True)
         load_en = Signal(BANKS)
         m.d.sync += [
@@ -103,10 +107,10 @@ class ActivationBanks(wiring.Component):
                 is_ifmap.eq(self.running & (layer.ifmap_bank == n)),
                 is_residual.eq(self.running & layer.residual_enable & (layer.residual_bank == n)),
                 is_ofmap.eq(self.running & ~layer.logits & (layer.ofmap_bank == n)),
-            ]
-            m.d.comb += [
-                read_free[n].eq(~is_ifmap & ~is_residual),
-                load_free[n].eq(~is_ofmap),
+                read_free[n].eq(
+                    ~self.running | ((layer.ifmap_bank != n) & ~(layer.residual_enable & (layer.residual_bank == n)))
+                ),
+                load_free[n].eq(~self.running | layer.logits | (layer.ofmap_bank != n)),
             ]
             read_addr = Signal(params.bank_addr_bits, name=f"read_addr_{n}", reset_less=True)
             granule_en = Signal(name=f"granule_en_{n}")
@@ -132,17 +136,19 @@ class ActivationBanks(wiring.Component):
                 write_port = bank.write_port()
                 read_port = bank.read_port()
                 read_addr = Signal(params.bank_addr_bits, name=f"read_addr_{suffix}", attrs=KEEP, reset_less=True)
-                takes_ofmap = Signal(name=f"takes_ofmap_{suffix}", attrs=KEEP)
+                takes_addr = Signal(name=f"takes_addr_{suffix}", attrs=KEEP)
+                takes_codes = Signal(name=f"takes_codes_{suffix}", attrs=KEEP)
                 write_en = Signal(name=f"write_en_{suffix}")
                 write_addr = Signal(params.bank_addr_bits, name=f"write_addr_{suffix}", attrs=KEEP, reset_less=True)
                 write_data = Signal(part_bits, name=f"write_data_{suffix}", attrs=KEEP, reset_less=True)
                 output = Signal(part_bits, name=f"output_{suffix}", reset_less=True)
                 m.d.sync += [
                     read_addr.eq(bank_read_addr),
-                    takes_ofmap.eq(is_ofmap),
+                    takes_addr.eq(is_ofmap),
+                    takes_codes.eq(is_ofmap),
                     write_en.eq(load_en[n] | (granule_en & (granule.sub == sub))),
-                    write_addr.eq(Mux(takes_ofmap, granule.addr, load_word.addr)),
-                    write_data.eq(Mux(takes_ofmap, granule.codes, load_word.data.word_select(sub, part_bits))),
+                    write_addr.eq(Mux(takes_addr, granule.addr, load_word.addr)),
+                    write_data.eq(Mux(takes_codes, granule.codes, load_word.data.word_select(sub, part_bits))),
                     output.eq(read_port.data),
                 ]
                 m.d.comb += [
@@ -165,7 +171,7 @@ class ActivationBanks(wiring.Component):
                 ]
 
         m.d.comb += [
-            self.read.ready.eq(Array(read_free)[self.read.p.bank] & (room != 0)),
+            self.read.ready.eq(Array(read_free)[self.read.p.bank] & has_room),
             self.load.ready.eq(Array(load_free)[self.load.p.bank]),
             self.ifmap.eq(ifmap),
             self.residual.eq(residual),

@@ -92,6 +92,9 @@ class MaxPool(wiring.Component):
             job.p.tap_addr.eq(pixel.p.tap_addr),
             job.p.tap_rows.eq(rows),
             job.p.tap_cols.eq(cols),
+            job.p.single.chunk.eq(1),
+            job.p.single.row.eq(rows == 0),
+            job.p.single.col.eq(cols == 0),
             job.p.chunk.eq(Cat(number, pixel.p.slice)),
             take.eq(job.valid & job.ready),
         ]

@@ -44,7 +44,7 @@ class OutputStage(wiring.Component):
     """
 
     #: Cycles from a granule's turn to the operands of its requantisation.
-    OPERAND_LATENCY = ActivationBanks.READ_LATENCY + 1 - Requantise.RESIDUAL_LATENCY
+    OPERAND_LATENCY = ActivationBanks.READ_LATENCY + 2 - Requantise.RESIDUAL_LATENCY
 
     #: Pixels whose logits may wait for their consumer.
     LOGIT_PIXELS = 4
@@ -110,9 +110,9 @@ class OutputStage(wiring.Component):
 
         # The psums come three cycles later and stand for the slot's turns, a granule of channels each.
         s2_read = Signal()
-        s2_slot = Signal(params.slot_bits)
-        s2_place = Signal(place)
-        here = Signal(place)
+        s2_slot = Signal(params.slot_bits, reset_less=True)
+        s2_place = Signal(place, reset_less=True)
+        here = Signal(place, reset_less=True)
         active = Signal()
         phase = Signal(max(1, (phases - 1).bit_length()))
         last_phase = phase == phases - 1
@@ -151,7 +151,6 @@ class OutputStage(wiring.Component):
         tag = Signal(
             data.StructLayout(
                 {
-                    "valid": 1,
                     "last": 1,
                     "addr": params.bank_addr_bits,
                     "sub": params.sub_bits,
@@ -162,7 +161,6 @@ class OutputStage(wiring.Component):
             )
         )
         m.d.comb += [
-            tag.valid.eq(active),
             tag.last.eq(last_phase),
             tag.addr.eq(here.ofmap_addr + word),
             tag.sub.eq(granule[: params.sub_bits]),
@@ -203,11 +201,14 @@ class OutputStage(wiring.Component):
                 reset_less=True,
             )
             m.d.sync += [constants[name].eq(layer[name]) for name in constants.shape().members]
+            # A register that the residual's multiplier can take in.
+            extended = Signal(signed(9), name=f"extended_{n}", reset_less=True)
+            m.d.sync += extended.eq(Cat(residual[n], constants.residual_signed & residual[n][7]))
             m.d.comb += [
                 requantise.psum.eq(operands[n]),
                 requantise.multiplier.eq(self.scales[n].multiplier),
                 requantise.offset.eq(self.scales[n].offset),
-                requantise.residual.eq(Cat(residual[n], constants.residual_signed & residual[n][7])),
+                requantise.residual.eq(extended),
                 requantise.residual_scale.eq(constants.residual_scale),
                 requantise.residual_shift.eq(constants.residual_shift),
                 requantise.shift.eq(constants.shift),
@@ -216,22 +217,28 @@ class OutputStage(wiring.Component):
                 codes[n].eq(requantise.code),
             ]
 
-        total_tag = delay(tag, self.OPERAND_LATENCY + Requantise.TOTAL_LATENCY, "tag")
-        code_tag = delay(total_tag, Requantise.LATENCY - Requantise.TOTAL_LATENCY, "code_tag")
+        until_total = self.OPERAND_LATENCY + Requantise.TOTAL_LATENCY
+        until_code = Requantise.LATENCY - Requantise.TOTAL_LATENCY
+        total_valid = delay(active, until_total, "valid")
+        code_valid = delay(total_valid, until_code, "code_valid")
+        total_tag = delay(tag, until_total, "tag", reset_less=True)
+        code_tag = delay(total_tag, until_code, "code_tag", reset_less=True)
+        emits = Signal(attrs=KEEP)  # logits
+        m.d.sync += emits.eq(layer.logits)
         m.d.comb += [
-            self.write_en.eq(code_tag.valid & ~layer.logits),
+            self.write_en.eq(code_valid & ~emits),
             self.write.addr.eq(code_tag.addr),
             self.write.sub.eq(code_tag.sub),
             self.write.codes.eq(codes),
         ]
-        logits_complete = self._emit_logits(m, total_tag, totals, read)
+        logits_complete = self._emit_logits(m, emits, total_valid, total_tag, totals, read)
         m.d.comb += self.complete.eq((self.write_en & code_tag.last) | logits_complete)
 
-    def _emit_logits(self, m, tag, totals, read):
+    def _emit_logits(self, m, emits, valid, tag, totals, read):
         """Returns the strobe that a pixel's last logits were taken, one cycle later."""
-        layer, params = self.layer, self.params
+        params = self.params
         depth = self.LOGIT_PIXELS * params.rq_phases
-        m.submodules.logits = logits = Queue(LogitRecord(params), depth)
+        m.submodules.logits = logits = Queue(LogitRecord(params), depth, buffered=True)
         wiring.connect(m, logits.o, wiring.flipped(self.logit))
         room = Signal(range(depth + 1), init=depth)
         m.d.comb += [
@@ -239,15 +246,16 @@ class OutputStage(wiring.Component):
             logits.i.p.phase.eq(tag.phase),
             logits.i.p.slice.eq(tag.slice),
             logits.i.p.image.eq(tag.image),
-            logits.i.valid.eq(tag.valid & layer.logits),
-            self.blocked.eq(layer.logits & (room < params.rq_phases)),
+            logits.i.valid.eq(valid & emits),
         ]
+        # A slot may be read in the cycle in which the one before takes its place.
+        m.d.sync += self.blocked.eq(emits & (room < 2 * params.rq_phases))
         # Who takes them is far away.
         taken = Signal()
         complete = Signal()
         m.d.sync += [
             taken.eq(self.logit.valid & self.logit.ready),
             complete.eq(self.logit.valid & self.logit.ready & (self.logit.p.phase == params.rq_phases - 1)),
-            room.eq(room - Mux(read & layer.logits, params.rq_phases, 0) + taken),
+            room.eq(room - Mux(read & emits, params.rq_phases, 0) + taken),
         ]
         return complete

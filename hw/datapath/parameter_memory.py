@@ -13,7 +13,8 @@ __all__ = ["ParameterMemory"]
 class ParameterMemory(wiring.Component):
     """Holds multiplier, offset and threshold of every channel.
 
-    One parameter word is taken a cycle, at any time; words of the layer under way must not be replaced. ``scales``
+    One parameter word is taken a cycle, at any time, and written a cycle later; words of the layer under way must not
+    be replaced. ``scales``
     answers ``address`` after :attr:`SCALES_LATENCY` cycles, ``thresholds`` its own after one.
 
     Parameters
@@ -56,14 +57,17 @@ class ParameterMemory(wiring.Component):
         scale_write, scale_read = scale_words.write_port(), scale_words.read_port()
         threshold_write, threshold_read = thresholds.write_port(), thresholds.read_port()
 
+        given = Signal(ParameterWord(params), reset_less=True)
+        given_en = Signal()
+        m.d.sync += [given.eq(self.i.payload), given_en.eq(self.i.valid)]
         m.d.comb += [
             self.i.ready.eq(1),
-            scale_write.en.eq(self.i.valid),
-            scale_write.addr.eq(self.i.p.address),
-            scale_write.data.eq(self.i.p.scales),
-            threshold_write.en.eq(self.i.valid),
-            threshold_write.addr.eq(self.i.p.address),
-            threshold_write.data.eq(self.i.p.thresholds),
+            scale_write.en.eq(given_en),
+            scale_write.addr.eq(given.address),
+            scale_write.data.eq(given.scales),
+            threshold_write.en.eq(given_en),
+            threshold_write.addr.eq(given.address),
+            threshold_write.data.eq(given.thresholds),
             scale_read.addr.eq(self.address),
             threshold_read.addr.eq(self.threshold_addr),
             self.thresholds.eq(threshold_read.data),

@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from hw.params import LANES
 
-__all__ = ["BasePixel", "Job", "JobEnd", "PoolJob", "SliceContext", "StepControl", "TapFlags"]
+__all__ = ["BasePixel", "Job", "JobEnd", "SINGLE", "PoolJob", "SliceContext", "StepControl", "TapFlags"]
 
 #: Which taps of a pixel lie outside the map.
 TapFlags = data.StructLayout({"top": 1, "bottom": 1, "left": 1, "right": 1})
@@ -43,6 +43,10 @@ def SliceContext(params):
     )
 
 
+#: Of what a job has but one: of chunks, tap rows, tap columns. They say the same as its numbers, and need no adder.
+SINGLE = data.StructLayout({"chunk": 1, "row": 1, "col": 1})
+
+
 def Job(params):
     """A run of MAC steps of one (pixel, slice): valid taps x chunks of one path."""
     addr = params.bank_addr_bits
@@ -55,6 +59,7 @@ def Job(params):
             "tap_cols": 3,
             "chunk_first": addr,
             "chunks": params.ring_addr_bits,  # of the path, minus one
+            "single": SINGLE,
             "skip_at": addr,  # after this chunk comes `skip_to`
             "skip_to": addr,
             "weight_addr": params.ring_addr_bits,
@@ -73,6 +78,7 @@ def PoolJob(params):
             "tap_rows": 3,
             "tap_cols": 3,
             "chunk": params.bank_addr_bits,  # the only one
+            "single": SINGLE,
         }
     )
 

@@ -50,23 +50,35 @@ class PixelWalker(wiring.Component):
         layer, params = self.layer, self.params
         addr_bits = params.bank_addr_bits
 
-        slice_ = Signal(params.slice_bits, name="slice")
-        image = Signal(params.image_bits)
-        row = Signal(params.map_bits)
-        col = Signal(params.map_bits)
+        slice_ = Signal(params.slice_bits, name="slice", reset_less=True)
+        image = Signal(params.image_bits, reset_less=True)
+        row = Signal(params.map_bits, reset_less=True)
+        col = Signal(params.map_bits, reset_less=True)
         # First tap of the pixel, of its row's and of its image's first pixel; as if nothing was outside the map.
         # Only the pixel's own address has the missing tap row of the first row added.
-        pixel_addr = Signal(addr_bits)
-        row_addr = Signal(addr_bits)
-        image_addr = Signal(addr_bits)
-        ofmap_addr = Signal(addr_bits)
-        ofmap_image = Signal(addr_bits)
-        residual_addr = Signal(addr_bits)
-        residual_image = Signal(addr_bits)
+        pixel_addr = Signal(addr_bits, reset_less=True)
+        row_addr = Signal(addr_bits, reset_less=True)
+        image_addr = Signal(addr_bits, reset_less=True)
+        ofmap_addr = Signal(addr_bits, reset_less=True)
+        ofmap_image = Signal(addr_bits, reset_less=True)
+        residual_addr = Signal(addr_bits, reset_less=True)
+        residual_image = Signal(addr_bits, reset_less=True)
 
         last_row = row == layer.row_last
         last_col = col == layer.col_last
-        last_pixel = last_row & last_col & (image == layer.image_last)
+        last_image = image == layer.image_last
+        last_pixel = last_row & last_col & last_image
+        # Registered: where a pixel is left, they have not changed in the cycle before.
+        at_last_col = Signal()
+        at_last_row = Signal()
+        at_last_image = Signal()
+        at_last_slice = Signal()
+        m.d.sync += [
+            at_last_col.eq(last_col),
+            at_last_row.eq(last_row),
+            at_last_image.eq(last_image),
+            at_last_slice.eq(slice_ == layer.slice_last),
+        ]
         no_top = layer.pad_top & (row == 0)
         no_left = layer.pad_left & (col == 0)
         # First word of the slice within a pixel of the ofmap.
@@ -129,19 +141,19 @@ class PixelWalker(wiring.Component):
                     residual_addr.eq(residual_addr + layer.ofmap_col_step),
                 ]
                 m.next = "Pixel"
-                with m.If(~last_col):
+                with m.If(~at_last_col):
                     m.d.sync += [
                         col.eq(col + 1),
                         pixel_addr.eq(pixel_addr + layer.ifmap_col_step),
                     ]
-                with m.Elif(~last_row):
+                with m.Elif(~at_last_row):
                     m.d.sync += [
                         col.eq(0),
                         row.eq(row + 1),
                         row_addr.eq(next_row_addr),
                         pixel_addr.eq(next_row_addr),
                     ]
-                with m.Elif(image != layer.image_last):
+                with m.Elif(~at_last_image):
                     m.d.sync += [
                         col.eq(0),
                         row.eq(0),
@@ -151,7 +163,7 @@ class PixelWalker(wiring.Component):
                         residual_image.eq(residual_image + layer.residual_image_step),
                     ]
                     m.next = "Image"
-                with m.Elif(slice_ != layer.slice_last):
+                with m.Elif(~at_last_slice):
                     m.d.sync += slice_.eq(slice_ + 1)
                     m.next = "Open"
                 with m.Else():

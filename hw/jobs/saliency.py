@@ -18,7 +18,7 @@ class SaliencyComparator(wiring.Component):
     The saliency is the plain sum of the slice's 8 base psums (SCDG). In channel mode the lanes have compared their
     own psums, and in forced mode the decisions came with the job: the slice fires if any channel does. In dense
     mode every slice fires, in base mode none. But for these two, each decision leaves by ``mask``, a bit for each
-    channel. Ends of conditional jobs pass through, so that one stream of job ends goes on, in job order. Two cycles
+    channel. Ends of conditional jobs pass through, so that one stream of job ends goes on, in job order. Three cycles
     from ``i`` to ``end``; one job a cycle. ``mask`` holds as many decisions as there are psum slots; who issues
     jobs must not issue more.
 
@@ -74,47 +74,62 @@ class SaliencyComparator(wiring.Component):
         ]
         m.d.comb += [place_write.data[name].eq(self.pixel[name]) for name in place.members]
 
-        # Stage 1: the pixel and its threshold. Stage 2: the comparison.
+        # Stage 1: the pixel and its threshold. Stage 2: the comparison. Stage 3: the decision.
         s1_control = Signal(StepControl(params))
-        s1_saliency = Signal(signed(32))
-        s1_threshold = Signal(signed(32))
-        s1_place = Signal(place)
-        s2_place = Signal(place)
+        s1_saliency = Signal(signed(32), reset_less=True)
+        s1_threshold = Signal(signed(32), reset_less=True)
+        s1_place = Signal(place, reset_less=True)
         s1_under = Signal(signed(33))  # a carry chain, as in `Lane`
         m.d.comb += s1_under.eq(s1_threshold - s1_saliency)
-        is_base = s1_control.valid & ~s1_control.cond
         decides = Signal()
+        by_slice = Signal()
         fires = Signal(LANES)
-        s2_fires = Signal(LANES)
         with m.Switch(self.layer.mode):
             with m.Case(GateMode.GATED):
-                m.d.comb += [decides.eq(1), fires.eq(s1_under[-1].replicate(LANES))]
+                m.d.comb += [decides.eq(1), by_slice.eq(1)]
             with m.Case(GateMode.CHANNEL):
                 m.d.comb += [decides.eq(1), fires.eq(self.fires)]
             with m.Case(GateMode.FORCED):
                 m.d.comb += [decides.eq(1), fires.eq(s1_control.forced)]
             with m.Case(GateMode.DENSE):
                 m.d.comb += fires.eq(-1)
+        s2_control = Signal(StepControl(params))
+        s2_above = Signal(reset_less=True)
+        s2_by_slice = Signal(reset_less=True)
+        s2_decides = Signal(reset_less=True)
+        s2_fires = Signal(LANES, reset_less=True)  # but for a slice's own decision
+        s2_place = Signal(place, reset_less=True)
+        s3_fires = Signal(LANES, reset_less=True)
+        s3_place = Signal(place, reset_less=True)
+        is_base = s2_control.valid & ~s2_control.cond
+        all_fire = s2_by_slice & s2_above
+        any_fires = all_fire | s2_fires.any()
         m.d.sync += [
             s1_control.eq(self.i),
             s1_saliency.eq(self.saliency),
             s1_threshold.eq(self.contexts[self.i.parity].thresholds[0]),
             s1_place.eq(place_read.data),
-            self.end.valid.eq(s1_control.valid),
-            self.end.fire.eq(is_base & fires.any()),
-            self.end.slot.eq(s1_control.slot),
-            self.end.parity.eq(s1_control.parity),
-            self.decided.eq(is_base & decides),
-            self.fired.eq(is_base & decides & fires.any()),
+            s2_control.eq(s1_control),
+            s2_above.eq(s1_under[-1]),
+            s2_by_slice.eq(by_slice),
+            s2_decides.eq(decides),
             s2_fires.eq(fires),
             s2_place.eq(s1_place),
+            self.end.valid.eq(s2_control.valid),
+            self.end.fire.eq(is_base & any_fires),
+            self.end.slot.eq(s2_control.slot),
+            self.end.parity.eq(s2_control.parity),
+            self.decided.eq(is_base & s2_decides),
+            self.fired.eq(is_base & s2_decides & any_fires),
+            s3_fires.eq(s2_fires | all_fire.replicate(LANES)),
+            s3_place.eq(s2_place),
         ]
 
         m.submodules.masks = masks = Queue(MaskRecord(params), params.psum_slots, buffered=True)
         wiring.connect(m, masks.o, wiring.flipped(self.mask))
-        m.d.comb += [masks.i.p[name].eq(s2_place[name]) for name in place.members]
+        m.d.comb += [masks.i.p[name].eq(s3_place[name]) for name in place.members]
         m.d.comb += [
-            masks.i.p.fire.eq(s2_fires),
+            masks.i.p.fire.eq(s3_fires),
             masks.i.valid.eq(self.decided),
             self.mask_taken.eq(self.mask.valid & self.mask.ready),
         ]

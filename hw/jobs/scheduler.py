@@ -18,9 +18,9 @@ class Scheduler(wiring.Component):
 
     A conditional job goes first if its weights are in the ring; else a base job, if its weights are in, a psum slot
     is free and its decision has a place to go. A pixel that did not fire never comes here again: that is the
-    skipping. The stages (conditional head, chosen, prepared) each load only when empty, so no control path crosses
-    two of them; they pass a job every two cycles. So jobs of a single step, in a 1x1 convolution over one chunk, run
-    at half rate.
+    skipping. The stages (conditional head, chosen, taps, prepared) each load only when empty, so no control path
+    crosses two of them; they pass a job every two cycles. So jobs of a single step, in a 1x1 convolution over one
+    chunk, run at half rate.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ class Scheduler(wiring.Component):
 
         # Head of the conditional jobs.
         cond_valid = Signal()
-        cond_slot = Signal(params.slot_bits)
-        cond_origin = Signal(origin)
+        cond_slot = Signal(params.slot_bits, reset_less=True)
+        cond_origin = Signal(origin, reset_less=True)
         m.d.comb += [
             origin_read.addr.eq(cond_queue.o.payload),
             cond_queue.o.ready.eq(~cond_valid),
@@ -105,23 +105,26 @@ class Scheduler(wiring.Component):
         mode = self.layer.mode
         decides = Signal()
         forced = Signal()
+        mask_taken = Signal()
         mask_room = Signal(range(params.psum_slots + 1), init=params.psum_slots)
-        m.d.comb += [
+        base_room = Signal(init=1)  # lags by a cycle: no job is chosen in the one behind another
+        m.d.sync += [
             decides.eq((mode == GateMode.GATED) | (mode == GateMode.CHANNEL) | (mode == GateMode.FORCED)),
             forced.eq(mode == GateMode.FORCED),
+            mask_taken.eq(self.mask_taken),
+            # The choice comes late: it picks a sum, and is in none.
+            mask_room.eq(Mux(self.issue & decides, (mask_room + mask_taken) - 1, mask_room + mask_taken)),
+            base_room.eq(~decides | (mask_room != 0)),
         ]
-        m.d.sync += mask_room.eq(mask_room - (self.issue & decides) + self.mask_taken)
 
         # Choice.
         chosen_valid = Signal()
-        chosen_cond = Signal()
-        chosen_slot = Signal(params.slot_bits)
-        chosen = Signal(origin)
+        chosen_cond = Signal(reset_less=True)
+        chosen_slot = Signal(params.slot_bits, reset_less=True)
+        chosen = Signal(origin, reset_less=True)
         take_cond = Signal()
-        base_room = Signal()
         base_mask = Signal()
         m.d.comb += [
-            base_room.eq(~decides | (mask_room != 0)),
             base_mask.eq(~forced | self.mask.valid),
             self.mask.ready.eq(forced & self.issue),
             take_cond.eq(~chosen_valid & cond_valid & self.cond_ready & (cond_origin.parity == self.oldest)),
@@ -141,19 +144,14 @@ class Scheduler(wiring.Component):
             origin_write.data.forced.eq(self.mask.p.fire),
         ]
         with m.If(take_cond):
-            m.d.sync += [
-                cond_valid.eq(0),
-                chosen_valid.eq(1),
-                chosen_cond.eq(1),
-                chosen_slot.eq(cond_slot),
-                chosen.eq(cond_origin),
-            ]
+            m.d.sync += [cond_valid.eq(0), chosen_valid.eq(1)]
         with m.Elif(self.issue):
+            m.d.sync += chosen_valid.eq(1)
+        with m.If(~chosen_valid):  # what was not chosen is of no account
             m.d.sync += [
-                chosen_valid.eq(1),
-                chosen_cond.eq(0),
-                chosen_slot.eq(pool.o.payload),
-                chosen.eq(origin_write.data),
+                chosen_cond.eq(take_cond),
+                chosen_slot.eq(Mux(take_cond, cond_slot, pool.o.payload)),
+                chosen.eq(Mux(take_cond, cond_origin.as_value(), origin_write.data.as_value())),
             ]
 
         # The cause of an idle cycle is what kept the choice open; it stands until a job can be chosen at once again.
@@ -172,12 +170,12 @@ class Scheduler(wiring.Component):
         with m.If(self.issue):
             m.d.sync += started.eq(1)
 
-        self._prepare(m, chosen_valid, chosen_cond, chosen_slot, chosen)
-        m.d.comb += self.empty.eq(~cond_valid & ~cond_queue.o.valid & ~chosen_valid & ~self.o.valid)
+        early_valid = self._prepare(m, chosen_valid, chosen_cond, chosen_slot, chosen)
+        m.d.comb += self.empty.eq(~cond_valid & ~cond_queue.o.valid & ~chosen_valid & ~early_valid & ~self.o.valid)
         return m
 
     def _prepare(self, m, chosen_valid, chosen_cond, chosen_slot, chosen):
-        """Computes a chosen job's taps, chunks and ring addresses."""
+        """Computes a chosen job's taps, chunks and ring addresses; returns whether there is one between two stages."""
         layer = self.layer
         context = self.contexts[chosen.parity]
         flags = chosen.flags
@@ -185,9 +183,10 @@ class Scheduler(wiring.Component):
         # A path's first valid entry, and the way from a tap row to the next, depend on the borders alone: sums of
         # registers of the layer, so that one addition is left to do.
         ring_addr = self.params.ring_addr_bits
-        starts = Signal(data.ArrayLayout(ring_addr, 8))  # index: path, top, left
-        row_incs = Signal(data.ArrayLayout(ring_addr, 6))  # index: path, taps outside of the row
-        last_chunks = Signal(data.ArrayLayout(ring_addr, 2))  # index: path
+        starts = Signal(data.ArrayLayout(ring_addr, 8), reset_less=True)  # index: path, top, left
+        row_incs = Signal(data.ArrayLayout(ring_addr, 6), reset_less=True)  # index: path, taps outside of the row
+        last_chunks = Signal(data.ArrayLayout(ring_addr, 2), reset_less=True)  # index: path
+        single_chunks = Signal(2, reset_less=True)  # index: path
         for path, tap_entries, row_entries in (
             (0, layer.base_tap_entries, layer.base_row_entries),
             (1, layer.cond_tap_entries, layer.cond_row_entries),
@@ -198,31 +197,45 @@ class Scheduler(wiring.Component):
                 starts[4 * path + 2].eq(row_entries),
                 starts[4 * path + 3].eq(row_entries + tap_entries),
                 last_chunks[path].eq(tap_entries - 1),
+                single_chunks[path].eq(tap_entries == 1),
             ]
             m.d.sync += [row_incs[3 * path + outside].eq(1 + outside * tap_entries) for outside in range(3)]
 
+        outside = Mux(flags.left & flags.right, 2, flags.left | flags.right)
+        early = Signal(Job(self.params), reset_less=True)
+        early_valid = Signal()
+        early_start = Signal(ring_addr, reset_less=True)
+        with m.If(chosen_valid & ~early_valid):
+            m.d.sync += [chosen_valid.eq(0), early_valid.eq(1)]
+        with m.If(~early_valid):
+            m.d.sync += [
+                early.cond.eq(chosen_cond),
+                early.slot.eq(chosen_slot),
+                early.parity.eq(chosen.parity),
+                early.forced.eq(chosen.forced),
+                early.tap_addr.eq(chosen.tap_addr),
+                early.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
+                early.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),
+                early.chunk_first.eq(Mux(chosen_cond, context.cond_first, context.base_first)),
+                early.chunks.eq(last_chunks[chosen_cond]),
+                early.single.chunk.eq(single_chunks.bit_select(chosen_cond, 1)),
+                # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
+                early.skip_at.eq(context.base_first - 1),
+                early.skip_to.eq(context.base_last + 1),
+                early.weight_addr.eq(Mux(chosen_cond, context.cond_ptr, context.base_ptr)),
+                early_start.eq(starts[Cat(flags.left, flags.top, chosen_cond)]),
+                early.row_inc.eq(row_incs[Mux(chosen_cond, 3, 0) + outside]),
+            ]
+
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(chosen_valid & ~self.o.valid):
-            outside = Mux(flags.left & flags.right, 2, flags.left | flags.right)
+        with m.If(early_valid & ~self.o.valid):
+            m.d.sync += [early_valid.eq(0), self.o.valid.eq(1)]
+        with m.If(~self.o.valid):
             m.d.sync += [
-                chosen_valid.eq(0),
-                self.o.valid.eq(1),
-                self.o.p.cond.eq(chosen_cond),
-                self.o.p.slot.eq(chosen_slot),
-                self.o.p.parity.eq(chosen.parity),
-                self.o.p.forced.eq(chosen.forced),
-                self.o.p.tap_addr.eq(chosen.tap_addr),
-                self.o.p.tap_rows.eq(layer.tap_row_last - flags.top - flags.bottom),
-                self.o.p.tap_cols.eq(layer.tap_col_last - flags.left - flags.right),
-                self.o.p.chunk_first.eq(Mux(chosen_cond, context.cond_first, context.base_first)),
-                self.o.p.chunks.eq(last_chunks[chosen_cond]),
-                # The chunks of the base path, amid the others. The base path itself never comes to the chunk before.
-                self.o.p.skip_at.eq(context.base_first - 1),
-                self.o.p.skip_to.eq(context.base_last + 1),
-                self.o.p.weight_addr.eq(
-                    Mux(chosen_cond, context.cond_ptr, context.base_ptr)
-                    + starts[Cat(flags.left, flags.top, chosen_cond)]
-                ),
-                self.o.p.row_inc.eq(row_incs[Mux(chosen_cond, 3, 0) + outside]),
+                self.o.payload.eq(early),
+                self.o.p.single.row.eq(early.tap_rows == 0),
+                self.o.p.single.col.eq(early.tap_cols == 0),
+                self.o.p.weight_addr.eq(early.weight_addr + early_start),
             ]
+        return early_valid

@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.attributes import KEEP
 from hw.interface.layouts import LayerRegisters, ParameterWord
 from hw.jobs.payloads import JobEnd, SliceContext
 from hw.params import LANES, MAX_GROUPS
@@ -29,11 +30,11 @@ class SliceTable(wiring.Component):
     layer : layer registers.
     begin : starts a layer, whose registers are valid. The ring carries on where the last layer ended.
     threshold_addr, thresholds : address of the memory of thresholds, and its answer one cycle later.
-    open, can_open : opens the next slice; only while ``can_open``.
+    open, can_open : opens the next slice; only while ``can_open``, which falls one cycle later.
     issue, issue_last : a base job of the newest slice was chosen; it is the slice's last.
     end : job ends.
     loaded : count of entries in the ring, from :class:`WeightRing`.
-    contexts : by parity; of a slice that was opened from the next cycle on, its thresholds one cycle later.
+    contexts : by parity; of a slice that was opened from the next cycle on, its thresholds two cycles later.
     newest, oldest : parities.
     base_ready, cond_ready : all weights of the newest slice's base path, of the oldest slice's conditional path,
         are in; meaningful once a slice is open. Never in a pooling pass, which opens slices but has none in flight.
@@ -69,9 +70,9 @@ class SliceTable(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer = self.layer
-        self._prepare_next(m)
-
         in_flight = Signal(range(3))
+        self._prepare_next(m, in_flight)
+
         base_issued = Signal(2)
         retire = Signal()
         m.d.comb += self.idle.eq(in_flight == 0)
@@ -83,14 +84,18 @@ class SliceTable(wiring.Component):
         with m.If(retire):
             m.d.sync += self.oldest.eq(~self.oldest)
 
-        # Pixels of a slice whose base job was chosen and whose psum is not complete.
+        # Pixels of a slice whose base job was chosen and whose psum is not complete. The choice is registered.
+        issued = Signal()
+        issued_last = Signal()
+        issued_parity = Signal()
+        m.d.sync += [issued.eq(self.issue), issued_last.eq(self.issue_last), issued_parity.eq(self.newest)]
         through = Array(Signal(name=f"through_{parity}") for parity in range(2))
         for parity in range(2):
             pending = Signal(range(self.params.psum_slots + 1), name=f"pending_{parity}")
-            issue = self.issue & (self.newest == parity)
+            issue = issued & (issued_parity == parity)
             complete = self.end.valid & ~self.end.fire & (self.end.parity == parity)
             m.d.sync += pending.eq(pending + issue - complete)
-            with m.If(issue & self.issue_last):
+            with m.If(issue & issued_last):
                 m.d.sync += base_issued[parity].eq(1)
             with m.If(retire & (self.oldest == parity)):
                 m.d.sync += base_issued[parity].eq(0)
@@ -110,10 +115,10 @@ class SliceTable(wiring.Component):
             self.base_ready.eq(all_in(self.contexts[self.newest].cond_ptr) & ~self.open & ~layer.pool),
             self.cond_ready.eq(all_in(self.contexts[self.oldest].end_ptr) & ~retire & ~self.idle),
         ]
-        m.d.comb += self.can_open.eq(self._next_valid & (in_flight != 2) & ~self.begin)
+        m.d.sync += self.can_open.eq(self._next_valid & (in_flight != 2) & ~self.begin & ~self.open)
         return m
 
-    def _prepare_next(self, m):
+    def _prepare_next(self, m, in_flight):
         """Computes the next slice's context into `_next`, some cycles before it is wanted."""
         layer, params = self.layer, self.params
         self._next_valid = Signal()
@@ -124,14 +129,40 @@ class SliceTable(wiring.Component):
         group_slice = Signal(params.slice_bits)
         ring_ptr = Signal(params.ring_ptr_bits)  # of the first entry that belongs to no slice yet
 
-        # Thresholds, 512 bits beside the lanes, follow a cycle later: no job needs them so early.
+        # A context that no slice in flight has follows the next one all the time. Thresholds, 512 bits beside lanes,
+        # follow two cycles later, some by each of several strobes: no job needs them so early.
         context = Signal(data.ArrayLayout(SliceContext(params), 2), reset_less=True)
         m.d.comb += self.contexts.eq(context)
         for parity in range(2):
             opened = Signal(name=f"opened_{parity}")
             m.d.sync += opened.eq(self.open & (self.newest != parity))
-            with m.If(opened):
-                m.d.sync += context[parity].thresholds.eq(following.thresholds)
+            with m.If((self.newest != parity) & (in_flight != 2)):
+                m.d.sync += [
+                    context[parity][name].eq(following[name])
+                    for name in SliceContext(params).members
+                    if name != "thresholds"
+                ]
+            for first in range(0, LANES, 2):
+                takes = Signal(name=f"takes_{parity}_{first}", attrs=KEEP)
+                m.d.sync += takes.eq(opened)
+                with m.If(takes):
+                    m.d.sync += [
+                        context[parity].thresholds[n].eq(following.thresholds[n]) for n in range(first, first + 2)
+                    ]
+
+        # What the memory of thresholds answers is shifted in one cycle later, by a strobe for each part.
+        came = Signal(self.thresholds.shape(), reset_less=True)
+        shifts = [Signal(name=f"shift_{n}", attrs=KEEP) for n in range(LANES // 2)]
+        m.d.sync += came.eq(self.thresholds)
+        m.d.sync += [shift.eq(0) for shift in shifts]
+        held, shifted = following.thresholds.as_value(), Cat(following.thresholds, came)[-32 * LANES :]
+        for n, shift in enumerate(shifts):
+            with m.If(shift):
+                m.d.sync += held.word_select(n, 64).eq(shifted.word_select(n, 64))
+
+        # Known before the slice is opened.
+        group_ends = Signal()
+        m.d.sync += group_ends.eq(group_slice == layer.group_slice_last)
 
         def begin():
             m.d.sync += [
@@ -151,10 +182,8 @@ class SliceTable(wiring.Component):
                 m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
                 m.next = "Thresholds"
             with m.State("Thresholds"):  # a word a cycle; the last one's address is already the next slice's first
-                m.d.sync += [
-                    following.thresholds.eq(Cat(following.thresholds, self.thresholds)[-32 * LANES :]),
-                    word.eq(word + 1),
-                ]
+                m.d.sync += [shift.eq(1) for shift in shifts]
+                m.d.sync += word.eq(word + 1)
                 with m.If(word == params.rq_phases - 1):
                     m.d.sync += word.eq(0)
                     m.next = "Base"
@@ -180,17 +209,9 @@ class SliceTable(wiring.Component):
                     begin()
                 with m.Elif(self.open):
                     m.d.sync += [
-                        context[~self.newest][name].eq(following[name])
-                        for name in SliceContext(params).members
-                        if name != "thresholds"
-                    ]
-                    m.d.sync += [
                         ring_ptr.eq(following.end_ptr),
                         group_slice.eq(group_slice + 1),
                     ]
-                    with m.If(group_slice == layer.group_slice_last):
-                        m.d.sync += [
-                            group_slice.eq(0),
-                            group.eq(group + 1),
-                        ]
+                    with m.If(group_ends):
+                        m.d.sync += [group_slice.eq(0), group.eq(group + 1)]
                     m.next = "Address"

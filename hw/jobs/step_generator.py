@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.attributes import KEEP
 from hw.interface.layouts import LayerRegisters
 from hw.jobs.payloads import Job, StepControl
 
@@ -45,20 +46,23 @@ class StepGenerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer, params = self.layer, self.params
-        job = Signal(Job(params))
+        job = Signal(Job(params), reset_less=True)
         active = Signal()
         first = Signal()
-        chunk = Signal(params.bank_addr_bits)
-        chunks = Signal(params.ring_addr_bits)  # left of the tap, after this one
-        last_chunk = Signal()
-        tap_addr = Signal(params.bank_addr_bits)
-        row_addr = Signal(params.bank_addr_bits)  # of the tap row's first tap
-        weight_addr = Signal(params.ring_addr_bits)
-        tap_rows = Signal(3)  # left, after this one
-        tap_cols = Signal(3)
-        single_chunk = Signal()
+        chunk = Signal(params.bank_addr_bits, reset_less=True)
+        chunks = Signal(params.ring_addr_bits, reset_less=True)  # left of the tap, after this one
+        tap_addr = Signal(params.bank_addr_bits, reset_less=True)
+        row_addr = Signal(params.bank_addr_bits, reset_less=True)  # of the tap row's first tap
+        weight_addr = Signal(params.ring_addr_bits, reset_less=True)
+        tap_rows = Signal(3, reset_less=True)  # left, after this one
+        tap_cols = Signal(3, reset_less=True)
+        weight_hold = Signal(attrs=KEEP)
+        m.d.sync += weight_hold.eq(layer.weight_hold)
 
-        # That a counter has come to its end is registered beside it: the last step hands over to the next job.
+        # That a counter has come to its end is registered beside it: the last step hands over to the next job. The
+        # chunks' end has its like beside the chunks and beside the weight address.
+        ends = [Signal(name=f"last_chunk_{user}", attrs=KEEP) for user in ("tap", "chunk", "weight")]
+        last_chunk, last_chunk_here, last_chunk_weight = ends
         last_col = Signal()
         last_row = Signal()
         last = last_chunk & last_col & last_row
@@ -67,55 +71,64 @@ class StepGenerator(wiring.Component):
         weight_inc = Signal(params.ring_addr_bits)
         m.d.comb += [
             next_tap_addr.eq(Mux(last_col, row_addr, tap_addr) + Mux(last_col, layer.tap_row_step, layer.tap_col_step)),
-            weight_inc.eq(Mux(last_chunk & last_col, job.row_inc, 1)),
+            weight_inc.eq(Mux(last_chunk_weight & last_col, job.row_inc, 1)),
         ]
         m.d.sync += first.eq(0)
+        with m.If(last_chunk_here):
+            m.d.sync += [chunk.eq(job.chunk_first), chunks.eq(job.chunks)]
+            m.d.sync += [end.eq(job.single.chunk) for end in ends]
+        with m.Else():
+            m.d.sync += [chunk.eq(Mux(chunk == job.skip_at, job.skip_to, chunk + 1)), chunks.eq(chunks - 1)]
+            m.d.sync += [end.eq(chunks == 1) for end in ends]
         with m.If(last_chunk):
-            m.d.sync += [
-                chunk.eq(job.chunk_first),
-                chunks.eq(job.chunks),
-                last_chunk.eq(single_chunk),
-                tap_addr.eq(next_tap_addr),
-                tap_cols.eq(tap_cols - 1),
-                last_col.eq(tap_cols == 1),
-            ]
+            m.d.sync += [tap_addr.eq(next_tap_addr), tap_cols.eq(tap_cols - 1), last_col.eq(tap_cols == 1)]
             with m.If(last_col):
                 m.d.sync += [
                     row_addr.eq(next_tap_addr),
                     tap_cols.eq(job.tap_cols),
-                    last_col.eq(job.tap_cols == 0),
+                    last_col.eq(job.single.col),
                     tap_rows.eq(tap_rows - 1),
                     last_row.eq(tap_rows == 1),
                 ]
-        with m.Else():
-            m.d.sync += [
-                chunk.eq(Mux(chunk == job.skip_at, job.skip_to, chunk + 1)),
-                chunks.eq(chunks - 1),
-                last_chunk.eq(chunks == 1),
-            ]
-        with m.If(last_chunk & layer.weight_hold):
+        with m.If(last_chunk_weight & weight_hold):
             m.d.sync += weight_addr.eq(job.weight_addr)
         with m.Else():
             m.d.sync += weight_addr.eq(weight_addr + weight_inc)
 
-        m.d.comb += self.i.ready.eq(~active | last)
-        with m.If(self.i.ready):
+        # Whether a job may be taken, that is whether the step at hand is the last, is registered, too, once for each
+        # group of registers.
+        readies = [Signal(name=f"ready_{user}", init=1, attrs=KEEP) for user in ("stream", "job", "taps", "chunks")]
+        ready, ready_job, ready_taps, ready_chunks = readies
+        ending = Signal()  # the next step is the job's last
+        with m.If(~last_chunk):
+            m.d.comb += ending.eq((chunks == 1) & last_col & last_row)
+        with m.Elif(~last_col):
+            m.d.comb += ending.eq(job.single.chunk & (tap_cols == 1) & last_row)
+        with m.Else():
+            m.d.comb += ending.eq(job.single.chunk & job.single.col & (tap_rows == 1))
+        lone = self.i.p.single.as_value().all()
+        m.d.sync += [flag.eq(Mux(ready, ~self.i.valid | lone, ending)) for flag in readies]
+        m.d.comb += self.i.ready.eq(ready)
+        with m.If(ready_job):
+            m.d.sync += job.eq(self.i.payload)
+        with m.If(ready_taps):
             m.d.sync += [
-                active.eq(self.i.valid),
-                job.eq(self.i.payload),
-                first.eq(1),
-                chunk.eq(self.i.p.chunk_first),
                 tap_addr.eq(self.i.p.tap_addr),
                 row_addr.eq(self.i.p.tap_addr),
+                tap_rows.eq(self.i.p.tap_rows),
+                last_row.eq(self.i.p.single.row),
+                tap_cols.eq(self.i.p.tap_cols),
+                last_col.eq(self.i.p.single.col),
+            ]
+        with m.If(ready_chunks):
+            m.d.sync += [
+                active.eq(self.i.valid),
+                first.eq(1),
+                chunk.eq(self.i.p.chunk_first),
                 weight_addr.eq(self.i.p.weight_addr),
                 chunks.eq(self.i.p.chunks),
-                last_chunk.eq(self.i.p.chunks == 0),
-                single_chunk.eq(self.i.p.chunks == 0),
-                tap_rows.eq(self.i.p.tap_rows),
-                last_row.eq(self.i.p.tap_rows == 0),
-                tap_cols.eq(self.i.p.tap_cols),
-                last_col.eq(self.i.p.tap_cols == 0),
             ]
+            m.d.sync += [end.eq(self.i.p.single.chunk) for end in ends]
 
         m.d.comb += [self.issue.eq(active), self.issue_cond.eq(job.cond)]
         m.d.sync += [

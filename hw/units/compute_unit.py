@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.attributes import KEEP
 from hw.interface.instructions import LayerInstruction
 from hw.interface.layouts import IdleCause, LayerRegisters
 from hw.units.signatures import Progress, TokenPort
@@ -33,6 +34,9 @@ class ComputeUnit(wiring.Component):
     progress : of the pass under way, or of the one that waits for its tokens.
     """
 
+    #: Parts of the instruction's register that have an enable of their own.
+    PARTS = 4
+
     def __init__(self, params):
         self.params = params
         super().__init__(
@@ -54,12 +58,20 @@ class ComputeUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        instruction = Signal(LayerInstruction(self.params))
+        instruction = Signal(LayerInstruction(self.params), reset_less=True)
         stepped = Signal()
+        # That an instruction may come, once for each part of its register; what comes before it is of no account.
+        loads = [Signal(name=f"loads_{n}", init=1, attrs=KEEP) for n in range(self.PARTS)]
+        bits, given = instruction.as_value(), Value.cast(self.i.payload)
+        size = -(-len(bits) // self.PARTS)
+        for n, load in enumerate(loads):
+            with m.If(load):
+                m.d.sync += bits[n * size : (n + 1) * size].eq(given[n * size : (n + 1) * size])
         m.d.comb += [
             self.layer.eq(instruction.layer),
             self.tokens.want.eq(instruction.take),
             self.progress.index.eq(instruction.index),
+            self.i.ready.eq(loads[0]),
         ]
         m.d.sync += self.first_step.eq(self.step & ~stepped)
         with m.If(self.step):
@@ -67,9 +79,9 @@ class ComputeUnit(wiring.Component):
 
         with m.FSM(name="compute") as compute:
             with m.State("Idle"):
-                m.d.comb += [self.i.ready.eq(1), self.progress.busy.eq(self.i.valid)]
-                m.d.sync += instruction.eq(self.i.payload)
+                m.d.comb += self.progress.busy.eq(self.i.valid)
                 with m.If(self.i.valid):
+                    m.d.sync += [load.eq(0) for load in loads]
                     m.next = "Wait"
             with m.State("Wait"):
                 m.d.comb += self.progress.busy.eq(1)
@@ -83,6 +95,7 @@ class ComputeUnit(wiring.Component):
                 m.d.comb += self.progress.busy.eq(1)
                 with m.If(self.done):
                     m.d.comb += [self.progress.complete.eq(1), self.tokens.give.eq(instruction.give)]
+                    m.d.sync += [load.eq(1) for load in loads]
                     m.next = "Idle"
 
         with m.If(compute.ongoing("Wait") & self.tokens.missing.load):

@@ -1,5 +1,8 @@
 """The registers, and the life of a run: start, end, error, interrupt, soft reset."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -100,38 +103,40 @@ class Control(wiring.Component):
                 sum(facts[part.name] << part.offset for part in register("CONFIGURATION").fields)
             ),
         ]
-        # The answer to a read is picked in two steps, each a cycle: in each group of eight words, then
-        # among the groups. A cycle before, each group has a register of the address.
+        # The answer to a read is picked in two steps, each a cycle: in each group of eight words, which is 0 unless its
+        # own is wanted, then any of the groups. A cycle before, each group has registers of the address.
         words = {
             register(name).address // 4: value if register(name).access != "wo" else Const(0, 32)
             for name, value in values.items()
         }
         first = register(f"{COUNTERS[0][0].upper()}_LOW").address // 4
         words |= {first + n: self.counters.as_value().word_select(n, 32) for n in range(2 * len(COUNTERS))}
-        high = Signal(len(self.registers.read_addr) - 3)
-        groups_high = Signal.like(high)
         groups, known, hits = [], [], []
         for start in range(0, 1 << len(self.registers.read_addr), 8):
             group = Signal(32, name=f"group_{start // 8}")
             hit = Signal(name=f"hit_{start // 8}")
             numbers = range(start, start + 8)
             if not any(n in words for n in numbers):
-                groups.append(Const(0, 32))
-                known.append(Const(0))
                 continue
+            wanted = Signal(name=f"wanted_{start // 8}", attrs=KEEP)
             low = Signal(3, name=f"low_{start // 8}", attrs=KEEP)
             m.d.sync += [
+                wanted.eq(self.registers.read_addr[3:] == start // 8),
                 low.eq(self.registers.read_addr[:3]),
-                group.eq(Array(words.get(n, Const(0, 32)) for n in numbers)[low]),
-                hit.eq(Const(sum((n in words) << (n - start) for n in numbers), 8).bit_select(low, 1)),
+                hit.eq(wanted & Const(sum((n in words) << (n - start) for n in numbers), 8).bit_select(low, 1)),
             ]
+            for half in range(2):  # each with an address of its own
+                place = Signal(3, name=f"low_{start // 8}_{half}", attrs=KEEP)
+                choices = Array(Value.cast(words.get(n, Const(0, 32))).word_select(half, 16) for n in numbers)
+                m.d.sync += [
+                    place.eq(self.registers.read_addr[:3]),
+                    group.word_select(half, 16).eq(Mux(wanted, choices[place], 0)),
+                ]
             groups.append(group)
             known.append(hit)
         m.d.sync += [
-            high.eq(self.registers.read_addr[3:]),
-            groups_high.eq(high),
-            self.registers.read_data.eq(Array(groups)[groups_high]),
-            self.registers.read_hit.eq(Array(known)[groups_high]),
+            self.registers.read_data.eq(reduce(or_, groups)),
+            self.registers.read_hit.eq(Cat(known).any()),
         ]
         # A write reaches the registers one cycle later.
         written = Signal(32)
@@ -157,8 +162,9 @@ class Control(wiring.Component):
             [offset] = [entry.offset for entry in register(name).fields if entry.name == part]
             return values[name][offset]
 
-        start = bit("CONTROL", "START")
-        reset = bit("CONTROL", "RESET")
+        start = Signal()
+        reset = Signal()
+        m.d.sync += [start.eq(bit("CONTROL", "START")), reset.eq(bit("CONTROL", "RESET"))]
         done = Signal()
         error = Signal()
         resetting = Signal()
@@ -204,6 +210,12 @@ class Control(wiring.Component):
             m.d.sync += [self.running.eq(0), done.eq(1), bit("INTERRUPT", "DONE").eq(1)]
 
         length, address = values["PROGRAM_LENGTH"], values["PROGRAM_ADDRESS"]
+        wrong_length = Signal()
+        wrong_address = Signal()
+        m.d.sync += [
+            wrong_length.eq((length == 0) | length[INDEX_BITS:].any()),
+            wrong_address.eq(address[: exact_log2(INSTRUCTION_BYTES)].any()),
+        ]
         with m.If(start & ~reset):
             with m.If(self.running | resetting | error):
                 m.d.sync += [
@@ -212,9 +224,9 @@ class Control(wiring.Component):
                 ]
             with m.Else():
                 m.d.sync += [values["REFUSAL"].eq(0), done.eq(0)]
-                with m.If((length == 0) | length[INDEX_BITS:].any()):
+                with m.If(wrong_length):
                     m.d.sync += stop(ErrorCode.LENGTH, 0)
-                with m.Elif(address[: exact_log2(INSTRUCTION_BYTES)].any()):
+                with m.Elif(wrong_address):
                     m.d.sync += stop(ErrorCode.ADDRESS, 0)
                 with m.Else():
                     m.d.sync += [self.start.eq(1), self.running.eq(1)]

@@ -43,7 +43,7 @@ class InstructionCheck(wiring.Component):
     """
 
     #: Cycles from the word to the answer.
-    LATENCY = 4
+    LATENCY = 6
 
     def __init__(self, params):
         self.params = params
@@ -110,50 +110,57 @@ class InstructionCheck(wiring.Component):
             self.beats.eq((size + (params.axi_bytes - 1)) >> beat),
         ]
 
-        # Step 3: one bit for each thing that can be wrong.
+        # Step 3: what makes something wrong.
+        def told(name, value):
+            flag = Signal(name=name)
+            m.d.sync += flag.eq(value)
+            return flag
+
+        def any_of(name, bits):
+            """Whether any of many bits is set, of groups of them first."""
+            groups = [told(f"{name}_{start}", bits[start : start + 32].any()) for start in range(0, len(bits), 32)]
+            return told(name, Cat(groups).any())
+
+        head_used = any_of("head_used", self.word[Header.size : BODY_OFFSET])
+        layer_used = any_of("layer_used", self.word[BODY_OFFSET + layer_size :])
+        transfer_used = any_of("transfer_used", self.word[BODY_OFFSET + Transfer.size :])
+        is_base = told("is_base", layer.mode.as_value() == GateMode.BASE.value)
+        no_mode = told("no_mode", layer.mode.as_value() > GateMode.CHANNEL.value)
+        no_cond = told("no_cond", layer.cond_entries == 0)
+        onto_itself = told("onto_itself", (layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
+        adds_itself = told("adds_itself", (layer.ifmap_bank == layer.residual_bank) & layer.residual_enable)
+        nothing = told("nothing", transfer.count == 0)
+        beyond = told("beyond", end > (1 << ADDR_BITS))
+        too_deep = told("too_deep", last_word > space)
+        has_place = told("has_place", (transfer.bank_addr != 0) | (transfer.bank != 0))
+        below = told("below", transfer.address < self.store_base)
+        above = told("above", end > self.store_end)
+
+        # Step 4: one bit for each thing that can be wrong.
         unused = Signal()
         token = Signal()
         wrong_layer = Signal()
         unaligned = Signal()
         outside = Signal()
         m.d.sync += [
-            unused.eq(
-                ~known
-                | self.word[Header.size : BODY_OFFSET].any()
-                | Mux(
-                    is_layer,
-                    self.word[BODY_OFFSET + layer_size :].any(),
-                    self.word[BODY_OFFSET + Transfer.size :].any(),
-                )
-            ),
+            unused.eq(~known | head_used | Mux(is_layer, layer_used, transfer_used)),
             token.eq(((header.take.as_value() | header.give.as_value()) & tokens).any()),
             wrong_layer.eq(
                 is_layer
                 & (
-                    (layer.mode.as_value() > GateMode.CHANNEL.value)
-                    | ((layer.mode.as_value() != GateMode.BASE.value) & (layer.cond_entries == 0))
-                    | ((layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
-                    | ((layer.ifmap_bank == layer.residual_bank) & layer.residual_enable)
+                    no_mode
+                    | (~is_base & no_cond)
+                    | onto_itself
+                    | adds_itself
                     | (layer.pool != pools)
-                    | (
-                        layer.pool
-                        & ((layer.mode.as_value() != GateMode.BASE.value) | layer.residual_enable | layer.logits)
-                    )
+                    | (layer.pool & (~is_base | layer.residual_enable | layer.logits))
                 )
             ),
             unaligned.eq(~is_layer & transfer.address[:beat].any()),
-            outside.eq(
-                ~is_layer
-                & (
-                    (transfer.count == 0)
-                    | (end > (1 << ADDR_BITS))
-                    | Mux(in_bank, last_word > space, (transfer.bank_addr != 0) | (transfer.bank != 0))
-                    | (stores & ((transfer.address < self.store_base) | (end > self.store_end)))
-                )
-            ),
+            outside.eq(~is_layer & (nothing | beyond | Mux(in_bank, too_deep, has_place) | (stores & (below | above)))),
         ]
 
-        # Step 4: the first of them.
+        # Step 5: the first of them.
         m.d.sync += self.code.eq(ErrorCode.NONE)
         for wrong, code in (
             (outside, ErrorCode.RANGE),

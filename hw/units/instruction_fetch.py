@@ -4,7 +4,8 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.bus.gearbox import Gearbox
+from hw.attributes import KEEP
+from hw.bus.part_join import PartJoin
 from hw.interface.axi import ADDR_BITS, Burst, ReadBeat
 from hw.interface.instructions import (
     BODY_OFFSET,
@@ -28,7 +29,7 @@ class InstructionFetch(wiring.Component):
     """Fetches the instructions one by one, the next one while the last one waits for its unit.
 
     A read is only asked for when its place is free, so a unit that is busy never holds up the bus. An instruction
-    takes some 14 cycles beyond the latency of the memory. After one with an error nothing more is dispatched.
+    takes some 18 cycles beyond the latency of the memory. After one with an error nothing more is dispatched.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ class InstructionFetch(wiring.Component):
     dispatched : all were handed over.
     failure : the instruction at hand is not one.
     """
+
+    #: Parts of the instruction's register that have an enable of their own.
+    PARTS = 4
 
     def __init__(self, params):
         self.params = params
@@ -72,9 +76,13 @@ class InstructionFetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
-        m.submodules.gearbox = gearbox = Gearbox(params.axi_bits, 8 * INSTRUCTION_BYTES)
+        m.submodules.join = join = PartJoin(params.axi_bits, 8 * INSTRUCTION_BYTES)
         m.submodules.check = check = InstructionCheck(params)
-        wiring.connect(m, wiring.flipped(self.data), gearbox.i)
+        m.d.comb += [
+            join.i.payload.eq(self.data.payload),
+            join.i.valid.eq(self.data.valid),
+            self.data.ready.eq(1),
+        ]
 
         # Requests: an instruction is a burst of its own, as it never crosses a page.
         to_request = Signal(INDEX_BITS)
@@ -98,7 +106,7 @@ class InstructionFetch(wiring.Component):
             m.d.sync += [pending.eq(0), self.reading.eq(self.reading + 1)]
 
         # The instruction at hand.
-        word = Signal(8 * INSTRUCTION_BYTES)
+        word = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         left = Signal(INDEX_BITS)
         header = data.View(Header, word[: Header.size])
         transfer = data.View(Transfer, word[BODY_OFFSET : BODY_OFFSET + Transfer.size])
@@ -134,12 +142,23 @@ class InstructionFetch(wiring.Component):
             Unit.COMPUTE: self.compute,
             Unit.STORE: self.store,
         }
-        waiting = Signal(InstructionCheck.LATENCY)
+        # It stands in the join until the next one is asked for, from where each part is taken by a strobe of its own.
+        came = Signal()
+        waiting = Signal(InstructionCheck.LATENCY + 1)
+        size = len(word) // self.PARTS
+        for n in range(self.PARTS):
+            take = Signal(name=f"take_{n}", attrs=KEEP)
+            m.d.sync += take.eq(taken)
+            with m.If(take):
+                m.d.sync += word.word_select(n, size).eq(join.o.p.data.word_select(n, size))
+        with m.If(join.o.valid):
+            m.d.sync += came.eq(1)
         with m.FSM(name="dispatch"):
             with m.State("Fetch"):
-                m.d.comb += [gearbox.o.ready.eq(1), taken.eq(gearbox.o.valid)]
-                m.d.sync += [word.eq(gearbox.o.p.data), waiting.eq(1)]
-                with m.If(gearbox.o.valid):
+                m.d.comb += taken.eq(came)
+                m.d.sync += waiting.eq(1)
+                with m.If(came):
+                    m.d.sync += came.eq(0)
                     m.next = "Check"
             with m.State("Check"):
                 m.d.sync += waiting.eq(waiting << 1)

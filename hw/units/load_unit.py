@@ -5,9 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.bus.gearbox import Gearbox
+from hw.bus.part_join import PartJoin
 from hw.interface.axi import Burst, ReadBeat
 from hw.interface.instructions import Opcode, ParameterRecord, TransferInstruction
 from hw.interface.layouts import BankWrite, ParameterWord
+from hw.streams.stream_register import StreamRegister
 from hw.units.signatures import Progress, TokenPort
 from hw.units.transfer_request import TransferRequest
 
@@ -55,7 +57,9 @@ class LoadUnit(wiring.Component):
         params = self.params
         m.submodules.request = request = TransferRequest(params)
         m.submodules.words = words = Gearbox(params.axi_bits, params.chunk_bits)
-        m.submodules.records = records = Gearbox(params.axi_bits, ParameterRecord(params).size)
+        m.submodules.records = records = PartJoin(params.axi_bits, ParameterRecord(params).size)
+        m.submodules.held = held = StreamRegister(BankWrite(params))
+        wiring.connect(m, held.o, wiring.flipped(self.load))
         wiring.connect(m, wiring.flipped(self.i), request.i)
         for inner, port in (
             (request.tokens, self.tokens),
@@ -65,10 +69,9 @@ class LoadUnit(wiring.Component):
             wiring.connect(m, inner, wiring.flipped(port))
 
         instruction = request.instruction
-        address = Signal(16)
-        left = Signal(24)
-        last = Signal()  # the word is the last one of the last beat
-        m.d.comb += self.parameters.eq(instruction.opcode == Opcode.LOAD_PARAMETERS.value)
+        address = Signal(16, reset_less=True)
+        left = Signal(24, reset_less=True)
+        m.d.sync += self.parameters.eq(instruction.opcode == Opcode.LOAD_PARAMETERS.value)
 
         # Beats go to one of the gearboxes, and words from there to one of the memories.
         for box, chosen in ((words, ~self.parameters), (records, self.parameters)):
@@ -76,17 +79,16 @@ class LoadUnit(wiring.Component):
                 box.i.payload.eq(self.data.payload),
                 box.i.valid.eq(self.data.valid & chosen),
             ]
-        m.d.comb += self.data.ready.eq(Mux(self.parameters, records.i.ready, words.i.ready))
+        m.d.comb += self.data.ready.eq(self.parameters | words.i.ready)
         wanted = Signal()  # `left` is not 0
         m.d.comb += [
-            self.load.valid.eq(words.o.valid & wanted),
-            self.load.p.data.eq(words.o.p.data),
-            self.load.p.addr.eq(address),
-            self.load.p.bank.eq(instruction.transfer.bank),
-            words.o.ready.eq(self.load.ready | ~wanted),
+            held.i.valid.eq(words.o.valid & wanted),
+            held.i.p.data.eq(words.o.p.data),
+            held.i.p.addr.eq(address),
+            held.i.p.bank.eq(instruction.transfer.bank),
+            words.o.ready.eq(held.i.ready),
             self.param.valid.eq(records.o.valid & wanted),
             self.param.p.address.eq(address),
-            records.o.ready.eq(1),  # as the parameter memory is
         ]
         record = data.View(ParameterRecord(params), records.o.p.data)
         for n in range(params.rq_lanes):
@@ -96,12 +98,11 @@ class LoadUnit(wiring.Component):
                 self.param.p.thresholds[n].eq(record[n].threshold),
             ]
         taken = Signal()
-        m.d.comb += [
-            taken.eq((words.o.valid & words.o.ready) | (records.o.valid & records.o.ready)),
-            last.eq(Mux(self.parameters, records.o.p.last, words.o.p.last)),
-        ]
+        ended = Signal()  # the last word of the last beat has come this far
+        m.d.comb += taken.eq((words.o.valid & words.o.ready) | records.o.valid)
         with m.If(taken):
             m.d.sync += [address.eq(address + 1), left.eq(left - wanted), wanted.eq(left[1:].any())]
+            m.d.sync += ended.eq(Mux(self.parameters, records.o.p.last, words.o.p.last))
 
         with m.If(request.idle):
             m.d.sync += [
@@ -111,5 +112,7 @@ class LoadUnit(wiring.Component):
             ]
         # A word that was taken is in its memory three cycles later; no pass reads it earlier than that after its token,
         # which is given in the cycle after the last word was taken.
-        m.d.sync += request.end.eq(request.running & ~request.end & taken & last)
+        m.d.comb += request.end.eq(ended & ~held.o.valid)
+        with m.If(request.end):
+            m.d.sync += ended.eq(0)
         return m

@@ -13,7 +13,8 @@ __all__ = ["RunMonitor"]
 class RunMonitor(wiring.Component):
     """Tells whether a run is under way, whether it gets on, and what went wrong.
 
-    What the units tell reaches ``status`` one cycle later; that all of them are at rest, two cycles later.
+    What the units tell reaches ``status`` one cycle later; that all of them are at rest, and which instruction the
+    watchdog would name, two cycles later.
 
     Parameters
     ----------
@@ -63,7 +64,9 @@ class RunMonitor(wiring.Component):
                 ]
 
         stuck = self.index
-        for unit in self.units:
-            stuck = Mux(unit.busy, unit.index, stuck)
+        for number, unit in enumerate(self.units):
+            index = Signal(INDEX_BITS, name=f"index_{number}")
+            m.d.sync += index.eq(unit.index)
+            stuck = Mux(busy[number], index, stuck)
         m.d.sync += self.status.stuck_index.eq(stuck)
         return m

@@ -1,14 +1,16 @@
 """Writes maps and logits from the core to memory."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.attributes import KEEP
 from hw.bus.gearbox import Gearbox
 from hw.interface.axi import Burst, WriteBeat
 from hw.interface.instructions import Opcode, TransferInstruction, item_bytes
 from hw.interface.layouts import BankAddress, LogitRecord
+from hw.streams.stream_register import StreamRegister
 from hw.units.signatures import Progress, TokenPort
 from hw.units.transfer_request import TransferRequest
 
@@ -62,8 +64,6 @@ class StoreUnit(wiring.Component):
         params = self.params
         logit_bits = 8 * item_bytes(Opcode.STORE_LOGITS, params)
         m.submodules.request = request = TransferRequest(params)
-        m.submodules.words = words = Gearbox(params.chunk_bits, params.axi_bits)
-        m.submodules.records = records = Gearbox(logit_bits, params.axi_bits)
         wiring.connect(m, wiring.flipped(self.i), request.i)
         for inner, port in (
             (request.tokens, self.tokens),
@@ -74,47 +74,72 @@ class StoreUnit(wiring.Component):
 
         instruction = request.instruction
         active = Signal()
-        asked = Signal(24)  # words still to be read from the bank
-        left = Signal(24)  # items still to come into a gearbox
+        asked = Signal(24, reset_less=True)  # words still to be read from the bank
+        asking = Signal()  # `asked` is not 0
         pending = Signal(BURST_BITS)  # bursts without response
-        last = left == 1
+        m.d.sync += self.logits.eq(instruction.opcode == Opcode.STORE_LOGITS.value)
         m.d.comb += [
-            self.logits.eq(instruction.opcode == Opcode.STORE_LOGITS.value),
-            self.read.valid.eq(active & (asked != 0)),
+            self.read.valid.eq(active & asking),
             self.read.p.bank.eq(instruction.transfer.bank),
         ]
         with m.If(self.read.valid & self.read.ready):
-            m.d.sync += [asked.eq(asked - 1), self.read.p.addr.eq(self.read.p.addr + 1)]
+            m.d.sync += [asked.eq(asked - 1), asking.eq(asked != 1), self.read.p.addr.eq(self.read.p.addr + 1)]
 
-        # Items go through one of the gearboxes.
-        taking = Signal()  # `left` is not 0
-        m.d.comb += [
-            words.i.p.data.eq(self.word.payload),
-            words.i.p.last.eq(last),
-            words.i.valid.eq(self.word.valid & taking & ~self.logits),
-            self.word.ready.eq(words.i.ready & taking & ~self.logits),
-            records.i.p.data.eq(self.logit.p.logits),
-            records.i.p.last.eq(last),
-            records.i.valid.eq(self.logit.valid & taking & self.logits),
-            self.logit.ready.eq(records.i.ready & taking & self.logits),
-        ]
-        with m.If((self.word.valid & self.word.ready) | (self.logit.valid & self.logit.ready)):
-            m.d.sync += [left.eq(left - 1), taking.eq(~last)]
+        # Items go through a gearbox; those of one width share it. A register before it, whose ready is that of items
+        # that are wanted, and a register behind keep what it has to wait for from reaching further.
+        left = Signal(24, reset_less=True)  # items still to come
+        last = Signal(reset_less=True)  # `left` is 1
+        m.submodules.beats = beats = StreamRegister(WriteBeat(params.axi_bits))
+        wiring.connect(m, beats.o, wiring.flipped(self.data))
+        kinds = (
+            ("word", self.word, self.word.payload, params.chunk_bits, ~self.logits),
+            ("logit", self.logit, self.logit.p.logits, logit_bits, self.logits),
+        )
+        came = Signal()
+        boxes, wanted = {}, []
+        for name, port, item, bits, chosen in kinds:
+            if bits not in boxes:
+                boxes[bits] = (
+                    Gearbox(bits, params.axi_bits),
+                    StreamRegister(data.StructLayout({"data": bits, "last": 1})),
+                )
+                m.submodules[f"{name}_box"], m.submodules[f"{name}_item"] = boxes[bits]
+            box, items = boxes[bits]
+            takes = Signal(name=f"takes_{name}")  # `left` is not 0
+            picks = Signal(name=f"picks_{name}", attrs=KEEP)  # as `chosen`
+            wanted.append(takes)
+            m.d.sync += picks.eq(chosen)
+            with m.If(picks):
+                m.d.comb += items.i.p.data.eq(item)
+            with m.If(takes):
+                m.d.comb += items.i.valid.eq(port.valid)
+            m.d.comb += [items.i.p.last.eq(last), port.ready.eq(items.i.ready & takes)]
+            with m.If(request.asked):
+                m.d.sync += takes.eq(chosen)
+            with m.If(port.valid & port.ready):
+                m.d.comb += came.eq(1)
+        with m.If(came):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+            with m.If(last):
+                m.d.sync += [takes.eq(0) for takes in wanted]
 
         # Of the last beat only what was counted is written.
         count = instruction.transfer.count
-        strobes = Signal(params.axi_bytes)
-        for box, bits, chosen in ((words, params.chunk_bits, ~self.logits), (records, logit_bits, self.logits)):
+        strobes = Signal(params.axi_bytes, reset_less=True)
+        for _, _, _, bits, chosen in kinds:
+            ratio = max(1, params.axi_bits // bits)  # items in a beat
+            filled = Array((1 << (odd or ratio) * (params.axi_bytes // ratio)) - 1 for odd in range(ratio))
             with m.If(chosen):
-                m.d.comb += [
-                    self.data.valid.eq(box.o.valid),
-                    self.data.p.data.eq(box.o.p.data),
-                    self.data.p.strobe.eq(Mux(box.o.p.last, strobes, ~0)),
-                    box.o.ready.eq(self.data.ready),
-                ]
-                ratio = max(1, params.axi_bits // bits)  # items in a beat
-                filled = Array((1 << (odd or ratio) * (params.axi_bytes // ratio)) - 1 for odd in range(ratio))
                 m.d.sync += strobes.eq(filled[count[: exact_log2(ratio)]])
+        for box, items in boxes.values():
+            wiring.connect(m, items.o, box.i)
+            m.d.comb += box.o.ready.eq(beats.i.ready)
+            with m.If(box.o.valid):  # of one at a time
+                m.d.comb += [
+                    beats.i.valid.eq(1),
+                    beats.i.p.data.eq(box.o.p.data),
+                    beats.i.p.strobe.eq(Mux(box.o.p.last, strobes, ~0)),
+                ]
 
         with m.If(request.idle):
             m.d.sync += [
@@ -123,7 +148,7 @@ class StoreUnit(wiring.Component):
                 self.read.p.addr.eq(self.i.p.transfer.bank_addr),
             ]
         with m.If(request.asked):
-            m.d.sync += [active.eq(1), taking.eq(1)]
+            m.d.sync += [active.eq(1), asking.eq(asked != 0), last.eq(left == 1)]
 
         # The end: memory has acknowledged the last burst.
         sent = self.burst.valid & self.burst.ready

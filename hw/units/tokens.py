@@ -15,12 +15,13 @@ class TokenCounters(wiring.Component):
 
     The scheme is that of TVM's VTA (Moreau et al., "A Hardware-Software Blueprint for Flexible Deep Learning
     Specialization", 2019), with a pair of queues between any two units. Units are numbered as the fields of
-    `Tokens`. A token given in a cycle can be taken in the next.
+    `Tokens`. What is given or taken counts one cycle later: a token given in a cycle can be taken two cycles later, and
+    whoever took some asks again two cycles later at the earliest.
 
     Members
     -------
     units : by unit. A token from the unit itself never comes.
-    overflow : strobe: a token was lost, as more were given than are counted.
+    overflow : strobe, two cycles later: a token was lost, as more were given than are counted.
     """
 
     def __init__(self):
@@ -29,6 +30,13 @@ class TokenCounters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         names = list(Tokens.members)
+        given_by, taken_by = [], []
+        for unit, name in zip(self.units, names, strict=True):
+            given = Signal(Tokens, name=f"given_by_{name}")
+            taken = Signal(Tokens, name=f"taken_by_{name}")
+            m.d.sync += [given.eq(unit.give), taken.eq(Mux(unit.take, unit.want.as_value(), 0))]
+            given_by.append(given)
+            taken_by.append(taken)
         lost = []
         for taker, taker_name in enumerate(names):
             for giver, giver_name in enumerate(names):
@@ -38,8 +46,8 @@ class TokenCounters(wiring.Component):
                     continue
                 count = Signal(TOKEN_BITS, name=f"from_{giver_name}_to_{taker_name}")
                 some = Signal(name=f"some_from_{giver_name}_to_{taker_name}")
-                given = self.units[giver].give[taker_name]
-                taken = self.units[taker].take & wanted
+                given = given_by[giver][taker_name]
+                taken = taken_by[taker][giver_name]
                 m.d.sync += count.eq(count + given - taken)
                 m.d.comb += [
                     some.eq(count != 0),

@@ -15,8 +15,8 @@ __all__ = ["TransferRequest"]
 class TransferRequest(wiring.Component):
     """Takes an instruction when its tokens are there, and asks for its bursts; at its end, gives its tokens.
 
-    ``asked`` follows one cycle after an instruction was taken, and its first burst two cycles after that. The next
-    instruction can be taken one cycle after the end of the one before.
+    An instruction is taken one cycle after its tokens were seen, ``asked`` follows one cycle later, and its first burst
+    two cycles after that. The next instruction can be taken two cycles after the end of the one before.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ class TransferRequest(wiring.Component):
             splitter.i.p.address.eq(self.instruction.transfer.address),
             splitter.i.p.beats.eq(self.instruction.beats),
         ]
+        may = Signal()  # its tokens are there
+        m.d.sync += may.eq(0)
         with m.FSM(name="request"):
             with m.State("Idle"):
                 m.d.comb += [
@@ -68,7 +70,9 @@ class TransferRequest(wiring.Component):
                     self.progress.index.eq(self.i.p.index),
                 ]
                 m.d.sync += self.instruction.eq(self.i.payload)
-                with m.If(self.i.valid & self.tokens.ready):
+                with m.If(~may):
+                    m.d.sync += may.eq(self.i.valid & self.tokens.ready)
+                with m.Else():
                     m.d.comb += [self.tokens.take.eq(1), self.i.ready.eq(1)]
                     m.next = "Request"
             with m.State("Request"):

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.bus.entry_join import EntryJoin
+from hw.bus.part_join import PartJoin
 from hw.interface.axi import Burst, ReadBeat
 from hw.interface.instructions import TransferInstruction
 from hw.units.signatures import Progress
@@ -50,14 +50,15 @@ class WeightUnit(wiring.Component):
         m = Module()
         params = self.params
         m.submodules.request = request = TransferRequest(params)
-        m.submodules.entries = entries = EntryJoin(params)
-        wiring.connect(m, entries.o, wiring.flipped(self.entry))
+        m.submodules.entries = entries = PartJoin(params.axi_bits, params.entry_bits)
         wiring.connect(m, wiring.flipped(self.i), request.i)
         wiring.connect(m, request.progress, wiring.flipped(self.progress))
         m.d.comb += [
             entries.i.payload.eq(self.data.payload),
             entries.i.valid.eq(self.data.valid),
             self.data.ready.eq(1),
+            self.entry.valid.eq(entries.o.valid),
+            self.entry.payload.eq(entries.o.p.data),
         ]
 
         # Room for beats that nobody asked for yet. More than the ring holds, when entries were freed before they came.
@@ -67,32 +68,34 @@ class WeightUnit(wiring.Component):
         fits = Signal()  # lags behind `room`, and is not asked before it has caught up
         spent = Signal.like(request.burst.p.length)
         settled = Signal()
+        go = Signal()  # the burst is taken in this cycle
         m.d.sync += [
             freed.eq(self.free),
             room.eq(room + (freed << beats_log2) - spent),
             fits.eq(room >= request.burst.p.length),
             settled.eq(request.burst.valid & ~self.burst.valid & (spent == 0)),
             spent.eq(0),
+            go.eq(settled & fits & ~go),
         ]
+        m.d.comb += request.burst.ready.eq(go)
         with m.If(self.burst.ready):
             m.d.sync += self.burst.valid.eq(0)
-        with m.If(request.burst.valid & ~self.burst.valid & settled & fits & (spent == 0)):
-            m.d.comb += request.burst.ready.eq(1)
-            m.d.sync += [
-                self.burst.valid.eq(1),
-                self.burst.payload.eq(request.burst.payload),
-                spent.eq(request.burst.p.length),
-                settled.eq(0),
-            ]
+        with m.If(go):
+            m.d.sync += [self.burst.valid.eq(1), spent.eq(request.burst.p.length), settled.eq(0)]
+        with m.If(~self.burst.valid):
+            m.d.sync += self.burst.payload.eq(request.burst.payload)
 
         # No tokens: room in the ring is order enough.
-        left = Signal(24)
+        left = Signal(24, reset_less=True)
+        last = Signal(reset_less=True)  # `left` is 1
         m.d.comb += [
             request.tokens.ready.eq(1),
-            request.end.eq(self.entry.valid & (left == 1)),
+            request.end.eq(self.entry.valid & last),
         ]
         with m.If(request.idle):
             m.d.sync += left.eq(self.i.p.transfer.count)
+        with m.Elif(request.asked):
+            m.d.sync += last.eq(left == 1)
         with m.Elif(request.running & self.entry.valid):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         return m

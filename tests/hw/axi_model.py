@@ -102,13 +102,16 @@ class Slave:
             self.cycle += 1
 
     def nothing_new(self, port, drain):
-        """Return a background process that asserts that no address comes up in drain; one that was up may stay."""
+        """Return a background process that asserts that no address comes up in drain; one that was up may stay.
+
+        That of a burst that was chosen in the last cycle before may come up in the second one.
+        """
 
         async def process(ctx):
-            drained = held = 0
+            drained = before = held = 0
             async for _, _, valid, ready, draining in ctx.tick().sample(port.valid, port.ready, drain):
-                assert not (valid and drained and not held), f"an address in drain (seed {self.seed})"
-                drained, held = draining, valid and not ready
+                assert not (valid and drained and before and not held), f"an address in drain (seed {self.seed})"
+                drained, before, held = draining, drained, valid and not ready
 
         return process
 

@@ -150,7 +150,7 @@ def test_beat_a_cycle_over_a_slow_memory(length, seed, rng):
 
 
 def test_latency(seed):
-    """The address is up one cycle after the burst was taken, the first beat two cycles after the burst."""
+    """The address is up one cycle after the burst was taken, the first beat three cycles after the burst."""
     bench = Bench(latency=10, seed=seed)
     dut = bench.dut
     cycles = {}
@@ -170,12 +170,12 @@ def test_latency(seed):
         ctx.set(dut.data.valid, 1)
         ctx.set(dut.burst.payload, {"address": 0, "length": 1, "last": 1})
         ctx.set(dut.burst.valid, 1)
-        await ctx.tick()
+        await ticks(ctx, 2)
         ctx.set(dut.burst.valid, 0)
         await ticks(ctx, 30)
 
     simulate(dut, finish, background=[watch, *bench.memory.processes(dut.drain)])
-    assert cycles == {"taken": 0, "address": 1, "beat": 3, "sent": 3, "answered": 13, "told": 14}
+    assert cycles == {"taken": 1, "address": 2, "beat": 4, "sent": 4, "answered": 14, "told": 15}
 
 
 def test_as_many_bursts_as_allowed(seed, rng):
@@ -267,7 +267,8 @@ def test_drain(start, gap, order, seed, rng):
     async def bench_process(ctx):
         await ticks(ctx, start)
         ctx.set(dut.drain, 1)
-        assert not ctx.get(dut.burst.ready) and not ctx.get(dut.data.ready)
+        assert not ctx.get(dut.data.ready)
+        await ctx.tick()  # a burst that was chosen in the cycle before is taken
         # Beats that were on offer may stay so for a while, which must not matter.
         for _ in range(rng.randint(0, 5)):
             await ctx.tick()

@@ -104,7 +104,7 @@ def test_word_a_cycle_on_the_narrow_side(in_bits, out_bits, rng):
 
 
 def test_word_that_is_held_is_not_overwritten(rng):
-    """One part of the next word is taken before the one on offer is, and waits."""
+    """Two parts of the next word are taken before the one on offer is, and wait."""
     dut = Gearbox(8, 32)
 
     async def bench(ctx):
@@ -114,9 +114,10 @@ def test_word_that_is_held_is_not_overwritten(rng):
             ctx.set(dut.i.p.data, value)
             assert ctx.get(dut.i.ready)
             await ctx.tick()
-        ctx.set(dut.i.p.data, ~values[0] & 0xFF)
-        assert ctx.get(dut.i.ready)
-        await ctx.tick()
+        for value in (~values[0] & 0xFF, ~values[1] & 0xFF):
+            ctx.set(dut.i.p.data, value)
+            assert ctx.get(dut.i.ready)
+            await ctx.tick()
         ctx.set(dut.i.p.data, values[0])
         for _ in range(10):
             assert not ctx.get(dut.i.ready)

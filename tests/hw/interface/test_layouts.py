@@ -103,6 +103,7 @@ WIDTHS = {
         "tap_cols": (3, 3),
         "chunk_first": ADDR,
         "chunks": RING,
+        "single": (3, 3),
         "skip_at": ADDR,
         "skip_to": ADDR,
         "weight_addr": RING,
@@ -110,7 +111,7 @@ WIDTHS = {
         "parity": ONE,
         "forced": (8, 8),
     },
-    "PoolJob": {"tap_addr": ADDR, "tap_rows": (3, 3), "tap_cols": (3, 3), "chunk": ADDR},
+    "PoolJob": {"tap_addr": ADDR, "tap_rows": (3, 3), "tap_cols": (3, 3), "chunk": ADDR, "single": (3, 3)},
     "StepControl": {
         "valid": ONE,
         "first": ONE,
@@ -145,7 +146,7 @@ def test_field_widths(name, column, params):
 
 
 def test_every_layout_is_listed():
-    others = {"GateMode", "IdleCause", "Refusal", "CounterLayout", "TapFlags"}
+    others = {"GateMode", "IdleCause", "Refusal", "CounterLayout", "TapFlags", "SINGLE"}
     assert set(LAYOUTS) == set(WIDTHS) | others
 
 

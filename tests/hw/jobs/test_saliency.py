@@ -9,7 +9,7 @@ from hw.jobs.saliency import SaliencyComparator
 from hw.params import LANES
 from tests.hw.helpers import INT32_MAX, INT32_MIN, SMALL, as_dict, monitor, simulate, watch
 
-LATENCY = 2
+LATENCY = 3
 
 
 #: Modes in which decisions are made, and leave.

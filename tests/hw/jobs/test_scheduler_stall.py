@@ -4,7 +4,7 @@ import pytest
 
 from hw.interface.layouts import GateMode, IdleCause
 from hw.jobs.scheduler import Scheduler
-from tests.hw.helpers import SMALL, simulate
+from tests.hw.helpers import SMALL, simulate, ticks
 
 
 class TestStall:
@@ -89,6 +89,7 @@ class TestStall:
             ctx.set(dut.mask_taken, 1)
             await ctx.tick()
             ctx.set(dut.mask_taken, 0)
+            await ticks(ctx, 2)  # counted, and told
             assert ctx.get(dut.issue), "one was taken"
             await ctx.tick()
             await self.stays(ctx, dut, IdleCause.OUTPUT)
@@ -200,7 +201,7 @@ class TestStall:
                 assert not ctx.get(dut.o.valid)
                 await ctx.tick()
             ctx.set(dut.oldest, 1)
-            for _ in range(2):
+            for _ in range(3):
                 await ctx.tick()
             assert ctx.get(dut.o.valid) and ctx.get(dut.o.p.cond)
 

@@ -47,6 +47,7 @@ def job_of(conv, pixel, cond, slot, first_entry):
         "tap_cols": tap_cols - 1,
         "chunk_first": chunks[0],
         "chunks": len(chunks) - 1,
+        "single": {"chunk": int(len(chunks) == 1), "row": int(tap_rows == 1), "col": int(tap_cols == 1)},
         "skip_at": (base[0] - 1) % params.bank_words,
         "skip_to": (base[-1] + 1) % params.bank_words,
         "weight_addr": steps[0][1],

@@ -111,7 +111,7 @@ def test_a_run_that_ends_well(enable):
         ctx.set(dut.registers.write, 1)
         await ctx.tick()
         ctx.set(dut.registers.write, 0)
-        await ctx.tick()
+        await ticks(ctx, 2)
         assert ctx.get(dut.start) and ctx.get(dut.program_address) == 0x1000 and ctx.get(dut.program_length) == 5
         await ctx.tick()
         assert ctx.get(dut.running) and not ctx.get(dut.start)
@@ -137,12 +137,14 @@ def test_a_run_that_ends_well(enable):
 def test_a_start_while_busy_is_refused_and_the_run_goes_on():
     async def body(ctx, dut, write, read):
         await write(ctx, "CONTROL", START)
+        await ctx.tick()
         ctx.set(dut.registers.write_addr, register("CONTROL").address // 4)
         ctx.set(dut.registers.write, 1)
         await ctx.tick()
         ctx.set(dut.registers.write, 0)
-        assert not ctx.get(dut.start)
-        await ctx.tick()
+        for _ in range(4):
+            await ctx.tick()
+            assert not ctx.get(dut.start)
         assert await read(ctx, "REFUSAL") == 1
         assert await read(ctx, "INTERRUPT") == 4
         assert await read(ctx, "STATUS") == BUSY
@@ -216,6 +218,7 @@ def test_a_soft_reset_during_another(gap):
         await write(ctx, "CONTROL", RESET)
         await ticks(ctx, gap - 2)
         await write(ctx, "CONTROL", RESET)
+        await ctx.tick()  # until then the one before is under way
         cleared = 0
         for _ in range(30):
             cleared += ctx.get(dut.clear)

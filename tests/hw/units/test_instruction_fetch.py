@@ -338,7 +338,7 @@ def test_a_busy_unit_holds_up_all_that_follow_and_not_the_bus(name, seed):
 @pytest.mark.parametrize("latency", [1, 40])
 @pytest.mark.parametrize("bits", PARAMS)
 def test_cycles_of_an_instruction(bits, latency, seed):
-    """Asked for two cycles after the start; then latency, beats and 3 cycles from each request to the next."""
+    """Asked for two cycles after the start; then latency, beats and 5 cycles from each request to the next."""
     params, rng = PARAMS[bits], random.Random(seed)
     cases = programs(params, 4, rng)
     bench = Bench(params, image(cases, 0, rng), latency=latency, seed=seed)
@@ -355,9 +355,9 @@ def test_cycles_of_an_instruction(bits, latency, seed):
     assert asked[0] == start + 2
     memory = came[0] - asked[0]
     assert latency <= memory <= latency + 2, "of the model of the memory"
-    assert [b - a for a, b in zip(asked, asked[1:], strict=False)] == [memory + beats + 3] * 3, f"seed {seed}"
-    # From its last beat: through the gearbox, into the register, through the check, on offer.
-    assert [h - c for c, h in zip(came[beats - 1 :: beats], handed, strict=True)] == [8] * 4, f"seed {seed}"
+    assert [b - a for a, b in zip(asked, asked[1:], strict=False)] == [memory + beats + 5] * 3, f"seed {seed}"
+    # From its last beat: joined, into the register, through the check, on offer.
+    assert [h - c for c, h in zip(came[beats - 1 :: beats], handed, strict=True)] == [13] * 4, f"seed {seed}"
     assert [entry["index"] for entry in bench.log if entry["dispatched"]][-1] == 4
     last = handed[-1]
     assert not bench.log[last + 1]["dispatched"] and bench.log[last + 2]["dispatched"]

@@ -13,10 +13,10 @@ def test_against_a_model(seed):
     rng = random.Random(seed)
     dut = RunMonitor(UNITS, FAILURES)
     codes = list(ErrorCode)
-    rest_before = told = None
+    rest_before = told = stuck_before = None
 
     async def bench(ctx):
-        nonlocal rest_before, told
+        nonlocal rest_before, told, stuck_before
         for cycle in range(500):
             busy = [rng.random() < 0.4 for _ in range(UNITS)]
             complete = [rng.random() < 0.2 for _ in range(UNITS)]
@@ -41,11 +41,11 @@ def test_against_a_model(seed):
             assert ctx.get(status.failure.valid) == any(failing), where
             if told:
                 assert (ctx.get(status.failure.code), ctx.get(status.failure.index)) == told, where
-            stuck = [index for index, is_busy in zip(indices, busy, strict=False) if is_busy]
-            assert ctx.get(status.stuck_index) == (stuck or indices)[-1], where
             if rest_before is not None:
                 assert ctx.get(status.idle) == rest_before, where
+                assert ctx.get(status.stuck_index) == (stuck_before or indices)[-1], where
             rest_before = dispatched and not any(busy)
+            stuck_before = [index for index, is_busy in zip(indices, busy, strict=False) if is_busy]
 
     simulate(dut, bench, what=f"(seed {seed})")
 

@@ -30,6 +30,7 @@ def test_a_token_is_for_one_unit_from_one_unit(giver, taker):
         ctx.set(dut.units[UNITS.index(giver)].give, tokens(taker))
         await ctx.tick()
         await idle(ctx, dut)
+        await ctx.tick()
         for other in UNITS:
             for source in UNITS:
                 ctx.set(dut.units[UNITS.index(other)].want, tokens(source))
@@ -61,6 +62,8 @@ def test_random_traffic_keeps_the_counts(seed):
                 ctx.set(dut.units[number].take, take)
                 taken += [(giver, unit) for giver in wants[unit] if take]
             await ctx.tick()
+            await idle(ctx, dut)
+            await ctx.tick()
             assert not ctx.get(dut.overflow), f"seed {seed}"
             for pair in taken:
                 counts[pair] -= 1
@@ -86,6 +89,8 @@ def test_overflow_is_told():
         await ctx.tick()
         assert not ctx.get(dut.overflow)
         ctx.set(dut.units[1].take, 0)
+        await ctx.tick()
+        assert not ctx.get(dut.overflow)
         await ctx.tick()
         assert ctx.get(dut.overflow)
 

@@ -42,6 +42,8 @@ def test_instructions_one_after_the_other(gap_in, gap_out, seed):
                 await ctx.tick()
             assert ctx.get(dut.tokens.want) == Tokens.const({"store": 1}), where
             ctx.set(dut.tokens.ready, 1)
+            assert not ctx.get(dut.tokens.take) and not ctx.get(dut.i.ready), where
+            await ctx.tick()
             assert ctx.get(dut.tokens.take) and ctx.get(dut.i.ready), where
             await ctx.tick()
             ctx.set(dut.i.payload, instruction(99, 1, 0))  # the next one waits behind it
@@ -76,7 +78,7 @@ def test_instructions_one_after_the_other(gap_in, gap_out, seed):
 
 
 def test_cycles():
-    """Asked for in the cycle after it was taken, the first burst two cycles later; the next can be taken at once."""
+    """Taken in the cycle after its tokens came, asked for in the next, the first burst two cycles later; and so on."""
     dut = TransferRequest(SMALL)
 
     async def bench(ctx):
@@ -85,6 +87,8 @@ def test_cycles():
         ctx.set(dut.tokens.ready, 1)
         ctx.set(dut.burst.ready, 1)
         for _ in range(2):
+            assert ctx.get(dut.idle) and not ctx.get(dut.i.ready) and not ctx.get(dut.tokens.take)
+            await ctx.tick()
             assert ctx.get(dut.idle) and ctx.get(dut.i.ready) and ctx.get(dut.tokens.take)
             await ctx.tick()
             assert ctx.get(dut.asked) and not ctx.get(dut.burst.valid)

@@ -1,0 +1,113 @@
+"""Where the blocks and the clock's buffer of an ECP5 are: what a floorplan has to know of a device.
+
+Multipliers and block RAMs stand in rows across the die, four of either kind to a column of blocks. The columns are the
+same in all rows. Names are those of nextpnr's sites ("BELs").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["DEVICES", "PER_COLUMN", "Device", "Site"]
+
+#: Multipliers, and block RAMs, of a column of blocks in one of their rows.
+PER_COLUMN = 4
+
+#: Offset in X and number of each multiplier of a column, of each block RAM.
+_MULTIPLIERS = ((0, 0), (1, 1), (4, 4), (5, 5))
+_RAMS = ((0, 0), (2, 1), (4, 2), (6, 3))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place for a block: its name, and its coordinates in tiles."""
+
+    name: str
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device in its package.
+
+    Attributes
+    ----------
+    title
+        Its name for people, without the speed grade.
+    arguments
+        Which it is, for nextpnr.
+    columns
+        First X of each column of blocks.
+    multiplier_rows, ram_rows
+        Y of the rows.
+    clock_buffer
+        Buffer of the clock network, which has a way of its own from the pin `clk`.
+    pins
+        Pins of the harness. Left to itself, the clock may come by a pin from which there is no way to its network.
+    """
+
+    title: str
+    arguments: tuple[str, ...]
+    columns: tuple[int, ...]
+    multiplier_rows: tuple[int, ...]
+    ram_rows: tuple[int, ...]
+    clock_buffer: str
+    pins: Mapping[str, str]
+
+    def multipliers(self, row: int) -> list[Site]:
+        """Return the multipliers of the row at Y `row`, from left to right."""
+        return [
+            Site(f"X{column + offset}/Y{row}/MULT18_{number}", column + offset, row)
+            for column in self.columns
+            for offset, number in _MULTIPLIERS
+        ]
+
+    def rams(self, row: int, column: int) -> list[Site]:
+        """Return the block RAMs of one column, at X `column`, of the row at Y `row`."""
+        return [Site(f"X{column + offset}/Y{row}/EBR{number}", column + offset, row) for offset, number in _RAMS]
+
+    def ram_blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield row and column of every four block RAMs that stand together."""
+        for row in self.ram_rows:
+            for column in self.columns:
+                yield row, column
+
+    def constraints(self) -> str:
+        """Return the text of the file that tells nextpnr the pins."""
+        return "".join(f'LOCATE COMP "{name}" SITE "{pin}";\n' for name, pin in self.pins.items())
+
+
+DEVICES: Mapping[str, Device] = MappingProxyType(
+    {
+        "ecp5-85f": Device(
+            title="ECP5-85F, CABGA756",
+            arguments=("--85k", "--package", "CABGA756"),
+            columns=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
+            multiplier_rows=(10, 34, 58),
+            ram_rows=(22, 46, 70, 82),
+            clock_buffer="X67/Y0/TDCC0",
+            pins=MappingProxyType({"clk": "C17", "rst": "P28", "i": "N27", "o": "N30"}),
+        ),
+        "ecp5-45f": Device(
+            title="ECP5-45F, CABGA381",
+            arguments=("--45k", "--package", "CABGA381"),
+            columns=(4, 13, 22, 31, 42, 51, 60, 69, 78),
+            multiplier_rows=(22, 46),
+            ram_rows=(10, 34, 58),
+            clock_buffer="X40/Y0/TDCC0",
+            pins=MappingProxyType({"clk": "B11", "rst": "L19", "i": "J19", "o": "J20"}),
+        ),
+        "ecp5-25f": Device(
+            title="ECP5-25F, CABGA381",
+            arguments=("--25k", "--package", "CABGA381"),
+            columns=(4, 13, 22, 33, 42, 51, 60),
+            multiplier_rows=(13,),
+            ram_rows=(25, 37),
+            clock_buffer="X31/Y0/TDCC0",
+            pins=MappingProxyType({"clk": "B11", "rst": "L19", "i": "J19", "o": "J20"}),
+        ),
+    }
+)
