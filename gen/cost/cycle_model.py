@@ -44,7 +44,7 @@ REQUEST, NEXT = 5, 3
 #: From the memory's last beat of a transfer to the end of its instruction.
 ARRIVE = 9
 #: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
-FETCH, CHECK = 7, 12
+FETCH, CHECK = 9, 17
 #: From the last end of an instruction to the end of the run.
 STOP = 3
 
@@ -209,9 +209,9 @@ class _Model:
                 if self._offers(client):
                     self._ask(client, self.memory.reads, self.latency + 1)
                     self.turn = (self.turn + n + 1) % len(_READERS)
-                    self.address_free = self.now + 2
+                    self.address_free = self.now + 3
                     if any(self.bursts[other] for other in _READERS if other != client):
-                        self._after(2, self._wake)
+                        self._after(3, self._wake)
                     break
         if len(self.memory.writes) < OUTSTANDING and self._offers("store"):
             self._ask("store", self.memory.writes, 2)

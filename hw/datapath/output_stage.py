@@ -34,7 +34,7 @@ class OutputStage(wiring.Component):
     issue, issue_slot, pixel : a base job is issued, into which slot and for which pixel.
     end : job ends; those that do not fire are complete.
     psum_read, psum_slot, psums : read of the MAC array's psum slots.
-    release, release_slot : a slot was read.
+    release, release_slot : a slot is being read.
     param_addr, scales : read of :class:`ParameterMemory`.
     residual_addr, residual : read of the residual's bank.
     write_en, write : a granule of the ofmap.
@@ -110,18 +110,17 @@ class OutputStage(wiring.Component):
 
         # The psums come three cycles later and stand for the slot's turns, a granule of channels each.
         s2_read = Signal()
-        s2_slot = Signal(params.slot_bits, reset_less=True)
         s2_place = Signal(place, reset_less=True)
         here = Signal(place, reset_less=True)
         active = Signal()
         phase = Signal(max(1, (phases - 1).bit_length()))
         last_phase = phase == phases - 1
-        m.d.comb += [self.release.eq(s2_read), self.release_slot.eq(s2_slot)]
+        # Whoever gets the slot next writes into it much later.
+        m.d.comb += [self.release.eq(read), self.release_slot.eq(queue.o.payload)]
         m.d.sync += [
             self.psum_read.eq(read),
             self.psum_slot.eq(queue.o.payload),
             s2_read.eq(self.psum_read),
-            s2_slot.eq(self.psum_slot),
             s2_place.eq(place_read.data),
             phase.eq(phase + 1),
         ]

@@ -24,7 +24,7 @@ __all__ = ["BETWEEN", "PASS", "START", "Clock", "broken_clock", "broken_wait", "
 
 #: Cycles from `Clock.started` to the first that the engine counts: the testbench's next command, the write's way
 #: through the register port, the register, the run's state.
-START = 6
+START = 7
 
 #: Cycles behind a pass's last write that still count as its end, the write's own not among them, and the first step of
 #: the next pass, which is none of them: so many fewer wait for the next pass than lie between.

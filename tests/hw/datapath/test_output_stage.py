@@ -115,7 +115,7 @@ class Bench:
         dut, rng, params = self.dut, self.rng, self.params
         ctx.set(dut.layer, self.layer)
         todo, busy, ended = list(self.pixels), {}, {}  # by slot: the pixel; how often its jobs ended, and if complete
-        idle = 0
+        idle, leaving = 0, []  # slots on their way to the pool, with the cycle from which on they are free
         while idle < 30:  # and then silence
             idle = 0 if self.completes < len(self.pixels) else idle + 1
             free = [slot for slot in range(params.psum_slots) if slot not in busy]
@@ -138,9 +138,13 @@ class Bench:
                 ended[number] = 1 if fire else 2
             if release:
                 assert released in busy and ended[released] == 2, f"slot {released} is not complete {self.where}"
-                del busy[released]
-                self.slots[released] = [rng.getrandbits(31) for _ in range(LANES)]  # the next job may write at once
+                leaving.append((self.cycle + 3, released))
                 self.released += 1
+            # The psums are read meanwhile; the next job may write then.
+            while leaving and leaving[0][0] <= self.cycle:
+                _, gone = leaving.pop(0)
+                del busy[gone]
+                self.slots[gone] = [rng.getrandbits(31) for _ in range(LANES)]
             if slot is not None:
                 busy[slot], ended[slot] = todo.pop(0), 0
 
