@@ -47,6 +47,8 @@ OPTION_SEEDS = $(call option,SEEDS,seeds)
 OPTION_SEED = $(call option,SEED,seed)
 OPTION_SECONDS = $(call option,SECONDS,seconds)
 OPTION_FREQ = $(call option,FREQ,freq)
+OPTION_SPEED = $(call option,SPEED,speed)
+OPTION_STEP = $(call option,STEP,step)
 OPTION_CONFIG = $(call option,CONFIG,config)
 OPTION_CHECKPOINT = $(call option,CHECKPOINT,checkpoint)
 OPTION_NET = $(call option,NET,net)
@@ -122,13 +124,15 @@ configs: .venv/base ## list the configurations with their multipliers and memori
 	$(PY) -m gen.config $(call options_and_file,$(TAKES_configs),configs.json)
 
 .PHONY: synth
-TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ OUT
+TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP OUT
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
-#: TARGET=ecp5-85f   synth: the device
+#: TARGET=ecp5-85f   synth: the device: ecp5-85f, ecp5-45f or ecp5-25f
 #: TOP=system        synth: the whole engine, or its core
-#: SEEDS=1           synth: number of runs of place and route
-#: SEED=2            synth: seed of the first; mutants, fuzz: seed of what is drawn
-#: FREQ=80           synth: clock in MHz that place and route aims at
+#: SEEDS=3           synth: number of runs of place and route, of which the best counts
+#: SEED=1            synth: seed of the first; mutants, fuzz: seed of what is drawn
+#: FREQ=130          synth: clock in MHz that place and route aims at
+#: SPEED=6           synth: speed grade, 6 to 8
+#: STEP=all          synth: all, or one step alone: prepare, seed, collect
 	$(PY) -m gen.synth $(call options,$(TAKES_synth))
 
 .PHONY: bench

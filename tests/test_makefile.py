@@ -146,6 +146,10 @@ def test_sim_records_waves(make, given, passed):
             ("synth", "TOP=core", "SEED=4", "FREQ=60"),
             "-m gen.synth --target 'ecp5-85f' --top 'core' --seed '4' --freq '60'",
         ),
+        (
+            ("synth", "TARGET=ecp5-45f", "SPEED=8", "STEP=seed"),
+            "-m gen.synth --target 'ecp5-45f' --speed '8' --step 'seed'",
+        ),
     ],
 )
 def test_options(make, target, expected):

@@ -24,7 +24,7 @@ from typing import Any
 from cdgate.errors import UserError
 from gen.fpga.devices import PER_COLUMN, Device, Site
 
-__all__ = ["fix_clock", "floorplan", "place"]
+__all__ = ["check_room", "fix_clock", "floorplan", "place"]
 
 #: A run of multipliers for a lane: its sites, and the number of its row and of its place within the row.
 _Run = tuple[list[Site], int, int]
@@ -121,7 +121,7 @@ class _Rams:
         self.blocks = {block: device.rams(*block) for block in device.ram_blocks()}
 
     def take(self, count: int, near: tuple[float, float], rows: Sequence[int] = (), rise: float = 1) -> list[Site]:
-        """Take `count` RAMs in whole blocks, the nearest first: of `rows` before others.
+        """Take `count` RAMs, the nearest first: of blocks that have as many, and of `rows`, before others.
 
         A tile up or down is as far as `rise` to the left or right.
         """
@@ -131,7 +131,10 @@ class _Rams:
             return abs(x - near[0]) + rise * abs(y - near[1])
 
         taken: list[Site] = []
-        for block in sorted(self.blocks, key=lambda block: (block[0] not in rows, far(block))):
+        whole = min(count, PER_COLUMN)
+        for block in sorted(
+            self.blocks, key=lambda block: (len(self.blocks[block]) < whole, block[0] not in rows, far(block))
+        ):
             if len(taken) == count:
                 break
             sites = self.blocks.pop(block)
@@ -152,7 +155,8 @@ def place(device: Device, netlist: Mapping[str, Any], top: str) -> dict[str, Sit
     """
     cells = netlist["modules"][top]["cells"]
     parts = _parts(cells)
-    _check_room(device, cells)
+    kinds = [cell["type"] for cell in cells.values()]
+    check_room(device, kinds.count("MULT18X18D"), kinds.count("DP16KD") + kinds.count("PDPW16KD"))
     sites: dict[str, Site] = {}
     if not parts["lane"]:
         return sites
@@ -197,14 +201,28 @@ def _place_banks(device: Device, banks: Mapping[tuple[int, ...], Sequence[str]],
     }
 
 
-def _check_room(device: Device, cells: Mapping[str, Any]) -> None:
-    for kinds, what, room in (
-        (("MULT18X18D",), "multipliers", PER_COLUMN * len(device.columns) * len(device.multiplier_rows)),
-        (("DP16KD", "PDPW16KD"), "block RAMs", PER_COLUMN * len(device.columns) * len(device.ram_rows)),
+def check_room(device: Device, multipliers: int, rams: int) -> None:
+    """Raise an error if a device has too few blocks.
+
+    Parameters
+    ----------
+    device
+        The device.
+    multipliers, rams
+        How many are wanted.
+
+    Raises
+    ------
+    UserError
+        If it has less of either.
+    """
+    for what, wanted, rows in (
+        ("multipliers", multipliers, device.multiplier_rows),
+        ("block RAMs", rams, device.ram_rows),
     ):
-        count = sum(cell["type"] in kinds for cell in cells.values())
-        if count > room:
-            raise UserError(f"{device.title} must have {count} {what}, but has {room}")
+        room = PER_COLUMN * len(device.columns) * len(rows)
+        if wanted > room:
+            raise UserError(f"configuration must take at most the {room} {what} of an {device.title}, not {wanted}")
 
 
 def floorplan(device: Device, netlist: Mapping[str, Any], top: str) -> int:

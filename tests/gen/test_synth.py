@@ -16,7 +16,7 @@ from tests.gen.fpga.tool_reports import hop
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--target", "ice40"], "target must be one of ecp5-85f, not 'ice40'"),
+        (["--target", "ice40"], "target must be one of ecp5-85f, ecp5-45f, ecp5-25f, not 'ice40'"),
         (
             ["--config", "huge"],
             "configuration must be one of full, half, small, tiny or a file that ends with .toml, not 'huge'",
@@ -26,6 +26,12 @@ from tests.gen.fpga.tool_reports import hop
         (["--seed", "-1"], "seed must be 0 or more, not -1"),
         (["--freq", "-5"], "freq must be a clock in MHz, not -5.0"),
         (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
+        (["--speed", "9"], "speed must be one of 6, 7, 8, not 9"),
+        (["--step", "route"], "step must be one of all, prepare, seed, collect, not 'route'"),
+        (
+            ["--target", "ecp5-25f", "--config", "small"],
+            "configuration must take at most the 28 multipliers of an ECP5-25F, CABGA381, not 35",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, monkeypatch, tmp_path):
@@ -35,47 +41,85 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, mo
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("routed", [None, 3])
-def test_seed_without_an_end_has_no_clock_and_the_others_count(routed, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        "hw.configurations.CONFIGS", MappingProxyType({"tiny": HwParams(in_par=2, rq_lanes=1, max_slices=2)})
-    )
+class Tools:
+    """Stands in for the programs: notes which ran, and routes the seeds that it is told to."""
 
-    def tool(entry, arguments, log, title, console):
+    def __init__(self, monkeypatch, routed):
+        self.routed, self.ran = routed, []
+        tiny = HwParams(in_par=2, rq_lanes=1, max_slices=2)
+        monkeypatch.setattr("hw.configurations.CONFIGS", MappingProxyType({"tiny": tiny}))
+        monkeypatch.setattr("gen.fpga.preparation.call", self.call)
+        monkeypatch.setattr("gen.fpga.seeds.call", self.call)
+        monkeypatch.setattr("gen.fpga.preparation.package_version", lambda name: "1")  # it need not be installed
+
+    def call(self, entry, arguments, log, title, console):
+        self.ran.append(title)
         if title.startswith("yosys"):
             [name] = [word[1:-1] for word in arguments[1].split() if word.endswith('.json"')]
-            module = {"ports": {}, "cells": {}}
+            module = {"ports": {"clk": {"bits": [2]}}, "cells": {}}
+            module["cells"]["a"] = {"type": "LUT4", "connections": {"A": [2], "Z": [3]}, "port_directions": {}}
+            module["cells"]["a"]["port_directions"] = {"A": "input", "Z": "output"}
             (log.parent / name).write_text(json.dumps({"modules": {"harness": module}}))
-        elif title != f"nextpnr, seed {routed}":
-            raise EndlessError("on and on")
+        elif title not in [f"nextpnr, seed {seed}" for seed in self.routed]:
+            raise EndlessError(f"{title}: on and on")
         else:
             path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", "X1Y1", "X9Y9")]}
+            fmax = {"clk": {"achieved": 90.0 + int(title.split()[-1])}}
             (log.parent / arguments[arguments.index("--report") + 1]).write_text(
-                json.dumps({"fmax": {"clk": {"achieved": 90.0}}, "critical_paths": [path], "utilization": {}})
+                json.dumps({"fmax": fmax, "critical_paths": [path], "utilization": {}})
             )
+            (log.parent / arguments[arguments.index("--sdf") + 1]).write_text("")
         return 1.0
 
-    monkeypatch.setattr(synth, "call", tool)
-    monkeypatch.setattr(synth, "package_version", lambda name: "1")  # it need not be installed
 
-    def run():
-        return synth.synthesise("ecp5-85f", "tiny", 2, folder=tmp_path, console=Console(quiet=True), first_seed=2)
+def synthesise(folder, **options):
+    return synth.synthesise("ecp5-85f", "tiny", folder=folder, console=Console(quiet=True), **options)
 
-    if routed is None:
-        with pytest.raises(RunError, match="no seed from 2 to 3 was routed within 2700 s, aiming at 80 MHz"):
-            run()
-        assert not (tmp_path / "ecp5-85f" / "report.json").exists()
-    else:
-        report = run()
-        assert report["runs"] == [{"seed": 2, "fmax_mhz": None}, {"seed": 3, "fmax_mhz": 90.0}]
-        assert report["fmax_mhz"] == {"min": 90.0, "median": 90.0, "max": 90.0}
+
+def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
+    Tools(monkeypatch, routed=(2, 4))
+    report = synthesise(tmp_path, seeds=3, first_seed=2)
+    assert [(row["seed"], row["fmax_mhz"]) for row in report["runs"]] == [(2, 92.0), (3, None), (4, 94.0)]
+    assert report["runs"][1]["why"] == "nextpnr, seed 3: on and on"
+    assert report["fmax_mhz"] == {"min": 92.0, "median": 93.0, "max": 94.0}
+    assert report["best_seed"] == 4
+    assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
+    synth.show(report, Console(quiet=True))
+
+
+def test_no_seed_at_all(monkeypatch, tmp_path):
+    Tools(monkeypatch, routed=())
+    with pytest.raises(
+        RunError, match="no seed from 2 to 3 was routed, aiming at 130 MHz; the last: nextpnr, seed 3: "
+    ):
+        synthesise(tmp_path, seeds=2, first_seed=2)
+    assert not (tmp_path / "ecp5-85f" / "report.json").exists()
+
+
+def test_steps_one_by_one_and_nothing_twice(monkeypatch, tmp_path):
+    tools = Tools(monkeypatch, routed=(1, 2))
+    assert synthesise(tmp_path, step="prepare") is None
+    assert tools.ran == ["yosys, system in its harness", "yosys, harness alone"]
+    tools.ran.clear()
+    assert synthesise(tmp_path, step="seed", seeds=1, first_seed=2) is None
+    assert tools.ran == ["nextpnr, seed 2"]
+    report = synthesise(tmp_path, step="collect", seeds=2)
+    assert tools.ran == ["nextpnr, seed 2"]
+    assert [(row["seed"], row["fmax_mhz"]) for row in report["runs"]] == [(1, None), (2, 92.0)]
+    assert report["runs"][0]["why"] == "has not come to its end"
+    assert [row["fmax_mhz"] for row in synthesise(tmp_path, seeds=2)["runs"]] == [91.0, 92.0]
+    assert tools.ran == ["nextpnr, seed 2", "nextpnr, seed 1"]
+    # Another clock, or another grade, is another result.
+    synthesise(tmp_path, seeds=1, freq=100.0)
+    synthesise(tmp_path, seeds=1, speed=8)
+    assert tools.ran[2:] == ["nextpnr, seed 1"] * 2
 
 
 @pytest.mark.slow
 def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     tiny = HwParams(in_par=2, rq_lanes=1, bank_words=2048, ring_entries=256, psum_slots=4, max_slices=2)
     monkeypatch.setattr("hw.configurations.CONFIGS", MappingProxyType({"tiny": tiny}))
-    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=Console(quiet=True), top="core")
+    report = synth.synthesise("ecp5-85f", "tiny", folder=tmp_path, console=Console(quiet=True), top="core", seeds=1)
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     # A multiplier for each MAC, and for the requantiser's products; nothing of a bank or the ring in flip-flops.
     assert report["dsps"] == tiny.macs + 3

