@@ -73,36 +73,47 @@ class MaxPool(wiring.Component):
         prepared = Signal()
         taken = Signal()  # a job, in the cycle before
         rows, cols = Signal.like(job.p.tap_rows), Signal.like(job.p.tap_cols)
-        with m.If(pixel.valid & ~prepared & ~taken):
-            flags = pixel.p.flags
+        single_row = Signal()
+        single_col = Signal()
+        flags = pixel.p.flags
+        rows_here = layer.tap_row_last - flags.top - flags.bottom
+        cols_here = layer.tap_col_last - flags.left - flags.right
+        with m.If(~prepared):
             m.d.sync += [
-                prepared.eq(1),
-                rows.eq(layer.tap_row_last - flags.top - flags.bottom),
-                cols.eq(layer.tap_col_last - flags.left - flags.right),
+                prepared.eq(pixel.valid & ~taken),
+                rows.eq(rows_here),
+                cols.eq(cols_here),
+                single_row.eq(rows_here == 0),
+                single_col.eq(cols_here == 0),
             ]
 
-        # Cycles since the last job has its last step, or more than one has to wait.
+        # Cycles since the last job has its last step, or more than one has to wait. What they are enough for is
+        # registered beside them.
         pace = self.params.pool_pace
         since = Signal(range(pace))
-        short = (rows == 0) | (cols == 0)
-        soon = since >= pace - 4 if pace > 4 else Const(1)
+        soon = Signal() if pace > 4 else Const(1)  # for a word of several rows and columns
+        rested = Signal()  # for any word
         take = Signal()
         m.d.comb += [
-            job.valid.eq(prepared & ((since == pace - 1) | (~short & soon))),
+            job.valid.eq(prepared & (rested | (~single_row & ~single_col & soon))),
             job.p.tap_addr.eq(pixel.p.tap_addr),
             job.p.tap_rows.eq(rows),
             job.p.tap_cols.eq(cols),
             job.p.single.chunk.eq(1),
-            job.p.single.row.eq(rows == 0),
-            job.p.single.col.eq(cols == 0),
+            job.p.single.row.eq(single_row),
+            job.p.single.col.eq(single_col),
             job.p.chunk.eq(Cat(number, pixel.p.slice)),
             take.eq(job.valid & job.ready),
         ]
         m.d.sync += taken.eq(take)
         with m.If(take):
-            m.d.sync += [since.eq(0), prepared.eq(0)]
-        with m.Elif(job.ready & (since != pace - 1)):
-            m.d.sync += since.eq(since + 1)
+            m.d.sync += [since.eq(0), rested.eq(0), prepared.eq(0)]
+            if pace > 4:
+                m.d.sync += soon.eq(0)
+        with m.Elif(job.ready & ~rested):
+            m.d.sync += [since.eq(since + 1), rested.eq(since == pace - 2)]
+            if pace > 4:
+                m.d.sync += soon.eq(since >= pace - 5)
 
         # The pixel stands one cycle longer.
         m.d.comb += [

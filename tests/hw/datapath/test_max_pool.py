@@ -35,6 +35,7 @@ def windows(params, registers, pixels, codes):
             taps = [[next(codes) for _ in range(params.in_par)] for _ in range(rows * cols)]
             job = {"tap_addr": pixel["tap_addr"], "tap_rows": rows - 1, "tap_cols": cols - 1}
             job["chunk"] = count * pixel["slice"] + number
+            job["single"] = {"chunk": 1, "row": int(rows == 1), "col": int(cols == 1)}
             found.append((job, taps, pixel["ofmap_addr"] + number))
     return found
 
