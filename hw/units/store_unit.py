@@ -131,12 +131,12 @@ class StoreUnit(wiring.Component):
             filled = Array((1 << (odd or ratio) * (params.axi_bytes // ratio)) - 1 for odd in range(ratio))
             with m.If(chosen):
                 m.d.sync += strobes.eq(filled[count[: exact_log2(ratio)]])
-        for box, items in boxes.values():
+        m.d.comb += beats.i.valid.eq(Cat(box.o.valid for box, _ in boxes.values()).any())  # of one at a time
+        for number, (box, items) in enumerate(boxes.values()):
             wiring.connect(m, items.o, box.i)
             m.d.comb += box.o.ready.eq(beats.i.ready)
-            with m.If(box.o.valid):  # of one at a time
+            with m.If(box.o.valid if number else Const(1)):
                 m.d.comb += [
-                    beats.i.valid.eq(1),
                     beats.i.p.data.eq(box.o.p.data),
                     beats.i.p.strobe.eq(Mux(box.o.p.last, strobes, ~0)),
                 ]

@@ -60,8 +60,9 @@ class TransferRequest(wiring.Component):
             splitter.i.p.address.eq(self.instruction.transfer.address),
             splitter.i.p.beats.eq(self.instruction.beats),
         ]
-        may = Signal()  # its tokens are there
+        may = Signal()  # its tokens are there, and it is taken; only in `Idle`
         m.d.sync += may.eq(0)
+        m.d.comb += [self.tokens.take.eq(may), self.i.ready.eq(may)]
         with m.FSM(name="request"):
             with m.State("Idle"):
                 m.d.comb += [
@@ -73,7 +74,6 @@ class TransferRequest(wiring.Component):
                 with m.If(~may):
                     m.d.sync += may.eq(self.i.valid & self.tokens.ready)
                 with m.Else():
-                    m.d.comb += [self.tokens.take.eq(1), self.i.ready.eq(1)]
                     m.next = "Request"
             with m.State("Request"):
                 m.d.comb += [
