@@ -39,6 +39,8 @@ class Pass:
         What must come of it, and the reference's count of its steps.
     stress
         Whether its layer is a synthetic one, see `sim.plan.stress`, which is compared but not reported with the others.
+    rows
+        First row of the ofmap that it computes, and the row after the last, where it is a tile; None for all.
     """
 
     layer: IntLayer
@@ -48,11 +50,12 @@ class Pass:
     tap: Tap
     count: LayerCount
     stress: bool = False
+    rows: tuple[int, int] | None = None
 
     @property
     def leading(self) -> bool:
         """Whether it is the first of its images, which it has whole or a tile of: each image has one such pass."""
-        return self.run.program.geometry.out_first_row == 0
+        return self.rows is None or self.rows[0] == 0
 
 
 def plan(
@@ -158,7 +161,7 @@ def _passes(
                 geometry = program.geometry
                 pooling = pool_cycles(geometry, params) * geometry.slices if geometry.pool else 0
                 run = Run(program=program, cycle_limit=10_000 + 4 * (count.dense + pooling + len(program.weights)))
-                yield Pass(variant, mode, first, run, tap, count)
+                yield Pass(variant, mode, first, run, tap, count, rows=rows)
 
 
 def cut_tap(tap: Tap, images: slice) -> Tap:
