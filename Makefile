@@ -58,11 +58,17 @@ OPTION_ARGS = $(ARGS)
 
 # Each target has the list of the variables that it takes, TAKES_target, if it takes any; PYTHON, PY and SHELL act on all.
 
+# Breaks lines at 80 columns, with all but the first behind so many blanks.
+wrapped = awk '{ line = substr($$0, 1, $(1)); words = split(substr($$0, $(1) + 1), word, " "); blank = ""; \
+	for (n = 1; n <= words; n++) { \
+	if (length(line blank word[n]) > 80) { print line; line = sprintf("%$(1)s", ""); blank = "" } \
+	line = line blank word[n]; blank = " " } print line }'
+
 .PHONY: help
 help: ## this list
 	@echo "usage: make TARGET [VARIABLE=value ...]; variables of the environment act, too"
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14 | $(call wrapped,14)
+	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST) | $(call wrapped,20)
 
 .PHONY: sim
 TAKES_sim := LAYER MODE MASK IMAGE IMAGES BATCH WAVES WAVES_CYCLES CONFIG CHECKPOINT NET OUT

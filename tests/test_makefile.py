@@ -68,6 +68,14 @@ def test_help_is_the_default_and_lists_every_target(make):
         assert re.search(rf"^  {target} +\S", done.stdout, re.MULTILINE), target
 
 
+def test_help_fits_80_columns_and_loses_no_word(make):
+    lines = make("help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    for text in re.findall(r"^(?:#: |[a-z-]+:.*## )(.*)$", MAKEFILE, re.M):
+        assert set(text.split()) <= set(words)
+
+
 def test_sim_passes_what_is_given(make):
     assert commands(make("-n", "-o", ".venv/base", "sim"))[-1].split() == [".venv/bin/python", "-m", "sim"]
     line = commands(
