@@ -46,7 +46,7 @@ def test_every_instruction(program):
             "LOAD_MAP": "",
         }
         assert note.startswith(kind[one.opcode.name])
-    assert notes[-1] == "logits" and {"pass 0: conv1, image 0, rows 0 to 13", "input + 0x55c0"} <= set(notes)
+    assert notes[-1] == "logits" and {"pass 0: conv1, image 0, rows 0 to 9", "input + 0x55c0"} <= set(notes)
     assert any("residual bank " in line and "2+2 chunks" in line for line in lines)
 
 
