@@ -44,9 +44,10 @@ class Device:
     multiplier_rows, ram_rows
         Y of the rows.
     clock_buffer
-        Buffer of the clock network, which has a way of its own from the pin `clk`.
+        Buffer of the clock network, to which pin `clk` has a way of its own.
     pins
-        Pins of the harness. Left to itself, the clock may come by a pin from which there is no way to its network.
+        Pins of the harness. Only from the clock's is there a way to the buffer that is nobody else's; from others it
+        leads through the fabric, where some seeds find none.
     """
 
     title: str
@@ -89,7 +90,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
             multiplier_rows=(10, 34, 58),
             ram_rows=(22, 46, 70, 82),
             clock_buffer="X67/Y0/TDCC0",
-            pins=MappingProxyType({"clk": "C17", "rst": "P28", "i": "N27", "o": "N30"}),
+            pins=MappingProxyType({"clk": "A17", "rst": "P28", "i": "N27", "o": "N30"}),
         ),
         "ecp5-45f": Device(
             title="ECP5-45F, CABGA381",
@@ -98,7 +99,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
             multiplier_rows=(22, 46),
             ram_rows=(10, 34, 58),
             clock_buffer="X40/Y0/TDCC0",
-            pins=MappingProxyType({"clk": "B11", "rst": "L19", "i": "J19", "o": "J20"}),
+            pins=MappingProxyType({"clk": "A10", "rst": "L19", "i": "J19", "o": "J20"}),
         ),
         "ecp5-25f": Device(
             title="ECP5-25F, CABGA381",
@@ -107,7 +108,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
             multiplier_rows=(13,),
             ram_rows=(25, 37),
             clock_buffer="X31/Y0/TDCC0",
-            pins=MappingProxyType({"clk": "B11", "rst": "L19", "i": "J19", "o": "J20"}),
+            pins=MappingProxyType({"clk": "A10", "rst": "L19", "i": "J19", "o": "J20"}),
         ),
     }
 )

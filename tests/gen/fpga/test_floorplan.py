@@ -140,4 +140,4 @@ def test_places_and_the_clock_are_written_into_the_netlist():
 
 
 def test_pins():
-    assert DEVICES["ecp5-45f"].constraints().startswith('LOCATE COMP "clk" SITE "B11";\n')
+    assert DEVICES["ecp5-45f"].constraints().startswith('LOCATE COMP "clk" SITE "A10";\n')
