@@ -21,7 +21,8 @@ class TokenCounters(wiring.Component):
     Members
     -------
     units : by unit. A token from the unit itself never comes.
-    overflow : strobe, two cycles later: a token was lost, as more were given than are counted.
+    overflow : strobe, one cycle later: a token was lost, as more were given than are counted. A run that ends with the
+        token's unit at rest ends later than that.
     """
 
     def __init__(self):
@@ -55,5 +56,5 @@ class TokenCounters(wiring.Component):
                 ]
                 lost.append(given & ~taken & count.all())
             m.d.comb += self.units[taker].ready.eq(~self.units[taker].missing.as_value().any())
-        m.d.sync += self.overflow.eq(Cat(lost).any())
+        m.d.comb += self.overflow.eq(Cat(lost).any())
         return m

@@ -18,7 +18,6 @@ from verification.independent.program_interpreter import Engine
 __all__ = ["PROGRAMS"]
 
 
-
 def draw(rng: random.Random, params: HwParams) -> Case:
     """Draw what is done to a program."""
     number = rng.randrange(POOL)

@@ -20,7 +20,7 @@ from verification.scenarios.bench import LIMIT, MEMORY_BYTES, Bench, ScenarioErr
 from verification.scenarios.short_program import ShortProgram
 from verification.scenarios.transfers import errors_in_parts, partial_stores, weights_at_the_end
 
-__all__ = ["SCENARIOS", "run_scenario"]
+__all__ = ["SCENARIOS", "run_scenario", "run_scenarios"]
 
 #: Where memory seems to lie: every bit of an address from 17 on is 0 in one and 1 in the other.
 _BASES = (0xAAAA_0000, 0x5554_0000)
@@ -253,3 +253,12 @@ def run_scenario(session: Session, folder: Path, name: str, program: ShortProgra
         If the engine does not answer, or stops where it must not.
     """
     SCENARIOS[name](session, program)
+
+
+def run_scenarios(session: Session, folder: Path, program: ShortProgram) -> None:
+    """Run all `SCENARIOS`, one after the other; errors are those of `run_scenario`, with the scenario's name."""
+    for name in SCENARIOS:
+        try:
+            run_scenario(session, folder, name, program)
+        except (ScenarioError, DriverError) as error:
+            raise ScenarioError(f"{name}: {error}") from error
