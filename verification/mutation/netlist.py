@@ -26,7 +26,10 @@ _BITS = 16
 #: Verilog as Yosys reads it, with processes turned into cells: what can be mutated. What nothing looks at goes, within
 #: a module and over its ports (three times: a port that is gone leaves more that nothing looks at): no hardware has it,
 #: and a fault in it is none.
-_READ = 'read_verilog "{source}"; hierarchy -top {top}; proc -noopt' + 3 * "; opt_hier; opt_clean"
+_READ = (
+    'read_verilog "{source}"; hierarchy -top {top}; proc -noopt; setattr -unset keep w:* c:*'
+    + 3 * "; opt_hier; opt_clean"
+)
 
 
 def run_yosys(script: str, log: Path, title: str, limit: float = LIMIT) -> None:
