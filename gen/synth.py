@@ -23,11 +23,12 @@ from cdgate.errors import RunError, UsageError
 from cdgate.files import write_json
 from gen.fpga.estimate import estimate
 from gen.fpga.floorplan import check_room
-from gen.fpga.preparation import Prepared, prepare
+from gen.fpga.harness import Harness
+from gen.fpga.preparation import TOP, Prepared, prepare
 from gen.fpga.reports import RESOURCES, resources
 from gen.fpga.seeds import known_seeds, run_seeds
 from gen.fpga.toolchain import SPEEDS, TARGETS, Target
-from gen.verilog import TOPS
+from gen.verilog import TOPS, engine, stem, to_verilog
 from hw.configurations import DEFAULT, Configuration, configuration
 from hw.params import HwParams
 
@@ -110,7 +111,8 @@ def synthesise(
     params = replace(config.params, trace=False)
     wanted = estimate(params)
     check_room(target.device, wanted["dsps"], wanted["brams"])
-    prepared = prepare(target, params, config.name, top, folder, console)
+    text = to_verilog(Harness(engine(params, top)), TOP)
+    prepared = prepare(target, text, stem(config.name, top), folder, console)
     numbers = range(first_seed, first_seed + seeds)
     rows = known_seeds(target, prepared, freq, numbers) if step == "collect" else []
     if step in ("all", "seed"):

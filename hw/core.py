@@ -303,11 +303,7 @@ class Core(wiring.Component):
                 issue_slot.eq(parts.scheduler.issue_slot),
                 pixel.eq(parts.walker.o.payload),
             ]
-            m.d.comb += [
-                part.issue.eq(issue),
-                part.issue_slot.eq(issue_slot),
-                part.pixel.eq(pixel),
-            ]
+            m.d.comb += [part.issue.eq(issue), part.issue_slot.eq(issue_slot), part.pixel.eq(pixel)]
 
     def _count(self, m, parts, layer, running, begin, finish):
         """Counters, and the cause of each cycle without a step."""

