@@ -99,7 +99,7 @@ def test_no_seed_at_all(monkeypatch, tmp_path):
 def test_steps_one_by_one_and_nothing_twice(monkeypatch, tmp_path):
     tools = Tools(monkeypatch, routed=(1, 2))
     assert synthesise(tmp_path, step="prepare") is None
-    assert tools.ran == ["yosys, system in its harness", "yosys, harness alone"]
+    assert tools.ran == ["yosys, tiny_system in its harness", "yosys, harness alone"]
     tools.ran.clear()
     assert synthesise(tmp_path, step="seed", seeds=1, first_seed=2) is None
     assert tools.ran == ["nextpnr, seed 2"]

@@ -23,8 +23,8 @@ from sim.run.files import Run
 from sw_model.integer.steps import count_layer
 from verification.fuzzing.case import Case, Kind
 from verification.fuzzing.host import FindingError
-from verification.fuzzing.looped import looped
 from verification.independent.layer_interpreter import Interpreter
+from verification.independent.looped_layer import looped
 
 __all__ = ["LAYERS", "LAYERS_RTL", "run_batch"]
 
