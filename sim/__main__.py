@@ -33,6 +33,9 @@ __all__ = ["main"]
 #: Where reports and the files of the runs are written.
 OUTPUT = BUILD / "sim"
 
+#: The layer that is simulated if none is asked for.
+DEFAULT_LAYER = "conv3_2"
+
 #: What numpy raises for a file that holds no array, or a broken one.
 _NO_ARRAY = (
     OSError,
@@ -55,9 +58,9 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--layer",
-        default="conv3_2",
         metavar="NAME",
-        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or another of the network's, or all (default: conv3_2)",
+        help="conv1, conv2_1 ... conv5_4, down3 ... down5, fc, or another of the network's, or all (default: conv3_2, "
+        "or the first where there is none of this name)",
     )
     parser.add_argument(
         "--mode",
@@ -172,7 +175,15 @@ def _remove_reports(args: Any) -> None:
         report.remove_report(args.output, args.layer)
 
 
+def _default_layer(net: str | None) -> str:
+    """Return the layer that is simulated if none is asked for: `DEFAULT_LAYER`, or the first where there is none."""
+    names = [layer["name"] for layer in NAMED[net].plan()] if net is not None and net in NAMED else []
+    return DEFAULT_LAYER if not names or DEFAULT_LAYER in names else names[0]
+
+
 def _body(args: Any, command: str) -> int:
+    if args.layer is None:
+        args.layer = _default_layer(args.net)
     _remove_reports(args)
     if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
         raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")

@@ -117,13 +117,15 @@ def _measure_window(
     require: Callable[[bool, str], None],
 ) -> dict[str, Any]:
     """Return what of a `Geometry` depends on how a window goes over the map."""
+    require(
+        min(in_rows, in_cols) + 2 * pad >= kernel,
+        f"ifmap of {in_rows}x{in_cols} with padding {pad} must be at least as large as the kernel, {kernel}x{kernel}",
+    )
     all_rows, out_cols = ((size + 2 * pad - kernel) // stride + 1 for size in (in_rows, in_cols))
     first, stop = (0, all_rows) if rows is None else rows
     require(0 <= first < stop <= all_rows, f"rows must be a range within 0 to {all_rows}, not {first} to {stop}")
-    require(
-        max(stop - first, out_cols) <= params.max_map,
-        f"ofmap must have at most {params.max_map} rows and columns, not {stop - first} x {out_cols}",
-    )
+    require(out_cols <= params.max_map, f"ofmap must have at most {params.max_map} columns, not {out_cols}")
+    require(stop - first <= params.max_map, f"a pass must have at most {params.max_map} rows, not {stop - first}")
     top, bottom = first * stride - pad, (stop - 1) * stride - pad + kernel
     in_first = 0 if rows is None else max(top, 0)
     in_stop = in_rows if rows is None else min(bottom, in_rows)

@@ -30,8 +30,8 @@ START = 7
 #: the next pass, which is none of them: so many fewer wait for the next pass than lie between.
 BETWEEN = 3
 
-#: Steps of a job and of a slice from which on jobs follow each other without a gap, and the cycles that may lie between
-#: nevertheless.
+#: Steps of a job and of a slice from which on jobs follow each other without a gap, and the cycles by which a pass's
+#: end, which is not its last write, may lie farther off or nearer.
 JOB_STEPS, SLICE_STEPS, SLACK = 3, 64, 2
 
 #: Cycles from one that is counted to that in which the counters on the trace port show it; see `hw.jobs.counters`.
@@ -161,7 +161,7 @@ def broken_wait(
         between = int(trace.pass_cycles[number + 1]) - int(writes.max()) - BETWEEN
         waits = sum(counters[f"idle_{cause}"] for cause in ("start", "input", "output"))
         # Before its first step the next pass may wait for weights; a pooling one counts as such from its start on.
-        most = waits + counters["idle_weights"] + counters["idle_pool"]
+        most = waits + counters["idle_weights"] + counters["idle_pool"] + SLACK
         least = waits - SLACK if _is_long(geometry) else 0
         if not least <= between <= most:
             told = f"{least} to {most}"

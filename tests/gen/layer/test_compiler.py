@@ -9,6 +9,7 @@ import torch
 from cdgate.errors import CompileError
 from gen.layer.compiler import compile_layer
 from gen.layer.places import Placement
+from gen.layer.shape_rules import measure
 from hw.params import HwParams
 from sim.plan.cases import random_case
 from sw_model.integer.steps import count_layer
@@ -184,10 +185,11 @@ def test_limits():
     assert refusal(many, HwParams(in_par=4, rq_lanes=1, max_slices=8)) == (
         "input channels of a gated layer must be at most 64, not 72"
     )
+    little = random_case(13, in_ch=16, out_ch=32, size=(4, 5), groups=1, kernel=4, pad=0).layer
+    with pytest.raises(CompileError, match="ifmap of 3x5 with padding 0 must be at least as large as the kernel, 4x4"):
+        measure(little, HwParams(in_par=4, rq_lanes=1), 1, 3, 5)
     wide = random_case(13, in_ch=16, out_ch=32, size=(2, 5))
-    assert refusal(wide, HwParams(in_par=4, rq_lanes=1, max_map=4)) == (
-        "ofmap must have at most 4 rows and columns, not 2 x 5"
-    )
+    assert refusal(wide, HwParams(in_par=4, rq_lanes=1, max_map=4)) == ("ofmap must have at most 4 columns, not 5")
 
 
 @pytest.mark.parametrize(

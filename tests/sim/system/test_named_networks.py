@@ -37,6 +37,8 @@ def test_a_layer_of_lenet5(here, tmp_path, capsys):
     assert sim_layers.main([*options, "--layer", "fc1"]) == 0
     report = json.loads((tmp_path / "fc1/report.json").read_text())
     assert report["outputs_checked"] == 2 * 120 and report["network"] == "lenet5"
+    assert sim_layers.main(options) == 0
+    assert json.loads((tmp_path / "conv1/report.json").read_text())["layer"] == "conv1"  # there is no conv3_2
     assert sim_layers.main([*options, "--layer", "conv3_2"]) == 2
     assert "layer must be one of conv1, pool1, conv2, pool2, fc1, fc2, fc or all" in capsys.readouterr().err
 

@@ -164,11 +164,10 @@ def test_cycles_are_the_clock_s(copied):
     edit(run, ".passes", lambda lines: [*lines[:5], later(lines[5]), *lines[6:]])
     verdict = judge().total()
     layers = [info.layer for info in one.program.passes]
-    waits = [text for text in verdict.clock if "wait for the next pass" in text]
-    cycles = [text for text in verdict.clock if text not in waits]
-    assert verdict.broken == verdict.clock and len(cycles) == 2 and len(waits) == 1 and not verdict.mismatches
-    assert waits[0].startswith(f"layer {layers[4]}, gated, pass 4 (")
-    for number, found in zip((4, 5), sorted(cycles, key=lambda text: layers.index(text.split()[1][:-1])), strict=True):
+    assert verdict.broken == verdict.clock and len(verdict.clock) == 2 and not verdict.mismatches
+    for number, found in zip(
+        (4, 5), sorted(verdict.clock, key=lambda text: layers.index(text.split()[1][:-1])), strict=True
+    ):
         assert found.startswith(f"layer {layers[number]}, gated: cycles of pass {number} must be the testbench's ")
     assert judge(clock=None).total().clock == verdict.clock
 
