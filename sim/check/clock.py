@@ -32,7 +32,7 @@ BETWEEN = 3
 
 #: Steps of a job and of a slice from which on jobs follow each other without a gap, and the cycles by which a pass's
 #: end, which is not its last write, may lie farther off or nearer.
-JOB_STEPS, SLICE_STEPS, SLACK = 3, 64, 2
+JOB_STEPS, SLICE_STEPS, SLACK = 8, 64, 2
 
 #: Cycles from one that is counted to that in which the counters on the trace port show it; see `hw.jobs.counters`.
 PASS = 4

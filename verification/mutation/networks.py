@@ -84,11 +84,11 @@ _WIDE = (
 
 #: Jobs of few steps, of which many are on their way at once, behind one of many chunks; logits of many classes.
 _SHORT = (
-    _conv("stem", "image", (3, 32)),
-    _conv("spread", "stem", (32, 128), kernel=1),
-    _conv("deep", "spread", (128, 32), kernel=1, gated=True),
-    _conv("short", "deep", (32, 64), kernel=1, gated=True),
-    _conv("last", "short", (64, 32), kernel=1, gated=True, residual="deep"),
+    _conv("stem", "image", (3, 64)),
+    _conv("spread", "stem", (64, 128), kernel=1),
+    _conv("deep", "spread", (128, 64), kernel=1, gated=True),
+    _conv("short", "deep", (64, 64), kernel=1, gated=True),
+    _conv("last", "short", (64, 64), kernel=1, gated=True, residual="deep"),
 )
 
 #: On a map that fills most of a bank.
@@ -119,7 +119,7 @@ _POOLS = (
 STRESS = {"stress": "slices", "stress channels": "channels"}
 
 #: Options of the network of short jobs.
-_OPTIONS = {"groups": 4, "seed": 6, "classes": 100}
+_OPTIONS = {"groups": 8, "seed": 6, "classes": 100}
 
 #: The others by name.
 NETWORKS: Mapping[str, SmallNetwork] = {
@@ -133,7 +133,7 @@ NETWORKS: Mapping[str, SmallNetwork] = {
     "short channels": SmallNetwork(
         convolutions=_SHORT, size=(4, 4), images=2, options={**_OPTIONS, "slice_size": 1, "branch": 2}
     ),
-    "large": SmallNetwork(convolutions=_LARGE, size=(28, 24), images=1, options={"groups": 2, "seed": 4}),
+    "large": SmallNetwork(convolutions=_LARGE, size=(18, 32), images=1, options={"groups": 2, "seed": 4}),
 }
 
 

@@ -170,6 +170,8 @@ def causes(session: Session, program: ShortProgram) -> None:
     for cause in (IdleCause.END, IdleCause.DECISION, IdleCause.OUTPUT):
         found = int(idle[0, cause.value])
         require(not found, f"{found} cycles before the first step are idle for the cause {cause.name.lower()}")
+    found = int(idle[0, IdleCause.START.value])
+    require(found >= INSTRUCTION_BYTES, f"reading an instruction takes {INSTRUCTION_BYTES} cycles, not {found}")
     bench.finish()
 
 
