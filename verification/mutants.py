@@ -46,6 +46,9 @@ def verdict(campaign: Campaign) -> str:
     if survivors:
         named = ", ".join(map(str, survivors[:10])) + (", ..." if len(survivors) > 10 else "")
         return f"fail: {len(survivors)} of {len(campaign.mutations)} mutants survive unexplained: {named}"
+    if campaign.contradicted:
+        named = ", ".join(map(str, campaign.contradicted))
+        return f"fail: mutants were found that the table of explanations says no run can show: {named}"
     return "pass"
 
 

@@ -70,6 +70,13 @@ def test_a_mutant_that_survives_fails():
     assert mutants.report(bad, {})["mutants"][2]["outcome"] == "SURVIVED"
 
 
+def test_a_reason_for_a_mutant_that_is_found_is_wrong(monkeypatch):
+    monkeypatch.setattr("verification.mutation.campaign.explanation", lambda mutation, top: "never" * mutation.number)
+    assert mutants.verdict(campaign()) == (
+        "fail: mutants were found that the table of explanations says no run can show: 1"
+    )
+
+
 def test_no_mutants_are_no_pass():
     assert mutants.verdict(Campaign({}, "top")) == "fail: no mutations were made"
 

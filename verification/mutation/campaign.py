@@ -112,6 +112,11 @@ class Campaign:
         return {number: reason for number, reason in reasons.items() if reason is not None}
 
     @property
+    def contradicted(self) -> list[int]:
+        """Numbers of those that were found though there is a reason why no run can: the reason is wrong."""
+        return [number for number in self.found if explanation(self.mutations[number], self.top) is not None]
+
+    @property
     def survivors(self) -> list[int]:
         """Numbers of those for which there is none."""
         return [number for number in self.left if number not in self.explained]

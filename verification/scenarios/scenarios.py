@@ -28,6 +28,9 @@ _BASES = (0xAAAA_0000, 0x5554_0000)
 #: Errors of the bus by the number that stands for them in the testbench's settings.
 _RESPONSES = {2: "SLAVE", 3: "DECODE"}
 
+#: The same for a wrong RLAST, which only reads have.
+_WRONG_LAST = {5: "LAST"}
+
 #: The setting for no answer at all.
 _SILENT = 4
 
@@ -72,26 +75,27 @@ def _access(call: Callable[..., object], arguments: tuple[int, ...], allowed: bo
 
 
 def bus_errors(session: Session, program: ShortProgram) -> None:
-    """SLVERR and DECERR of reads and writes, with and without back-pressure; a good run after each."""
+    """SLVERR and DECERR of reads and writes, a wrong RLAST, with and without back-pressure; a good run after each."""
     bench = Bench(session)
     cycles = bench.run(program, "alone")
     last = len(program.instructions) - 1
     for stall, responses in ((0, _RESPONSES), (80, {3: "DECODE"})):
         session.set(stall=stall, extra=stall)
-        for number, name in responses.items():
+        for number, name in (responses | _WRONG_LAST).items():
             for address, index in _places(program):
                 session.set(read_error=number, read_first=address, read_last=address)
                 what = f"{name} at {address:#x}"
                 bench.fail(program, getattr(ErrorCode, f"READ_{name}"), index, what)
                 session.set(read_error=0)
                 bench.recover(program, what, None if stall else cycles)
+        for number, name in responses.items():
             for offset in (0, 8, len(program.expected) - 1):
                 session.set(write_error=number, write_first=program.result + offset, write_last=program.result + offset)
                 what = f"{name} of the write {offset}"
                 bench.fail(program, getattr(ErrorCode, f"WRITE_{name}"), last, what)
                 session.set(write_error=0)
                 bench.recover(program, what, None if stall else cycles)
-    bench.finish()
+    bench.finish(provoked="R_LAST")
 
 
 def _places(program: ShortProgram) -> Iterator[tuple[int, int]]:
