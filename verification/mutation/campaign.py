@@ -39,7 +39,7 @@ TRIALS: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("pools", "gated", {}),
     ("short channels", "gated", {"seed": 7}),
     ("stress channels", "gated", {"stall": 20, "seed": 13}),
-    ("short", "gated", {"stall_w": 253, "seed": 8}),
+    ("short", "gated", {"stall_w": 255, "seed": 8}),
     ("wide", "gated", {"stall": 8, "seed": 6}),
     ("large", "gated", {"bandwidth": 3, "stall": 60, "seed": 21}),
     ("slices", "gated", {"bandwidth": 64, "stall": 210, "seed": 11}),

@@ -94,7 +94,7 @@ _SHORT = (
 #: On a map that fills most of a bank.
 _LARGE = (
     _conv("stem", "image", (3, 16)),
-    _conv("half", "stem", (16, 16), kernel=1, stride=2),
+    _conv("half", "stem", (16, 16), stride=2),
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
