@@ -45,6 +45,8 @@ REQUEST, NEXT = 5, 3
 ARRIVE = 9
 #: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
 FETCH, CHECK = 9, 17
+#: Base jobs of a slice, on average, that are chosen between the last conditional ones of the slice before.
+EARLY = 2
 #: From the last end of an instruction to the end of the run.
 STOP = 3
 
@@ -270,9 +272,8 @@ class _Model:
         work = max(base + int(steps.conditional[self.slice]), pixels * self.params.rq_phases)
         if instruction.geometry.pool:
             work = int(steps.pool[self.slice])
-        # While conditional weights were still to come, the base path went on until all slots were taken by pixels that
-        # fire.
-        ahead = base * min(1.0, self.params.psum_slots / jobs) if jobs else float(base)
+        # While conditional weights were to come, the base path went on until pixels that fire had taken all slots.
+        ahead = base * min(1.0, (self.params.psum_slots - EARLY) / jobs) if jobs else float(base)
         work -= int(min(self.now - self.base_since, ahead))
         self.waits = False
         self.opened = end

@@ -83,6 +83,8 @@ def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
     assert report["runs"][1]["why"] == "nextpnr, seed 3: on and on"
     assert report["fmax_mhz"] == {"min": 92.0, "median": 93.0, "max": 94.0}
     assert report["best_seed"] == 4
+    others = {"target", "config", "luts", "ffs", "dsps", "brams", "seeds", "fmax_mhz", "gating_overhead"}
+    assert others <= set(report), "what other tools read"
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     synth.show(report, Console(quiet=True))
 

@@ -59,7 +59,7 @@ def _network(rng: random.Random, params: HwParams) -> Job:
         "sparsity": 0.5,
         "classes": 5,
     }
-    case["plan"] = random_plan(rng, 2 * max(8, params.in_par), 2, (rows, cols), 3, case["colours"])
+    case["plan"] = random_plan(rng, 2 * max(8, params.in_par), (rows, cols), 3, case["colours"])
     pixels = images_of(case)
     program = compile_network(network_of(case), params, images, (rows, cols))
     engine = engine_for(program)

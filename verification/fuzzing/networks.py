@@ -51,7 +51,7 @@ def draw(rng: random.Random, params: HwParams | None) -> Case:
         "slice_size": rng.choice([8, 8, 8, 1]),
         "sparsity": rng.choice([0.3, 0.7]),
         "classes": rng.randint(1, 20),
-        "plan": random_plan(rng, unit, groups, (rows, cols), 5, colours),
+        "plan": random_plan(rng, unit, (rows, cols), 5, colours),
         "bandwidth": rng.choice([1, 3, 8, 16]),
         "latency": rng.choice([1, 5, 40, 150]),
         "extra": rng.choice([0, 0, 30]),

@@ -65,8 +65,8 @@ def _place(name: str) -> range:
     return range(first, first + width)
 
 
-#: Bits of an instruction in the unit's own register that the unit has copied, or has no use for.
-_COPIED = (*_place("transfer.address"), *_place("transfer.count"), *_place("transfer.bank_addr"))
+#: Bits of an instruction in the load unit's own register that the unit has copied from the stream.
+_COPIED = (*_place("transfer.count"), *_place("transfer.bank_addr"))
 
 #: Beats of a transfer that no run of a small engine has: 64 times a bank of `tiny`.
 _FAR = range(17, 30)
@@ -120,7 +120,7 @@ EXPLAINED: tuple[Explained, ...] = (
     Explained(
         module=r"\.load\.request",
         text=r"(casez \(request_state\) 2'h0: \S+ = i__payload; endcase|if \(clear_load\) begin \S+ = 130'h0+; end)",
-        bits=_COPIED[32:],
+        bits=_COPIED,
         reason="The load unit copies count and place in the bank from the stream; the register's own are looked at by "
         "nobody.",
     ),

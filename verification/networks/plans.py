@@ -20,7 +20,7 @@ _POOLED = 8
 _LINEAR = 6
 
 
-def random_plan(rng: random.Random, unit: int, groups: int, size: tuple[int, int], most: int, colours: int = 3) -> Plan:
+def random_plan(rng: random.Random, unit: int, size: tuple[int, int], most: int, colours: int = 3) -> Plan:
     """Draw a plan.
 
     Parameters
@@ -29,8 +29,6 @@ def random_plan(rng: random.Random, unit: int, groups: int, size: tuple[int, int
         Random numbers.
     unit
         Channels that a gated layer must have a multiple of.
-    groups
-        Of the gated layers.
     size
         Rows and columns of the image.
     most
@@ -105,12 +103,8 @@ class _Drawn:
         )
         return name
 
-    def pool(self, source: str) -> str:
+    def pool(self, source: str, window: int, stride: int, pad: int) -> str:
         """Add a max-pooling; return its name."""
-        rng = self.rng
-        window, stride, pad = rng.choice([2, 2, 3]), rng.choice([1, 2, 2]), rng.choice([0, 0, 1])
-        if min(self.shapes[source][1:]) < window:
-            window, pad = 2, 1
         name = f"c{len(self.plan)}"
         self.shapes[name] = (self.shapes[source][0], *self.shape(source, window, stride, pad))
         if source in self.signed:
@@ -124,7 +118,9 @@ class _Drawn:
         source = self.names[-1] if rng.random() < 0.6 else rng.choice(self.names)
         channels, rows, cols = self.shapes[source]
         if rng.random() < 0.15:
-            self.pool(source)
+            window, stride, pad = rng.choice([2, 2, 3]), rng.choice([1, 2, 2]), rng.choice([0, 0, 1])
+            window, pad = (2, 1) if min(rows, cols) < window else (window, pad)
+            self.pool(source, window, stride, pad)
             return
         if rows == cols <= _LINEAR and rng.random() < 0.1:  # Linear: a convolution as large as its map
             self.add(source, rng.choice([self.unit, rng.randint(1, 40)]), rows, 1, 0)
@@ -141,15 +137,8 @@ class _Drawn:
             # A shortcut that is only added, its codes signed; it may be pooled on its way.
             residual = self.add(source, out_ch, 1, stride, 0, relu=False)
             if rng.random() < 0.2 and min(shape[1:]) > 1:
-                residual = self._pooled_alike(residual)
+                residual = self.pool(residual, 3, 1, 1)
         self.add(source, out_ch, kernel, stride, pad, gated=gated, residual=residual)
-
-    def _pooled_alike(self, source: str) -> str:
-        name = f"c{len(self.plan)}"
-        self.shapes[name] = self.shapes[source]
-        self.signed.add(name)
-        self.plan.append({"name": name, "window": 3, "stride": 1, "pad": 1, "input": source})
-        return name
 
 
 def pruned(plan: Sequence[dict[str, Any]]) -> Plan:

@@ -1,16 +1,10 @@
 # amaranth: UnusedElaboratable=no
 """Queues: order, every payload once, depth, latency, a payload a cycle, and the rules of streams."""
 
-import random
-
 import pytest
-from amaranth.hdl import signed
-from amaranth.lib import data
 
 from hw.streams.queue import Queue
-from tests.hw.helpers import GAPS, as_dict, monitor, simulate, sink, source, ticks
-
-LAYOUT = data.StructLayout({"code": signed(5), "last": 1})
+from tests.hw.helpers import GAPS, ORDER_LAYOUT, check_order, simulate, ticks
 
 KINDS = [(depth, buffered) for depth in (2, 3, 4, 8, 16) for buffered in (False, True)]
 
@@ -18,18 +12,7 @@ KINDS = [(depth, buffered) for depth in (2, 3, 4, 8, 16) for buffered in (False,
 @pytest.mark.parametrize("gap_in, gap_out", GAPS)
 @pytest.mark.parametrize("depth, buffered", KINDS)
 def test_order(depth, buffered, gap_in, gap_out, seed):
-    rng = random.Random(seed)
-    dut = Queue(LAYOUT, depth, buffered=buffered)
-    items = [{"code": rng.randrange(-16, 16), "last": rng.randrange(2)} for _ in range(100)]
-    got = []
-    simulate(
-        dut,
-        source(dut.i, items, gap_in, seed),
-        sink(dut.o, got, len(items), gap_out, seed),
-        background=[monitor(dut.o, seed)],
-        what=f"(seed {seed})",
-    )
-    assert [as_dict(payload) for payload in got] == items, f"seed {seed}"
+    check_order(Queue(ORDER_LAYOUT, depth, buffered=buffered), 100, gap_in, gap_out, seed)
 
 
 @pytest.mark.parametrize("depth, buffered", KINDS)

@@ -1,32 +1,15 @@
 # amaranth: UnusedElaboratable=no
 """The register of two places: order, every payload once, a payload a cycle, and a ready that depends on no input."""
 
-import random
-
 import pytest
-from amaranth.hdl import signed
-from amaranth.lib import data
 
 from hw.streams.stream_register import StreamRegister
-from tests.hw.helpers import GAPS, as_dict, monitor, simulate, sink, source
-
-LAYOUT = data.StructLayout({"code": signed(5), "last": 1})
+from tests.hw.helpers import GAPS, ORDER_LAYOUT, check_order, simulate
 
 
 @pytest.mark.parametrize("gap_in, gap_out", [*GAPS, (0.1, 0.9), (0.9, 0.1)])
 def test_order(gap_in, gap_out, seed):
-    rng = random.Random(seed)
-    dut = StreamRegister(LAYOUT)
-    items = [{"code": rng.randrange(-16, 16), "last": rng.randrange(2)} for _ in range(200)]
-    got = []
-    simulate(
-        dut,
-        source(dut.i, items, gap_in, seed),
-        sink(dut.o, got, len(items), gap_out, seed),
-        background=[monitor(dut.o, seed)],
-        what=f"(seed {seed})",
-    )
-    assert [as_dict(payload) for payload in got] == items, f"seed {seed}"
+    check_order(StreamRegister(ORDER_LAYOUT), 200, gap_in, gap_out, seed)
 
 
 def test_against_a_list(seed, rng):

@@ -109,7 +109,7 @@ def test_plans_read_all_that_they_make(seed):
     rng = random.Random(seed)
     skips = set()
     for _ in range(300):
-        plan = random_plan(rng, 16, 2, (rng.randint(1, 20), rng.randint(1, 20)), 6)
+        plan = random_plan(rng, 16, (rng.randint(1, 20), rng.randint(1, 20)), 6)
         assert pruned(plan) == plan, f"seed {seed}"
         names = [one["name"] for one in plan]
         for number, one in enumerate(plan):
