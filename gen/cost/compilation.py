@@ -16,8 +16,9 @@ import numpy as np
 from cdgate.errors import UserError
 from cdgate.files import write_if_changed
 from cdgate.modes import DECIDING, GateMode
-from gen.cost.cycle_model import Prediction, predict
+from gen.cost.cycle_model import predict
 from gen.cost.layer_rows import LayerRows, layer_rows
+from gen.cost.prediction import Prediction
 from gen.cost.steps import SliceSteps, slice_steps
 from gen.host.driver import loaded
 from gen.layer.protocol import Network

@@ -13,10 +13,10 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gen.cost.memory_model import Burst, Memory, split
+from gen.cost.prediction import PassCycles, Prediction
 from gen.cost.steps import SliceSteps, slice_steps
 from gen.network.instruction import Instruction, transfer_bytes
 from gen.network.program import NetworkProgram
@@ -24,7 +24,7 @@ from hw.interface.axi import OUTSTANDING
 from hw.interface.instructions import INSTRUCTION_BYTES, QUEUE_DEPTH, Opcode, Unit
 from hw.params import LANES
 
-__all__ = ["PassCycles", "Prediction", "SliceSteps", "predict", "slice_steps"]
+__all__ = ["SliceSteps", "predict", "slice_steps"]
 
 #: From the start of a pass to its first step, beside the cycles in which the first slice's thresholds are read: its
 #: context, the first pixel, choice and preparation of the first job.
@@ -35,8 +35,8 @@ START = 15
 END = 43
 #: The same two of a pooling pass, which chooses no job and decides nothing. At its end a word is written.
 POOL_START, POOL_END = 9, 9
-#: From the last step of a slice to its place in the ring being known as free.
-RETIRE = 30
+#: From the last step of a slice, or of its base path, to its place in the ring being known as free.
+RETIRE = 31
 #: From a slice's weights being in the ring to its first step, where it waited for them.
 WAKE = 10
 #: From an instruction's start to its first burst being offered to the bus; and from a burst to the next one.
@@ -45,7 +45,8 @@ REQUEST, NEXT = 5, 3
 ARRIVE = 9
 #: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
 FETCH, CHECK = 9, 17
-#: Base jobs of a slice, on average, that are chosen between the last conditional ones of the slice before.
+#: Conditional jobs of a slice, on average, that are left when its last base job ends; and base jobs of the next slice
+#: that are chosen before the last of them.
 EARLY = 2
 #: From the last end of an instruction to the end of the run.
 STOP = 3
@@ -53,38 +54,6 @@ STOP = 3
 #: The units, and the clients of the bus that read, in turn.
 _UNITS: tuple[Any, ...] = (Unit.LOAD, Unit.COMPUTE, Unit.STORE, Unit.WEIGHTS)
 _READERS = ("fetch", "weights", "load")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassCycles:
-    """A pass: its layer, the cycle of its first step and the cycles until the next pass's steps begin."""
-
-    layer: str
-    first_step: int
-    cycles: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a run takes.
-
-    Attributes
-    ----------
-    cycles
-        From the start bit to the end of the last instruction.
-    passes
-        By pass; their cycles add up to all.
-    """
-
-    cycles: int
-    passes: Sequence[PassCycles]
-
-    def layers(self) -> dict[str, int]:
-        """Return cycles by layer, as reports count them: from its first step to the next layer's."""
-        found: dict[str, int] = {}
-        for timed in self.passes:
-            found[timed.layer] = found.get(timed.layer, 0) + timed.cycles
-        return found
 
 
 class _Model:
@@ -274,16 +243,20 @@ class _Model:
             work = int(steps.pool[self.slice])
         # While conditional weights were to come, the base path went on until pixels that fire had taken all slots.
         ahead = base * min(1.0, (self.params.psum_slots - EARLY) / jobs) if jobs else float(base)
-        work -= int(min(self.now - self.base_since, ahead))
+        done = int(min(self.now - self.base_since, ahead))
+        work -= done
+        # What is left to do when the base path is through.
+        left = int(min(EARLY, jobs) * steps.conditional[self.slice] / jobs) if jobs else 0
+        left = work if done >= base else min(left, work)
         self.waits = False
-        self.opened = end
+        self._after(work - left + self.late + RETIRE, self._free, base_end - self.opened)
+        self._after(work + self.late + RETIRE, self._free, end - base_end)
         self._after(work + self.late, self._end_slice)
+        self.opened = end
         self.late = 0
 
     def _end_slice(self) -> None:
         info = self.program.passes[self.number]
-        entries = info.geometry.base_entries + info.instruction.fields["cond_entries"]
-        self._after(RETIRE, self._free, entries * self.entry)
         self.slice += 1
         if self.slice < info.geometry.slices:
             self._offer_slice()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from cdgate.cli import console, table
-from gen.cost.cycle_model import Prediction
+from gen.cost.prediction import Prediction
 from gen.cost.steps import SliceSteps
 from gen.network.instruction import COUNTER_OF, transfer_bytes
 from gen.network.program import NetworkProgram

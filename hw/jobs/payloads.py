@@ -91,5 +91,6 @@ def StepControl(params):
 
 
 def JobEnd(params):
-    """The outcome of a job. ``fire``: the slot's conditional job is due; otherwise its psum is complete."""
-    return data.StructLayout({"valid": 1, "fire": 1, "slot": params.slot_bits, "parity": 1})
+    """The outcome of a job. ``base``: of the base path; ``fire``: the slot's conditional job is due; otherwise its
+    psum is complete."""
+    return data.StructLayout({"valid": 1, "base": 1, "fire": 1, "slot": params.slot_bits, "parity": 1})

@@ -116,6 +116,7 @@ class SaliencyComparator(wiring.Component):
             s2_fires.eq(fires),
             s2_place.eq(s1_place),
             self.end.valid.eq(s2_control.valid),
+            self.end.base.eq(~s2_control.cond),
             self.end.fire.eq(is_base & any_fires),
             self.end.slot.eq(s2_control.slot),
             self.end.parity.eq(s2_control.parity),

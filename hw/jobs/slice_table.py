@@ -16,10 +16,11 @@ class SliceTable(wiring.Component):
     """Keeps the contexts of at most two slices: the *newest*, which base jobs belong to, and the *oldest*.
 
     The last decisions of a slice are still under way when the first base jobs of the next one run, so the end of a
-    slice costs no cycle. The next context is computed beforehand. A slice retires, and its ring entries are freed,
-    when its last base job was issued and each of its pixels is complete; job ends arrive after the last lane's read
-    of the ring, so no freed entry is still wanted; of a slice in which nothing fires, conditional entries may be
-    freed before they come. Slices are told apart by their parity.
+    slice costs no cycle. The next context is computed beforehand. The oldest slice's base entries of the ring are
+    freed when its last base job was issued and all of them have ended, so that the next slice's weights come while its
+    last conditional jobs are under way. It retires, and its conditional entries are freed, when each of its pixels is
+    complete, too. Job ends arrive after the last lane's read of the ring, so no freed entry is still wanted; of a slice
+    in which nothing fires, conditional entries may be freed before they come. Slices are told apart by their parity.
 
     Parameters
     ----------
@@ -84,26 +85,43 @@ class SliceTable(wiring.Component):
         with m.If(retire):
             m.d.sync += self.oldest.eq(~self.oldest)
 
-        # Pixels of a slice whose base job was chosen and whose psum is not complete. The choice is registered.
+        # Base jobs of a slice that were chosen and have not ended, and pixels that were and have no complete psum. The
+        # choice is registered.
         issued = Signal()
         issued_last = Signal()
         issued_parity = Signal()
         m.d.sync += [issued.eq(self.issue), issued_last.eq(self.issue_last), issued_parity.eq(self.newest)]
+        base_through = Array(Signal(name=f"base_through_{parity}") for parity in range(2))
         through = Array(Signal(name=f"through_{parity}") for parity in range(2))
         for parity in range(2):
+            base_pending = Signal(range(self.params.psum_slots + 1), name=f"base_pending_{parity}")
             pending = Signal(range(self.params.psum_slots + 1), name=f"pending_{parity}")
             issue = issued & (issued_parity == parity)
-            complete = self.end.valid & ~self.end.fire & (self.end.parity == parity)
-            m.d.sync += pending.eq(pending + issue - complete)
+            end = self.end.valid & (self.end.parity == parity)
+            m.d.sync += [
+                base_pending.eq(base_pending + issue - (end & self.end.base)),
+                pending.eq(pending + issue - (end & ~self.end.fire)),
+            ]
             with m.If(issue & issued_last):
                 m.d.sync += base_issued[parity].eq(1)
             with m.If(retire & (self.oldest == parity)):
                 m.d.sync += base_issued[parity].eq(0)
-            m.d.comb += through[parity].eq(base_issued[parity] & (pending == 0))
+            m.d.comb += [
+                base_through[parity].eq(base_issued[parity] & (base_pending == 0)),
+                through[parity].eq(base_issued[parity] & (pending == 0)),
+            ]
         m.d.comb += retire.eq(through[self.oldest])
+
+        # The ring frees the oldest entries first, so a base path waits until its slice is the oldest.
+        base_freed = Signal()
+        free_base = Signal()
+        free_cond = Signal()
         m.d.sync += [
-            self.free_en.eq(retire),
-            self.free_entries.eq(layer.base_entries + layer.cond_entries),
+            free_base.eq(base_through[self.oldest] & ~base_freed),
+            free_cond.eq(retire),
+            base_freed.eq((base_freed | base_through[self.oldest]) & ~retire),
+            self.free_en.eq(free_base | free_cond),
+            self.free_entries.eq(Mux(free_base, layer.base_entries, 0) + Mux(free_cond, layer.cond_entries, 0)),
         ]
 
         # A difference of two counts in use has its sign in the top bit. The flags lag by a cycle, so they fall with the

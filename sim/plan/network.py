@@ -9,7 +9,8 @@ import numpy as np
 
 from cdgate.errors import UserError
 from cdgate.modes import GateMode
-from gen.cost.cycle_model import Prediction, predict
+from gen.cost.cycle_model import predict
+from gen.cost.prediction import Prediction
 from gen.cost.steps import slice_steps
 from gen.host.driver import loaded
 from gen.network.compiler import compile_network

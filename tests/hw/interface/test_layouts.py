@@ -121,7 +121,7 @@ WIDTHS = {
         "parity": ONE,
         "forced": (8, 8),
     },
-    "JobEnd": {"valid": ONE, "fire": ONE, "slot": SLOT, "parity": ONE},
+    "JobEnd": {"valid": ONE, "base": ONE, "fire": ONE, "slot": SLOT, "parity": ONE},
 }
 CONFIGS = [(0, SMALL), (1, LARGE)]
 

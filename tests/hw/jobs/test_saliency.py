@@ -147,7 +147,13 @@ def check(mode, jobs, gap=0.0, o_gap=0.0, seed=0):
             continue
         bits = 0 if job["cond"] else fires(mode, job)
         fire = bits != 0
-        assert end == {"valid": 1, "fire": int(fire), "slot": job["slot"], "parity": job["pixel"]["slice"] % 2}, where
+        assert end == {
+            "valid": 1,
+            "base": int(not job["cond"]),
+            "fire": int(fire),
+            "slot": job["slot"],
+            "parity": job["pixel"]["slice"] % 2,
+        }, where
         assert row["fired"] == (decided and fire), where
         if decided:
             place = {name: job["pixel"][name] for name in ("slice", "col", "row", "image")}

@@ -124,7 +124,7 @@ class Model:
                 self.loaded += rng.random() < self.weight_rate
             ctx.set(table.loaded, self.loaded % (1 << self.params.ring_ptr_bits))
             ctx.set(dut.o.ready, left <= 1)
-            end, fires = None, False
+            end, cond, fires = None, False, False
             if ends and ends[0][0] <= cycle:
                 _, end, cond = ends.popleft()
                 drawn = rng.random() < self.fire
@@ -144,6 +144,7 @@ class Model:
                 dut.end,
                 {
                     "valid": int(end is not None),
+                    "base": int(not cond),
                     "fire": int(fires),
                     "slot": end or 0,
                     "parity": parity if end is not None else rng.randrange(2),

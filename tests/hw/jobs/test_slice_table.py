@@ -1,7 +1,9 @@
 """The slice table in a random environment: contexts, ready flags, retiring in order, and ring entries freed once."""
 
 import random
+from collections import deque
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -42,8 +44,8 @@ class Environment:
         self.first_entry = 0  # of the layer
         self.thresholds = []  # 8 for each slice
         self.opened = 0  # slices of the layer
-        self.retired = 0
         self.overlaps = 0
+        self.early = 0  # base paths that were freed before their slice was through
 
     async def ring(self, ctx):
         # Full entries come only into room, as the ring guarantees.
@@ -106,16 +108,19 @@ class Environment:
     async def layer(self, ctx, conv):
         dut, rng = self.dut, self.rng
         pixels = rng.randint(1, 9)
+        end_rate = rng.choice([0.15, 0.6])
         self.opened, issued = 0, 0
         oldest_late = 0  # cycles since the oldest slice is another
         ready_for = 0  # cycles in which base weights were in and the flag was low
         fresh = [None, None]  # slices opened in the two cycles before: their thresholds are still to come
-        in_flight = []  # per slice: [slice, pixels without an outcome, all issued]
+        in_flight = []  # per slice: [slice, base jobs that have not ended, conditional ones, all issued]
+        done = 0  # slices that are through
+        frees = deque([0], 6)  # entries that can be free, in the last cycles
         while self.opened < conv.slices or in_flight or not ctx.get(dut.idle):
             can_open = ctx.get(dut.can_open)
             entries_before = self.loaded  # as the flags saw it, or later
             newest, oldest = ctx.get(dut.newest), ctx.get(dut.oldest)
-            for slice_, _, _ in in_flight if rng.random() < 0.2 else ():
+            for slice_, *_ in in_flight if rng.random() < 0.2 else ():
                 context = as_dict(ctx.get(dut.contexts[slice_ % 2]))
                 expected = self.context(conv, slice_)
                 if slice_ in fresh:
@@ -137,10 +142,10 @@ class Environment:
                 assert not ctx.get(dut.cond_ready) or not ctx.get(dut.idle), self.where
 
             # Walker: opens a slice once the last one's pixels are all chosen.
-            all_issued = not in_flight or in_flight[-1][2]
+            all_issued = not in_flight or in_flight[-1][3]
             open_now = can_open and all_issued and self.opened < conv.slices and rng.random() < 0.5
             # Scheduler: a base job if the newest slice's weights are in and a slot is free.
-            pending = sum(slice_[1] for slice_ in in_flight)
+            pending = sum(slice_[1] + slice_[2] for slice_ in in_flight)
             wanted = not open_now and bool(in_flight) and not all_issued and pending < SMALL.psum_slots
             issue = wanted and ctx.get(dut.base_ready) and rng.random() < 0.8
             ready_for = (
@@ -152,9 +157,10 @@ class Environment:
             )
             assert ready_for < 3, f"base weights are in, but the flag does not rise {self.where}"
             # Comparator: outcomes of jobs of any slice in flight; those that fire do not complete their pixel.
-            outcome = rng.choice([slice_ for slice_ in in_flight if slice_[1]] or [None])
-            end = outcome is not None and rng.random() < 0.6
-            fire = end and rng.random() < 0.4
+            outcome = rng.choice([slice_ for slice_ in in_flight if slice_[1] + slice_[2]] or [None])
+            end = outcome is not None and rng.random() < end_rate
+            base = end and outcome[1] > 0 and (outcome[2] == 0 or rng.random() < 0.5)
+            fire = base and rng.random() < 0.4
             ctx.set(dut.open, open_now)
             ctx.set(dut.issue, issue)
             ctx.set(dut.issue_last, (issued == pixels - 1) if issue else rng.randrange(2))
@@ -162,6 +168,7 @@ class Environment:
                 dut.end,
                 {
                     "valid": int(end),
+                    "base": int(base) if end else rng.randrange(2),
                     "fire": int(fire) if end else rng.randrange(2),
                     "slot": rng.randrange(SMALL.psum_slots),
                     "parity": outcome[0] % 2 if end else rng.randrange(2),
@@ -170,7 +177,7 @@ class Environment:
             await ctx.tick()
             fresh = [fresh[1], self.opened if open_now else None]
             if open_now:
-                in_flight.append([self.opened, 0, False])
+                in_flight.append([self.opened, 0, 0, False])
                 self.opened += 1
                 issued = 0
                 assert len(in_flight) <= 2, f"more than two slices in flight {self.where}"
@@ -178,16 +185,26 @@ class Environment:
             if issue:
                 in_flight[-1][1] += 1
                 issued += 1
-                in_flight[-1][2] = issued == pixels
-            if end and not fire:
-                outcome[1] -= 1
+                in_flight[-1][3] = issued == pixels
+            if end:
+                outcome[1 if base else 2] -= 1
+                outcome[2] += fire
             # A slice is through when all of its base jobs were chosen and all of its pixels are complete.
-            while in_flight and in_flight[0][1] == 0 and in_flight[0][2]:
+            while in_flight and in_flight[0][1] == in_flight[0][2] == 0 and in_flight[0][3]:
                 in_flight.pop(0)
+                done += 1
+            # Its entries can be free then, and the oldest slice's base path before.
+            free = self.first_entry + conv.ring_start(done, False)
+            if in_flight and in_flight[0][1] == 0 and in_flight[0][3]:
+                free += conv.entries(False)
+                self.early += self.freed == free
+            assert self.freed <= free, f"entries freed that are in use {self.where}"
+            frees.append(free)
+            assert self.freed >= frees[0], f"entries not freed {self.where}"
         for name in ("open", "issue"):
             ctx.set(getattr(dut, name), 0)
         ctx.set(dut.end, {"valid": 0})
-        for _ in range(3):
+        for _ in range(self.params.rq_phases + 5):  # the context after the last one is prepared, too
             await ctx.tick()
         assert ctx.get(dut.idle)
 
@@ -205,8 +222,9 @@ def run(convs, seed, weight_rate=0.7):
         ],
         what=environment.where,
     )
-    frees = [row["entries"] for row in log if row["free"]]
-    assert frees == [conv.entries(False) + conv.entries(True) for conv in convs for _ in range(conv.slices)]
+    ends = list(accumulate(row["entries"] for row in log if row["free"]))
+    total = list(accumulate(conv.entries(False) + conv.entries(True) for conv in convs for _ in range(conv.slices)))
+    assert ends[-1] == total[-1] and set(total) <= set(ends), f"entries of a slice (seed {seed})"
     return environment
 
 
@@ -248,6 +266,7 @@ def test_layers_in_turn(weight_rate, seed):
     environment = run(convs, seed, weight_rate)
     assert environment.loaded > COUNT_SPACE
     assert environment.overlaps > 3, "no slice began while the last one's decisions were under way"
+    assert environment.early, "no base path was free before its slice was through"
 
 
 def test_two_slices_at_most(seed):
@@ -274,21 +293,24 @@ def test_two_slices_at_most(seed):
             assert not ctx.get(dut.can_open) and not ctx.get(dut.free_en)
             await step()
         # The second slice is complete first: it must wait for the oldest.
-        await step(end={"valid": 1, "fire": 0, "slot": 1, "parity": 1})
+        await step(end={"valid": 1, "base": 1, "fire": 0, "slot": 1, "parity": 1})
         for _ in range(10):
             assert not ctx.get(dut.can_open) and not ctx.get(dut.free_en)
             await step()
-        # A fire completes nothing.
-        await step(end={"valid": 1, "fire": 1, "slot": 0, "parity": 0})
+        # A fire completes nothing, but the oldest slice's base path is through.
+        await step(end={"valid": 1, "base": 1, "fire": 1, "slot": 0, "parity": 0})
+        frees = []
         for _ in range(10):
-            assert not ctx.get(dut.can_open) and not ctx.get(dut.free_en)
+            assert not ctx.get(dut.can_open)
+            frees += [ctx.get(dut.free_entries)] if ctx.get(dut.free_en) else []
             await step()
-        await step(end={"valid": 1, "fire": 0, "slot": 0, "parity": 0})
-        frees = 0
+        assert frees == [conv.entries(False)]
+        await step(end={"valid": 1, "base": 0, "fire": 0, "slot": 0, "parity": 0})
         for _ in range(10):
-            frees += ctx.get(dut.free_en)
+            frees += [ctx.get(dut.free_entries)] if ctx.get(dut.free_en) else []
             await step()
-        assert frees == 2 and ctx.get(dut.can_open) and ctx.get(dut.idle)
+        assert sum(frees) == 2 * (conv.entries(False) + conv.entries(True))
+        assert ctx.get(dut.can_open) and ctx.get(dut.idle)
 
     simulate(dut, bench)
 
