@@ -44,7 +44,7 @@ REQUEST, NEXT = 5, 3
 #: From the memory's last beat of a transfer to the end of its instruction.
 ARRIVE = 9
 #: From an instruction's last beat to the request for the next one, and to its dispatch: joined, taken, checked.
-FETCH, CHECK = 9, 17
+FETCH, CHECK = 9, 18
 #: Conditional jobs of a slice, on average, that are left when its last base job ends; and base jobs of the next slice
 #: that are chosen before the last of them.
 EARLY = 2

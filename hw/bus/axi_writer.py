@@ -30,8 +30,8 @@ class AxiWriter(wiring.Component):
     beat : strobe, one cycle after a beat of ``data`` went into the bus's register; it is certain to be written.
     responses : strobe, one cycle after a burst was acknowledged.
     error, error_decode : strobe, beside ``responses``: with an error; DECERR, not SLVERR.
-    drain : no new burst is chosen, which happens one cycle before it is taken; those that were are completed with
-        beats of which no byte is written.
+    drain : no new burst is chosen, which happens one cycle before it is taken; those that were are completed, from the
+        next cycle on with beats of which no byte is written.
     idle : nothing is under way.
     """
 
@@ -94,21 +94,23 @@ class AxiWriter(wiring.Component):
         left = Signal(MAX_BURST.bit_length(), reset_less=True)  # behind the next one
         ends = Signal(reset_less=True)  # `left` is 0
         move = Signal()
+        drains = Signal()  # lags by a cycle, and no burst is chosen in the one before
+        m.d.sync += drains.eq(self.drain)
         beats = StreamRegister(WriteBeat(params.axi_bits))
-        m.submodules.beats = ResetInserter(self.drain)(beats)
+        m.submodules.beats = ResetInserter(drains)(beats)
         m.submodules.sent = sent = StreamRegister(
             data.StructLayout({"data": params.axi_bits, "strobe": params.axi_bytes, "last": 1})
         )
         m.d.comb += [
-            self.data.ready.eq(beats.i.ready & ~self.drain),
+            self.data.ready.eq(beats.i.ready & ~drains),
             beats.i.valid.eq(self.data.valid),  # none gets through while it is reset
             beats.i.payload.eq(self.data.payload),
-            move.eq(active & sent.i.ready & (beats.o.valid | self.drain)),
+            move.eq(active & sent.i.ready & (beats.o.valid | drains)),
             beats.o.ready.eq(move),
             lengths.o.ready.eq(~active | (move & ends)),
             sent.i.valid.eq(move),
             sent.i.p.data.eq(beats.o.p.data),
-            sent.i.p.strobe.eq(Mux(self.drain, 0, beats.o.p.strobe)),
+            sent.i.p.strobe.eq(Mux(drains, 0, beats.o.p.strobe)),
             sent.i.p.last.eq(ends),
             axi.wvalid.eq(sent.o.valid),
             axi.wdata.eq(sent.o.p.data),
@@ -116,7 +118,7 @@ class AxiWriter(wiring.Component):
             axi.wlast.eq(sent.o.p.last),
             sent.o.ready.eq(axi.wready),
         ]
-        m.d.sync += self.beat.eq(move & ~self.drain)
+        m.d.sync += self.beat.eq(move & ~drains)
         with m.If(move):
             m.d.sync += [left.eq(left - 1), ends.eq(left == 1)]
         with m.If(lengths.o.ready):

@@ -67,8 +67,8 @@ class ActivationBanks(wiring.Component):
         layer, params = self.layer, self.params
         part_bits = 8 * params.rq_lanes
 
-        # Words read back wait in a queue; a read starts only if its word has a place there.
-        m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH, buffered=True)
+        # Words read back wait in a queue, whose reader has a register; a read starts only if its word has a place.
+        m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH)
         wiring.connect(m, words.o, wiring.flipped(self.word))
         room = Signal(range(self.READ_DEPTH + 1), init=self.READ_DEPTH)
         has_room = Signal(init=1)  # for two, as it lags by a cycle
@@ -93,11 +93,7 @@ class ActivationBanks(wiring.Component):
         read_free = Signal(BANKS, attrs=KEEP)
         load_free = Signal(BANKS, attrs=KEEP)
         load_word = Signal(BankWrite(params), reset_less=True)
-        load_en = Signal(BANKS)
-        m.d.sync += [
-            load_word.eq(self.load.payload),
-            load_en.eq((self.load.valid & self.load.ready) << self.load.p.bank),
-        ]
+        m.d.sync += load_word.eq(self.load.payload)
         banks = []
         for n in range(BANKS):
             is_ifmap = Signal(name=f"is_ifmap_{n}")
@@ -113,14 +109,14 @@ class ActivationBanks(wiring.Component):
                 load_free[n].eq(~self.running | layer.logits | (layer.ofmap_bank != n)),
             ]
             read_addr = Signal(params.bank_addr_bits, name=f"read_addr_{n}", reset_less=True)
-            granule_en = Signal(name=f"granule_en_{n}")
             granule = Signal(OfmapWrite(params), name=f"granule_{n}", attrs=KEEP, reset_less=True)
             m.d.sync += [
                 read_addr.eq(Mux(is_ifmap, self.ifmap_addr, Mux(is_residual, self.residual_addr, self.read.p.addr))),
-                granule_en.eq(self.write_en & is_ofmap),
                 granule.eq(self.write),
             ]
-            banks.append((read_addr, is_ofmap, granule_en, granule))
+            writes_granule = self.write_en & is_ofmap
+            writes_word = self.load.valid & self.load.ready & (self.load.p.bank == n)
+            banks.append((read_addr, is_ofmap, granule, writes_granule, writes_word))
 
         # The memories. Registers that are equal at several of them are kept apart, so that each is near its own.
         ifmap = Signal(params.chunk_bits, reset_less=True)
@@ -128,7 +124,7 @@ class ActivationBanks(wiring.Component):
         word = Signal(params.chunk_bits, reset_less=True)
         for sub in range(params.word_subs):
             outputs = []
-            for n, (bank_read_addr, is_ofmap, granule_en, granule) in enumerate(banks):
+            for n, (bank_read_addr, is_ofmap, granule, writes_granule, writes_word) in enumerate(banks):
                 suffix = f"{n}_{sub}"
                 m.submodules[f"bank_{suffix}"] = bank = memory.Memory(
                     shape=unsigned(part_bits), depth=params.bank_words, init=[], attrs=NO_COLLISION
@@ -138,6 +134,8 @@ class ActivationBanks(wiring.Component):
                 read_addr = Signal(params.bank_addr_bits, name=f"read_addr_{suffix}", attrs=KEEP, reset_less=True)
                 takes_addr = Signal(name=f"takes_addr_{suffix}", attrs=KEEP)
                 takes_codes = Signal(name=f"takes_codes_{suffix}", attrs=KEEP)
+                granule_en = Signal(name=f"granule_en_{suffix}")
+                load_en = Signal(name=f"load_en_{suffix}", attrs=KEEP)
                 write_en = Signal(name=f"write_en_{suffix}")
                 write_addr = Signal(params.bank_addr_bits, name=f"write_addr_{suffix}", attrs=KEEP, reset_less=True)
                 write_data = Signal(part_bits, name=f"write_data_{suffix}", attrs=KEEP, reset_less=True)
@@ -146,7 +144,9 @@ class ActivationBanks(wiring.Component):
                     read_addr.eq(bank_read_addr),
                     takes_addr.eq(is_ofmap),
                     takes_codes.eq(is_ofmap),
-                    write_en.eq(load_en[n] | (granule_en & (granule.sub == sub))),
+                    granule_en.eq(writes_granule & (self.write.sub == sub)),
+                    load_en.eq(writes_word),
+                    write_en.eq(load_en | granule_en),
                     write_addr.eq(Mux(takes_addr, granule.addr, load_word.addr)),
                     write_data.eq(Mux(takes_codes, granule.codes, load_word.data.word_select(sub, part_bits))),
                     output.eq(read_port.data),

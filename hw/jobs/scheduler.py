@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.attributes import KEEP
 from hw.interface.layouts import GateMode, IdleCause, LayerRegisters, MaskRecord
 from hw.jobs.payloads import BasePixel, Job, JobEnd, SliceContext, TapFlags
 from hw.jobs.slot_pool import SlotPool
@@ -119,6 +120,7 @@ class Scheduler(wiring.Component):
 
         # Choice.
         chosen_valid = Signal()
+        chosen_holds = Signal(attrs=KEEP)  # as `chosen_valid`, for what is held
         chosen_cond = Signal(reset_less=True)
         chosen_slot = Signal(params.slot_bits, reset_less=True)
         chosen = Signal(origin, reset_less=True)
@@ -144,10 +146,10 @@ class Scheduler(wiring.Component):
             origin_write.data.forced.eq(self.mask.p.fire),
         ]
         with m.If(take_cond):
-            m.d.sync += [cond_valid.eq(0), chosen_valid.eq(1)]
-        with m.Elif(self.issue):
-            m.d.sync += chosen_valid.eq(1)
-        with m.If(~chosen_valid):  # what was not chosen is of no account
+            m.d.sync += cond_valid.eq(0)
+        with m.If(take_cond | self.issue):
+            m.d.sync += [chosen_valid.eq(1), chosen_holds.eq(1)]
+        with m.If(~chosen_holds):  # what was not chosen is of no account
             m.d.sync += [
                 chosen_cond.eq(take_cond),
                 chosen_slot.eq(Mux(take_cond, cond_slot, pool.o.payload)),
@@ -170,12 +172,13 @@ class Scheduler(wiring.Component):
         with m.If(self.issue):
             m.d.sync += started.eq(1)
 
-        early_valid = self._prepare(m, chosen_valid, chosen_cond, chosen_slot, chosen)
+        early_valid = self._prepare(m, (chosen_valid, chosen_holds), chosen_cond, chosen_slot, chosen)
         m.d.comb += self.empty.eq(~cond_valid & ~cond_queue.o.valid & ~chosen_valid & ~early_valid & ~self.o.valid)
         return m
 
-    def _prepare(self, m, chosen_valid, chosen_cond, chosen_slot, chosen):
+    def _prepare(self, m, chosen_valids, chosen_cond, chosen_slot, chosen):
         """Computes a chosen job's taps, chunks and ring addresses; returns whether there is one between two stages."""
+        chosen_valid = chosen_valids[0]
         layer = self.layer
         context = self.contexts[chosen.parity]
         flags = chosen.flags
@@ -206,7 +209,8 @@ class Scheduler(wiring.Component):
         early_valid = Signal()
         early_start = Signal(ring_addr, reset_less=True)
         with m.If(chosen_valid & ~early_valid):
-            m.d.sync += [chosen_valid.eq(0), early_valid.eq(1)]
+            m.d.sync += [valid.eq(0) for valid in chosen_valids]
+            m.d.sync += early_valid.eq(1)
         with m.If(~early_valid):
             m.d.sync += [
                 early.cond.eq(chosen_cond),

@@ -1,5 +1,9 @@
 """Finds out whether 64 bytes are an instruction that the engine can execute."""
 
+from collections import defaultdict
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -43,7 +47,7 @@ class InstructionCheck(wiring.Component):
     """
 
     #: Cycles from the word to the answer.
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, params):
         self.params = params
@@ -81,12 +85,10 @@ class InstructionCheck(wiring.Component):
         stores = Signal()
         in_bank = Signal()  # `bank_addr` and the depth mean something
         tokens = Signal(3)
-        size = Signal(ADDR_BITS)  # of the transfer, in bytes
         space = Signal(range(max(params.bank_words, params.param_words) + 1))
         with m.Switch(header.opcode):
             for opcode, unit in UNIT_OF.items():
                 is_transfer = opcode not in PASSES
-                item = item_bytes(opcode, params) if is_transfer else 1
                 with m.Case(opcode.value):
                     m.d.sync += [
                         known.eq(1),
@@ -96,12 +98,24 @@ class InstructionCheck(wiring.Component):
                         stores.eq(unit is Unit.STORE),
                         in_bank.eq(opcode in depth),
                         space.eq(depth.get(opcode, 0)),
-                        size.eq(transfer.count << exact_log2(item)),
                     ]
             with m.Default():
                 m.d.sync += known.eq(0)
 
-        # Step 2: sums.
+        # Step 2: the size of a transfer, in bytes. Some opcodes have items of one size.
+        size = Signal(ADDR_BITS)
+        by_shift = defaultdict(list)
+        for opcode in UNIT_OF:
+            if opcode not in PASSES:
+                by_shift[exact_log2(item_bytes(opcode, params))].append(opcode.value)
+        sizes = []
+        for shift, opcodes in by_shift.items():
+            shifts = Signal(name=f"shifts_{shift}")
+            m.d.sync += shifts.eq(header.opcode.matches(*opcodes))
+            sizes.append(Mux(shifts, transfer.count << shift, 0))
+        m.d.sync += size.eq(reduce(or_, sizes))
+
+        # Step 3: sums.
         end = Signal(ADDR_BITS + 1)
         last_word = Signal(25)
         m.d.sync += [
@@ -110,7 +124,7 @@ class InstructionCheck(wiring.Component):
             self.beats.eq((size + (params.axi_bytes - 1)) >> beat),
         ]
 
-        # Step 3: what makes something wrong.
+        # Step 4: what makes something wrong.
         def told(name, value):
             flag = Signal(name=name)
             m.d.sync += flag.eq(value)
@@ -136,7 +150,7 @@ class InstructionCheck(wiring.Component):
         below = told("below", transfer.address < self.store_base)
         above = told("above", end > self.store_end)
 
-        # Step 4: one bit for each thing that can be wrong.
+        # Step 5: one bit for each thing that can be wrong.
         unused = Signal()
         token = Signal()
         wrong_layer = Signal()
@@ -160,7 +174,7 @@ class InstructionCheck(wiring.Component):
             outside.eq(~is_layer & (nothing | beyond | Mux(in_bank, too_deep, has_place) | (stores & (below | above)))),
         ]
 
-        # Step 5: the first of them.
+        # Step 6: the first of them.
         m.d.sync += self.code.eq(ErrorCode.NONE)
         for wrong, code in (
             (outside, ErrorCode.RANGE),

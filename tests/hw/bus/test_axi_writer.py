@@ -267,8 +267,7 @@ def test_drain(start, gap, order, seed, rng):
     async def bench_process(ctx):
         await ticks(ctx, start)
         ctx.set(dut.drain, 1)
-        assert not ctx.get(dut.data.ready)
-        await ctx.tick()  # a burst that was chosen in the cycle before is taken
+        await ctx.tick()  # a burst that was chosen in the cycle before is taken, and a beat
         # Beats that were on offer may stay so for a while, which must not matter.
         for _ in range(rng.randint(0, 5)):
             await ctx.tick()
