@@ -49,6 +49,9 @@ class HwParams:
         Largest number of images in one pass. A power of two.
     axi_bits : :class:`int`
         Width of the data of ``m_axi``, in bits. 32, 64 or 128.
+    gating : :class:`bool`
+        Whether the engine decides at all. One that does not computes every layer dense, as if it had no gate: no
+        comparators, thresholds, conditional jobs and decisions. What gating costs is the difference.
     trace : :class:`bool`
         Whether the engine has the port ``trace_o``, on which ofmap writes can be watched.
 
@@ -67,6 +70,7 @@ class HwParams:
     max_map: int = 64
     max_images: int = 8
     axi_bits: int = 64
+    gating: bool = True
     trace: bool = True
 
     def __post_init__(self) -> None:
@@ -90,8 +94,9 @@ class HwParams:
             value = getattr(self, name)
             if not _is_power_of_two(value) or not low <= value <= high:
                 raise UserError(f"{name} must be a power of two in {low}..{high}, not {value!r}")
-        if not isinstance(self.trace, bool):
-            raise UserError(f"trace must be a bool, not {self.trace!r}")
+        for name in ("gating", "trace"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} must be a bool, not {getattr(self, name)!r}")
         if self.rq_lanes > self.in_par:
             raise UserError(
                 f"rq_lanes must be at most in_par ({self.in_par}), as one write lies in one bank word, "

@@ -114,7 +114,8 @@ class Engine:
         latency: int = 40,
     ) -> Compilation:
         """Compile a network for some images, and predict its cycles; see `gen.cost.compilation.compile_for`."""
-        images = as_images(images, as_network(network).image_channels)
+        network = as_network(network, self.params)
+        images = as_images(images, network.image_channels)
         return compile_for(self.config, network, images, mode, bandwidth, latency)
 
     def run_layer(
@@ -183,7 +184,8 @@ class Engine:
         SimulationError
             If the simulator itself fails.
         """
-        images = as_images(images, as_network(network).image_channels)
+        network = as_network(network, self.params)
+        images = as_images(images, network.image_channels)
         layers, masks = as_layers(layers, network), as_masks(masks)
         batch = as_number("batch, of so many images,", batch, 1, len(images))
         if mode not in tuple(GateMode):
@@ -264,7 +266,8 @@ class Engine:
         RunError
             If the simulator or the engine stops.
         """
-        images = as_images(images, as_network(network).image_channels)
+        network = as_network(network, self.params)
+        images = as_images(images, network.image_channels)
         if runs not in tuple(RUNS):
             raise UserError(f"runs must be one of {', '.join(RUNS)}, not {runs!r}")
         bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, 100_000)
@@ -279,6 +282,7 @@ class Engine:
             mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
         }
         synthetic, pixels = stress_network(self.params, network)
+        synthetic = as_network(synthetic, self.params)
         stress: dict[str, Plan] = {
             mode: plan_network(synthetic, self.params, pixels, mode, bandwidth, latency) for mode in RUNS[runs]
         }

@@ -149,7 +149,7 @@ def compile_for(
     config
         The engine.
     network
-        An `sw_model.integer.network.IntNetwork`.
+        An `sw_model.integer.network.IntNetwork`. For an engine without gating it is taken without its gates.
     images
         (N, H, W, 3) uint8.
     mode
@@ -166,6 +166,8 @@ def compile_for(
         raise UserError(f"bandwidth must be a number above 0, and finite, not {bandwidth!r}")
     if isinstance(latency, bool) or not isinstance(latency, numbers.Integral) or latency < 1:
         raise UserError(f"latency must be a whole number of at least 1, not {latency!r}")
+    if not config.params.gating:
+        network = network.ungated()
     program = compile_network(network, config.params, len(images), (images.shape[1], images.shape[2]), mode)
     decisions = None
     if mode in DECIDING:

@@ -73,3 +73,6 @@ class Network(Protocol):
 
     def run(self, images: Any, mode: str) -> Any:
         """Run the network on raw images; the result has ``taps`` by layer."""
+
+    def ungated(self) -> Network:
+        """Return the network without its gates."""

@@ -67,6 +67,7 @@ def measure(
     if layer.kind == "maxpool":
         return _measure_pool(layer, params, images, in_rows, in_cols, rows)
     patches = uses_patches(layer)
+    require(params.gating or not layer.gated, "it must have no gate, as the configuration has no gating")
     require(not (patches and layer.gated), "a gated layer must be padded with code 0 and must not read the image")
     if not patches:
         _check_kernel(layer, require)

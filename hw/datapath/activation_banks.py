@@ -8,6 +8,7 @@ from hw.attributes import KEEP, NO_COLLISION
 from hw.interface.layouts import BankAddress, BankWrite, LayerRegisters, OfmapWrite
 from hw.params import BANK_BITS, BANKS
 from hw.streams.queue import Queue
+from hw.streams.stream_register import StreamRegister
 
 __all__ = ["ActivationBanks"]
 
@@ -67,9 +68,11 @@ class ActivationBanks(wiring.Component):
         layer, params = self.layer, self.params
         part_bits = 8 * params.rq_lanes
 
-        # Words read back wait in a queue, whose reader has a register; a read starts only if its word has a place.
+        # Words read back wait in a queue; a read starts only if its word has a place there.
         m.submodules.words = words = Queue(unsigned(params.chunk_bits), self.READ_DEPTH)
-        wiring.connect(m, words.o, wiring.flipped(self.word))
+        m.submodules.shown = shown = StreamRegister(unsigned(params.chunk_bits))
+        wiring.connect(m, words.o, shown.i)
+        wiring.connect(m, shown.o, wiring.flipped(self.word))
         room = Signal(range(self.READ_DEPTH + 1), init=self.READ_DEPTH)
         has_room = Signal(init=1)  # for two, as it lags by a cycle
         read_accept = Signal()

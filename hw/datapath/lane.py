@@ -151,38 +151,17 @@ class Lane(wiring.Component):
 
         m.submodules.psums = psums = memory.Memory(shape=signed(32), depth=params.psum_slots, init=[])
         psum_write = psums.write_port()
-        psum_init = psums.read_port(domain="comb")
-        psum_read = psums.read_port(domain="comb")
-
         init = Signal(signed(32), reset_less=True)
         acc = Signal(signed(32), reset_less=True)
-        m.d.comb += psum_init.addr.eq(control_init.slot)
-        m.d.sync += init.eq(Mux(control_init.cond, psum_init.data, 0))
+        if params.gating:
+            psum_init = psums.read_port(domain="comb")
+            m.d.comb += psum_init.addr.eq(control_init.slot)
+            m.d.sync += init.eq(Mux(control_init.cond, psum_init.data, 0))
+        psum_read = psums.read_port(domain="comb")
         with m.If(control_sum.valid):
             m.d.sync += acc.eq(Mux(control_sum.first, init, acc) + terms[0])
 
-        # The lane's own decisions, a cycle after the sum, and what becomes of them, a cycle ahead of it. Between a base
-        # job's end and its conditional job's lie more cycles than that.
-        threshold = Signal(signed(32), reset_less=True)
-        fire = Signal()
-        under = Signal(signed(33))  # Yosys makes a carry chain of it; of a comparison it makes LUTs beside that
-        fired = Signal(params.psum_slots)
-        slot_fired = Signal()  # of the job whose step comes to the accumulator
-        keep = Signal()
-        m.d.comb += under.eq(threshold - acc)
-        m.d.sync += [
-            threshold.eq(self.thresholds[control_sum.parity]),
-            fire.eq(under[-1]),
-            slot_fired.eq(fired.bit_select(control_init.slot, 1)),
-            keep.eq(0),
-        ]
-        with m.If(self.end.valid & ~self.end.cond):
-            m.d.sync += fired.bit_select(self.end.slot, 1).eq(fire)
-        with m.Switch(mode):
-            with m.Case(GateMode.CHANNEL):
-                m.d.sync += keep.eq(control_sum.cond & ~slot_fired)
-            with m.Case(GateMode.FORCED):
-                m.d.sync += keep.eq(control_sum.cond & ~control_sum.forced[self.index])
+        keep = self._decide(m, mode, acc, control_init, control_sum) if params.gating else Const(0)
 
         last = Signal()
         stored = Signal()
@@ -207,13 +186,43 @@ class Lane(wiring.Component):
         with m.If(read):
             m.d.sync += psum.eq(psum_read.data)
 
-        saliency = Signal(signed(32), reset_less=True)
-        fires = Signal(LANES, reset_less=True)
-        m.d.comb += [self.saliency_out.eq(saliency), self.fires_out.eq(fires)]
         m.d.sync += [
-            saliency.eq(self.saliency + acc),
-            fires.eq(Cat(self.fires[1:], fire)),
             self.end.eq(control_acc),
             self.end.valid.eq(last),
         ]
         return m
+
+    def _decide(self, m, mode, acc, control_init, control_sum):
+        """Saliency and decisions; returns whether the job at the accumulator leaves its slot as it was."""
+        params = self.params
+        saliency = Signal(signed(32), reset_less=True)
+        fires = Signal(LANES, reset_less=True)
+        m.d.comb += [self.saliency_out.eq(saliency), self.fires_out.eq(fires)]
+
+        # The lane's own decisions, a cycle after the sum, and what becomes of them, a cycle ahead of it. Between a base
+        # job's end and its conditional job's lie more cycles than that.
+        threshold = Signal(signed(32), reset_less=True)
+        fire = Signal()
+        under = Signal(signed(33))  # Yosys makes a carry chain of it; of a comparison it makes LUTs beside that
+        fired = Signal(params.psum_slots)
+        slot_fired = Signal()  # of the job whose step comes to the accumulator
+        keep = Signal()
+        m.d.comb += under.eq(threshold - acc)
+        m.d.sync += [
+            threshold.eq(self.thresholds[control_sum.parity]),
+            fire.eq(under[-1]),
+            slot_fired.eq(fired.bit_select(control_init.slot, 1)),
+            keep.eq(0),
+        ]
+        with m.If(self.end.valid & ~self.end.cond):
+            m.d.sync += fired.bit_select(self.end.slot, 1).eq(fire)
+        with m.Switch(mode):
+            with m.Case(GateMode.CHANNEL):
+                m.d.sync += keep.eq(control_sum.cond & ~slot_fired)
+            with m.Case(GateMode.FORCED):
+                m.d.sync += keep.eq(control_sum.cond & ~control_sum.forced[self.index])
+        m.d.sync += [
+            saliency.eq(self.saliency + acc),
+            fires.eq(Cat(self.fires[1:], fire)),
+        ]
+        return keep

@@ -177,11 +177,15 @@ class OutputStage(wiring.Component):
         operands = delay(granule_psums, self.OPERAND_LATENCY, "operands", reset_less=True)
 
         # The residual's granule of its word.
-        residual_sub = delay(tag.sub, ActivationBanks.READ_LATENCY, "residual_sub")
+        residual_sub = delay(tag.sub, ActivationBanks.READ_LATENCY - 1, "residual_sub")
         residual = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes), reset_less=True)
-        m.d.sync += residual.eq(
-            Mux(layer.residual_enable, self.residual.word_select(residual_sub, 8 * params.rq_lanes), 0)
-        )
+        for n in range(params.rq_lanes):
+            sub = Signal(params.sub_bits, name=f"residual_sub_of_{n}", attrs=KEEP, reset_less=True)
+            code = self.residual.word_select(sub, 8 * params.rq_lanes).word_select(n, 8)
+            m.d.sync += [
+                sub.eq(residual_sub),
+                residual[n].eq(Mux(layer.residual_enable, code, 0)),
+            ]
 
         totals = Signal(psum_lanes)
         codes = Signal(data.ArrayLayout(unsigned(8), params.rq_lanes))

@@ -62,6 +62,8 @@ class SaliencyComparator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         params = self.params
+        if not params.gating:
+            return self._pass_on(m)
         place = data.StructLayout({name: shape for name, shape in MaskRecord(params).members.items() if name != "fire"})
 
         m.submodules.places = places = memory.Memory(shape=place, depth=params.psum_slots, init=[])
@@ -133,5 +135,20 @@ class SaliencyComparator(wiring.Component):
             masks.i.p.fire.eq(s3_fires),
             masks.i.valid.eq(self.decided),
             self.mask_taken.eq(self.mask.valid & self.mask.ready),
+        ]
+        return m
+
+    def _pass_on(self, m):
+        """Without gating there is nothing to decide: every end is the end of its pixel."""
+        end = self.i
+        for n in range(2):
+            stage = Signal(StepControl(self.params), name=f"s{n + 1}_control")
+            m.d.sync += stage.eq(end)
+            end = stage
+        m.d.sync += [
+            self.end.valid.eq(end.valid),
+            self.end.base.eq(1),
+            self.end.slot.eq(end.slot),
+            self.end.parity.eq(end.parity),
         ]
         return m

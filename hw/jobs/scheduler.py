@@ -76,31 +76,19 @@ class Scheduler(wiring.Component):
         origin = data.StructLayout({"tap_addr": params.bank_addr_bits, "flags": TapFlags, "parity": 1, "forced": LANES})
 
         m.submodules.pool = pool = SlotPool(params)
-        m.submodules.cond_queue = cond_queue = SlotQueue(params)
-        m.submodules.origins = origins = memory.Memory(shape=origin, depth=params.psum_slots, init=[])
-        origin_write = origins.write_port()
-        origin_read = origins.read_port(domain="comb")
         m.d.comb += [
             pool.release.eq(self.release),
             pool.slot.eq(self.release_slot),
-            cond_queue.put.eq(self.end.valid & self.end.fire),
-            cond_queue.slot.eq(self.end.slot),
         ]
 
         # Head of the conditional jobs.
         cond_valid = Signal()
+        cond_waits = Signal()  # there is one behind it
         cond_slot = Signal(params.slot_bits, reset_less=True)
         cond_origin = Signal(origin, reset_less=True)
-        m.d.comb += [
-            origin_read.addr.eq(cond_queue.o.payload),
-            cond_queue.o.ready.eq(~cond_valid),
-        ]
-        with m.If(~cond_valid):
-            m.d.sync += [
-                cond_valid.eq(cond_queue.o.valid),
-                cond_slot.eq(cond_queue.o.payload),
-                cond_origin.eq(origin_read.data),
-            ]
+        from_pixel = Signal(origin)
+        if params.gating:
+            self._queue_conditional_jobs(m, (cond_valid, cond_slot, cond_origin), cond_waits, from_pixel)
 
         # Where decisions leave, each base job keeps a place for its own; where they are forced, it takes one along.
         mode = self.layer.mode
@@ -109,9 +97,12 @@ class Scheduler(wiring.Component):
         mask_taken = Signal()
         mask_room = Signal(range(params.psum_slots + 1), init=params.psum_slots)
         base_room = Signal(init=1)  # lags by a cycle: no job is chosen in the one behind another
+        if params.gating:
+            m.d.sync += [
+                decides.eq((mode == GateMode.GATED) | (mode == GateMode.CHANNEL) | (mode == GateMode.FORCED)),
+                forced.eq(mode == GateMode.FORCED),
+            ]
         m.d.sync += [
-            decides.eq((mode == GateMode.GATED) | (mode == GateMode.CHANNEL) | (mode == GateMode.FORCED)),
-            forced.eq(mode == GateMode.FORCED),
             mask_taken.eq(self.mask_taken),
             # The choice comes late: it picks a sum, and is in none.
             mask_room.eq(Mux(self.issue & decides, (mask_room + mask_taken) - 1, mask_room + mask_taken)),
@@ -138,12 +129,10 @@ class Scheduler(wiring.Component):
             pool.o.ready.eq(self.issue),
         ]
         m.d.comb += [
-            origin_write.en.eq(self.issue),
-            origin_write.addr.eq(pool.o.payload),
-            origin_write.data.tap_addr.eq(self.pixel.p.tap_addr),
-            origin_write.data.flags.eq(self.pixel.p.flags),
-            origin_write.data.parity.eq(self.newest),
-            origin_write.data.forced.eq(self.mask.p.fire),
+            from_pixel.tap_addr.eq(self.pixel.p.tap_addr),
+            from_pixel.flags.eq(self.pixel.p.flags),
+            from_pixel.parity.eq(self.newest),
+            from_pixel.forced.eq(self.mask.p.fire),
         ]
         with m.If(take_cond):
             m.d.sync += cond_valid.eq(0)
@@ -153,7 +142,7 @@ class Scheduler(wiring.Component):
             m.d.sync += [
                 chosen_cond.eq(take_cond),
                 chosen_slot.eq(Mux(take_cond, cond_slot, pool.o.payload)),
-                chosen.eq(Mux(take_cond, cond_origin.as_value(), origin_write.data.as_value())),
+                chosen.eq(Mux(take_cond, cond_origin.as_value(), from_pixel.as_value())),
             ]
 
         # The cause of an idle cycle is what kept the choice open; it stands until a job can be chosen at once again.
@@ -173,8 +162,29 @@ class Scheduler(wiring.Component):
             m.d.sync += started.eq(1)
 
         early_valid = self._prepare(m, (chosen_valid, chosen_holds), chosen_cond, chosen_slot, chosen)
-        m.d.comb += self.empty.eq(~cond_valid & ~cond_queue.o.valid & ~chosen_valid & ~early_valid & ~self.o.valid)
+        m.d.comb += self.empty.eq(~cond_valid & ~cond_waits & ~chosen_valid & ~early_valid & ~self.o.valid)
         return m
+
+    def _queue_conditional_jobs(self, m, head, waits, from_pixel):
+        """Slots that fired wait for their turn; where each pixel's taps are is kept from its base job on."""
+        params = self.params
+        valid, slot, origin = head
+        m.submodules.cond_queue = queue = SlotQueue(params)
+        m.submodules.origins = origins = memory.Memory(shape=origin.shape(), depth=params.psum_slots, init=[])
+        write = origins.write_port()
+        read = origins.read_port(domain="comb")
+        m.d.comb += [
+            queue.put.eq(self.end.valid & self.end.fire),
+            queue.slot.eq(self.end.slot),
+            queue.o.ready.eq(~valid),
+            waits.eq(queue.o.valid),
+            read.addr.eq(queue.o.payload),
+            write.en.eq(self.issue),
+            write.addr.eq(self.issue_slot),
+            write.data.eq(from_pixel),
+        ]
+        with m.If(~valid):
+            m.d.sync += [valid.eq(queue.o.valid), slot.eq(queue.o.payload), origin.eq(read.data)]
 
     def _prepare(self, m, chosen_valids, chosen_cond, chosen_slot, chosen):
         """Computes a chosen job's taps, chunks and ring addresses; returns whether there is one between two stages."""

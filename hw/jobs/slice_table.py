@@ -160,7 +160,7 @@ class SliceTable(wiring.Component):
                     for name in SliceContext(params).members
                     if name != "thresholds"
                 ]
-            for first in range(0, LANES, 2):
+            for first in range(0, LANES if params.gating else 0, 2):
                 takes = Signal(name=f"takes_{parity}_{first}", attrs=KEEP)
                 m.d.sync += takes.eq(opened)
                 with m.If(takes):
@@ -170,7 +170,7 @@ class SliceTable(wiring.Component):
 
         # What the memory of thresholds answers is shifted in one cycle later, by a strobe for each part.
         came = Signal(self.thresholds.shape(), reset_less=True)
-        shifts = [Signal(name=f"shift_{n}", attrs=KEEP) for n in range(LANES // 2)]
+        shifts = [Signal(name=f"shift_{n}", attrs=KEEP) for n in range(LANES // 2 if params.gating else 0)]
         m.d.sync += came.eq(self.thresholds)
         m.d.sync += [shift.eq(0) for shift in shifts]
         held, shifted = following.thresholds.as_value(), Cat(following.thresholds, came)[-32 * LANES :]
@@ -191,7 +191,8 @@ class SliceTable(wiring.Component):
             ]
             m.next = "Address"
 
-        m.d.sync += base_first.eq(Array(layer[f"base_first_{n}"] for n in range(MAX_GROUPS))[group])
+        if params.gating:  # else all chunks are the base path
+            m.d.sync += base_first.eq(Array(layer[f"base_first_{n}"] for n in range(MAX_GROUPS))[group])
         with m.FSM(name="prepare"):
             with m.State("Idle"):
                 with m.If(self.begin):

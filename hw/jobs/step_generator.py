@@ -78,7 +78,8 @@ class StepGenerator(wiring.Component):
             m.d.sync += [chunk.eq(job.chunk_first), chunks.eq(job.chunks)]
             m.d.sync += [end.eq(job.single.chunk) for end in ends]
         with m.Else():
-            m.d.sync += [chunk.eq(Mux(chunk == job.skip_at, job.skip_to, chunk + 1)), chunks.eq(chunks - 1)]
+            skips = (chunk == job.skip_at) if params.gating else Const(0)
+            m.d.sync += [chunk.eq(Mux(skips, job.skip_to, chunk + 1)), chunks.eq(chunks - 1)]
             m.d.sync += [end.eq(chunks == 1) for end in ends]
         with m.If(last_chunk):
             m.d.sync += [tap_addr.eq(next_tap_addr), tap_cols.eq(tap_cols - 1), last_col.eq(tap_cols == 1)]

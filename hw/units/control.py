@@ -169,6 +169,7 @@ class Control(wiring.Component):
         error = Signal()
         resetting = Signal()
         at_rest = Signal(8)  # cycles, each a bit
+        rested = Signal()
         m.d.comb += [
             values["STATUS"].eq(Cat(self.running, done, error, resetting | (self.drain & ~self.bus_idle))),
             self.interrupt.eq((values["INTERRUPT"] & values["INTERRUPT_ENABLE"]).any()),
@@ -178,6 +179,7 @@ class Control(wiring.Component):
             self.clear.eq(0),
             self.drain.eq(error | resetting),
             at_rest.eq(Mux(resetting & self.drain & self.bus_idle, Cat(1, at_rest), 0)),
+            rested.eq(at_rest.all()),
         ]
 
         quiet = Signal(32)  # cycles since an instruction was completed
@@ -233,12 +235,10 @@ class Control(wiring.Component):
 
         with m.If(reset):
             # One that comes late in a soft reset begins it anew. What is refused from now on stays to be seen.
-            m.d.sync += [resetting.eq(1), self.running.eq(0), at_rest.eq(0)]
+            m.d.sync += [resetting.eq(1), self.running.eq(0), at_rest.eq(0), rested.eq(0)]
             m.d.sync += [values[name].eq(0) for name in ("REFUSAL", "INTERRUPT")]
         with m.Elif(resetting & at_rest[3] & ~at_rest[4]):
             m.d.sync += self.clear.eq(1)
-        with m.Elif(
-            resetting & at_rest.all()
-        ):  # `clear` has reached all of the engine, which may ask again from now on
+        with m.Elif(resetting & rested):  # `clear` has reached all of the engine, which may ask again from now on
             m.d.sync += [resetting.eq(0), error.eq(0), done.eq(0)]
             m.d.sync += [values[name].eq(0) for name in ("ERROR_CODE", "ERROR_INDEX")]

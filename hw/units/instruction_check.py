@@ -139,7 +139,7 @@ class InstructionCheck(wiring.Component):
         layer_used = any_of("layer_used", self.word[BODY_OFFSET + layer_size :])
         transfer_used = any_of("transfer_used", self.word[BODY_OFFSET + Transfer.size :])
         is_base = told("is_base", layer.mode.as_value() == GateMode.BASE.value)
-        no_mode = told("no_mode", layer.mode.as_value() > GateMode.CHANNEL.value)
+        no_mode = told("no_mode", layer.mode.as_value() > GateMode.CHANNEL.value) if params.gating else ~is_base
         no_cond = told("no_cond", layer.cond_entries == 0)
         onto_itself = told("onto_itself", (layer.ifmap_bank == layer.ofmap_bank) & ~layer.logits)
         adds_itself = told("adds_itself", (layer.ifmap_bank == layer.residual_bank) & layer.residual_enable)

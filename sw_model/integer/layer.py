@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -137,6 +137,10 @@ class IntLayer:
     def signed(self) -> bool:
         """Whether the ofmap's codes are int8 (no ReLU)."""
         return self.lo < 0
+
+    def ungated(self) -> IntLayer:
+        """Return the layer without its gate, which computes what it does in dense mode."""
+        return replace(self, gated=False, groups=1, branch=1, base_groups=(), K=None)
 
     def out_size(self, size: int) -> int:
         """Return the ofmap's height for an ifmap's height, or its width for a width."""

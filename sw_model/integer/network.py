@@ -7,7 +7,7 @@ the integers were found is the business of `sw_model.quantize`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -165,6 +165,10 @@ class IntNetwork:
             if layer.name == name:
                 return layer
         raise ValueError(f"layer must be one of {', '.join(self.names)}, not {name}")
+
+    def ungated(self) -> IntNetwork:
+        """Return the network without its gates, which computes what it does in dense mode."""
+        return replace(self, layers=tuple(layer.ungated() if layer.gated else layer for layer in self.layers))
 
     def run(
         self,
