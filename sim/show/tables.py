@@ -103,10 +103,11 @@ def print_layers(reports: Sequence[Mapping[str, Any]], verdict: Verdict, mode: s
     shown
         Where to print.
     """
-    title = f"{reports[0]['config']}, {reports[0]['images']} image(s): {', '.join(reports[0]['image_names'])}"
+    first = reports[0]
+    title = f"{_subject(first)}, {first['images']} image(s): {', '.join(first['image_names'])}"
     shown.print(_speedups(reports, title, mode))
-    if mode == GateMode.CHANNEL:
-        last = reports[-1]
+    last = reports[-1]
+    if mode == GateMode.CHANNEL and last["decisions_checked"]:
         shown.print(
             f"{1 - last['sparsity']['output']:.1%} of the channels fire, but {last['slices_fired']:.1%} of "
             "the slices have one that does: only a slice of 8 that stays silent saves cycles."
@@ -153,12 +154,18 @@ def _traffic(report: Mapping[str, Any]) -> Table:
     return shown
 
 
+def _subject(report: Mapping[str, Any]) -> str:
+    """Name the engine, and the network if it is not of a checkpoint."""
+    network = report["network"]
+    return str(report["config"]) if network is None else f"{network} on {report['config']}"
+
+
 def print_network(report: Mapping[str, Any], verdict: Verdict, shown: Console) -> None:
     """Print two tables with a row for each layer, then the sums, then what is wrong."""
     memory = report["memory"]
     limit, latency = memory["bytes_per_cycle_limit"], memory["latency_cycles"]
     title = (
-        f"{report['config']}, {report['images']} image(s), memory of {limit} bytes a cycle, latency {latency} cycles"
+        f"{_subject(report)}, {report['images']} image(s), memory of {limit} bytes a cycle, latency {latency} cycles"
     )
     shown.print(_speedups([*report["layers"], report], title, "gated"))
     shown.print(_traffic(report))

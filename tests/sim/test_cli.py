@@ -98,6 +98,9 @@ def test_channel_mode(run):
     # The clock sees slices, theory counts channels.
     assert report["slices_fired"] > 1 - report["sparsity"]["output"] > 0
     assert report["speedup"]["ratio"] < 1 and "of the channels fire, but" in printed.out
+    # A layer without a gate decides nothing.
+    status, report, printed = run("down5", "--mode", "channel")
+    assert status == 0 and report["decisions_checked"] == 0 and "channels fire" not in printed.out
 
 
 def test_forced_mode(run, tmp_path):

@@ -56,6 +56,14 @@ def test_sample_is_what_a_simulation_prints(readme):
     assert re.sub(r"[\d,.]+x?", "#", told).split(": ", 1)[1] == words.split(": ", 1)[1]
 
 
+def test_tables_name_the_network_if_it_is_not_of_a_checkpoint():
+    for name, title in ((None, "full, 2 image(s): "), ("lenet5", "lenet5 on full, 2 image(s): ")):
+        report = {**report_of(results())["layers"][1], "network": name}
+        console = Console(file=io.StringIO(), width=WIDTH, highlight=False)
+        print_layers([report], Verdict(), "gated", console)
+        assert console.file.getvalue().startswith(title)
+
+
 def test_figures_of_single_images_stand_there(readme):
     """Throughput of a batch beside the latency that a camera would see."""
     rows = dict(re.findall(r"^\| (\d+) \| (.* ms) \|$", readme, re.MULTILINE))
