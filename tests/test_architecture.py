@@ -47,7 +47,7 @@ ORDER = {
     "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results", "experiment"),
     "gen": ("layer", "network", "host", "cost", "fpga", "config", "verilog"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),
-    "verification": ("independent", "networks", "scenarios", "mutation", "fuzzing"),
+    "verification": ("independent", "networks", "scenarios", "mutation", "mapped", "fuzzing"),
 }
 
 #: What a program's user sees of cdgate: these may import every package, when they are used.

@@ -241,14 +241,9 @@ def fix_clock(device: Device, netlist: Mapping[str, Any], top: str, port: str = 
     """
     module = netlist["modules"][top]
     [source] = module["ports"][port]["bits"]
-    bits = [
-        bit
-        for cell in module["cells"].values()
-        for bits in cell["connections"].values()
-        for bit in bits
-        if isinstance(bit, int)
-    ]
-    clock = max(bits) + 1
+    used = [bits for cell in module["cells"].values() for bits in cell["connections"].values()]
+    used += [wires["bits"] for wires in module["ports"].values()]  # of which some may lead to no cell
+    clock = max(bit for bits in used for bit in bits if isinstance(bit, int)) + 1
     for cell in module["cells"].values():
         for name, wires in cell["connections"].items():
             cell["connections"][name] = [clock if bit == source else bit for bit in wires]

@@ -102,8 +102,14 @@ class _Module:
 
 def _absorb_memory(module: _Module, name: str) -> None:
     wires = module.cells[name]["connections"]
-    # In a memory of 36 bits the outputs of both ports are those of one.
-    if wires["CLKA"] == wires["CLKB"] and module.take_outputs(name, r"DO[AB]\d+", wires["CLKB"][0]):
+    # A reset acts on both the memory's own output and the register, and a flip-flop would follow a clock later. In a
+    # memory of 36 bits the outputs of both ports are those of one.
+    resets = wires.get("RSTA", ["0"]) + wires.get("RSTB", ["0"])
+    if (
+        resets == ["0", "0"]
+        and wires["CLKA"] == wires["CLKB"]
+        and module.take_outputs(name, r"DO[AB]\d+", wires["CLKB"][0])
+    ):
         module.cells[name]["parameters"] |= {"REGMODE_A": "OUTREG", "REGMODE_B": "OUTREG"}
         wires |= {"OCEA": ["1"], "OCEB": ["1"]}
 
@@ -125,8 +131,8 @@ def absorb_registers(netlist: Mapping[str, Any], top: str) -> int:
     """Change module `top` of `netlist` in place; return the number of flip-flops that were taken away.
 
     A block's outputs are registered in the block if each that is used at all goes to one flip-flop and nowhere else,
-    which has the block's clock, no enable and no reset. A multiplier's inputs are if, besides, each of them comes from
-    such a flip-flop, which stays where others use it, too.
+    which has the block's clock, no enable and no reset; a memory must have no reset either. A multiplier's inputs are
+    if, besides, each of them comes from such a flip-flop, which stays where others use it, too.
 
     Raises
     ------

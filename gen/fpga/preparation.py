@@ -50,7 +50,7 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("".join(f"{len(text)}:{text}" for text in texts).encode()).hexdigest()
 
 
-def prepare(target: Target, text: str, base: str, folder: Path, console: Console) -> Prepared:
+def prepare(target: Target, text: str, base: str, folder: Path, console: Console, top: str = TOP) -> Prepared:
     """Return the netlist of an engine for a target. Yosys runs only if the Verilog, or a tool, is another than before.
 
     Parameters
@@ -58,13 +58,15 @@ def prepare(target: Target, text: str, base: str, folder: Path, console: Console
     target
         The device.
     text
-        Verilog of the engine in its harness, the module `TOP`.
+        Verilog of the engine in its harness, the module `TOP`; or of the engine alone.
     base
         First part of the names of all files.
     folder
         Where it is written.
     console
         Where it is shown how far the work is.
+    top
+        Name of the top module. Where it is another than `TOP` there is no harness, and no cells of one.
 
     Raises
     ------
@@ -77,35 +79,28 @@ def prepare(target: Target, text: str, base: str, folder: Path, console: Console
     source, mapped, bare, known = (
         folder / f"{base}{suffix}" for suffix in (".v", "_mapped.json", "_harness.json", "_mapped.key.json")
     )
-    keep = KEEP_REGISTERS.format(top=TOP)
-    script = f'read_verilog "{source.name}"; {{}}{keep}; {target.synth} -top {TOP} -json "{{}}"'
+    keep = KEEP_REGISTERS.format(top=top)
+    script = f'read_verilog "{source.name}"; {{}}{keep}; {target.synth} -top {top} -json "{{}}"'
+    runs = {f"yosys, {base}" + " in its harness" * (top == TOP): ("", mapped, folder / f"{base}_yosys.log")}
+    if top == TOP:
+        # Without the component's cells, but with the harness as it is around them.
+        runs["yosys, harness alone"] = (f"blackbox \\{TOP}.core; ", bare, folder / f"{base}_harness_yosys.log")
     key = digest(text, script, json.dumps(tools))
     past = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
-    if past.get("key") != key or not (mapped.is_file() and bare.is_file()):
+    if past.get("key") != key or not all(result.is_file() for _, result, _ in runs.values()):
         known.unlink(missing_ok=True)
         write_if_changed(source, text)
-        seconds = call(
-            YOSYS,
-            ["-p", script.format("", mapped.name)],
-            folder / f"{base}_yosys.log",
-            f"yosys, {base} in its harness",
-            console,
-        )
-        # Without the component's cells, but with the harness as it is around them.
-        call(
-            YOSYS,
-            ["-p", script.format(f"blackbox \\{TOP}.core; ", bare.name)],
-            folder / f"{base}_harness_yosys.log",
-            "yosys, harness alone",
-            console,
-        )
-        past = {"key": key, "seconds": round(seconds, 1)}
+        seconds = [
+            call(YOSYS, ["-p", script.format(before, result.name)], log, title, console)
+            for title, (before, result, log) in runs.items()
+        ]
+        past = {"key": key, "seconds": round(seconds[0], 1)}
         write_json(known, past)
 
     cells = json.loads(mapped.read_text(encoding="utf-8"))
-    harness = cells_of(json.loads(bare.read_text(encoding="utf-8")), TOP)
-    absorbed = target.prepare(cells, TOP)
-    total = cells_of(cells, TOP)
+    harness = cells_of(json.loads(bare.read_text(encoding="utf-8")), top) if top == TOP else {}
+    absorbed = target.prepare(cells, top)
+    total = cells_of(cells, top)
     netlist, pins = json.dumps(cells), target.device.constraints()
     write_if_changed(folder / f"{base}.json", netlist)
     write_file(folder / f"{base}.lpf", pins)

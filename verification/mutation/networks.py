@@ -21,9 +21,10 @@ from sim.plan.network import plan as plan_network
 from sim.plan.stress import stress_network
 from sim.run.scenario import MARGIN, NetworkJob, NetworkRun
 from sim.testbench.session import Session
+from sw_model.integer.network import IntNetwork
 from sw_model.quantisation.random_network import random_network
 
-__all__ = ["NETWORKS", "STRESS", "NetworkTrial", "SmallNetwork", "images", "run_network", "trial"]
+__all__ = ["NETWORKS", "STRESS", "NetworkTrial", "SmallNetwork", "images", "made", "run_network", "trial"]
 
 #: Cycles that a mutant may take: of those predicted, and more.
 _SLOWER, _MORE = 3, 20_000
@@ -98,6 +99,12 @@ _LARGE = (
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
+#: One layer of a whole ResNet's shape, gated, with a residual, behind the stem that it needs.
+_LAYER = (
+    _conv("stem", "image", (3, 32)),
+    _conv("gated", "stem", (32, 32), gated=True, residual="stem"),
+)
+
 
 def _pool(name: str, source: str, window: int, stride: int, pad: int) -> dict[str, Any]:
     return {"name": name, "input": source, "window": window, "stride": stride, "pad": pad}
@@ -134,6 +141,7 @@ NETWORKS: Mapping[str, SmallNetwork] = {
         convolutions=_SHORT, size=(4, 4), images=2, options={**_OPTIONS, "slice_size": 1, "branch": 2}
     ),
     "large": SmallNetwork(convolutions=_LARGE, size=(18, 32), images=1, options={"groups": 2, "seed": 4}),
+    "layer": SmallNetwork(convolutions=_LAYER, size=(16, 16), images=1, options={"groups": 4, "seed": 9}),
 }
 
 
@@ -187,6 +195,15 @@ def images(count: int, size: tuple[int, int], seed: int) -> np.ndarray:
     return np.clip(smooth + rng.integers(-60, 61, smooth.shape), 0, 255).astype(np.uint8)
 
 
+def made(small: SmallNetwork) -> tuple[IntNetwork, np.ndarray]:
+    """Return a small network and the images that it is run on."""
+    seed = small.options["seed"]
+    network = random_network(
+        plan=[dict(conv) for conv in small.convolutions], images=images(4, small.size, 100 + seed), **small.options
+    )
+    return network, images(small.images, small.size, seed)
+
+
 def trial(
     name: str, params: HwParams, mode: str, *, bandwidth: int = 8, latency: int = 40, **settings: int
 ) -> NetworkTrial:
@@ -203,12 +220,7 @@ def trial(
     bandwidth, latency, settings
         Of the memory.
     """
-    small = NETWORKS[STRESS.get(name, name)]
-    seed = small.options["seed"]
-    network = random_network(
-        plan=[dict(conv) for conv in small.convolutions], images=images(4, small.size, 100 + seed), **small.options
-    )
-    pixels = images(small.images, small.size, seed)
+    network, pixels = made(NETWORKS[STRESS.get(name, name)])
     if name in STRESS:
         network, pixels = stress_network(params, network)
     planned = plan_network(network, params, pixels, mode, bandwidth, latency)

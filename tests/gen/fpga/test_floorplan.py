@@ -139,5 +139,12 @@ def test_places_and_the_clock_are_written_into_the_netlist():
     assert all(cell["connections"] == {"CLK": [clock], "D": [3]} for cell in cells.values())
 
 
+def test_clock_is_no_port_that_leads_nowhere():
+    netlist = netlist_of(CONFIGS["tiny"])
+    netlist["modules"]["top"]["ports"]["unused"] = {"direction": "input", "bits": [4, 5]}
+    fix_clock(DEVICES["ecp5-85f"], netlist, "top")
+    assert netlist["modules"]["top"]["cells"]["clock_buffer"]["connections"]["CLKO"] == [6]
+
+
 def test_pins():
     assert DEVICES["ecp5-45f"].constraints().startswith('LOCATE COMP "clk" SITE "A10";\n')

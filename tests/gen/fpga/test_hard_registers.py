@@ -146,13 +146,15 @@ def memory():
         "ram": {
             "type": "DP16KD",
             "parameters": {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG", "DATA_WIDTH_A": 36},
-            "port_directions": dict.fromkeys(("CLKA", "CLKB", "OCEA", "OCEB"), "input")
+            "port_directions": dict.fromkeys(("CLKA", "CLKB", "OCEA", "OCEB", "RSTA", "RSTB"), "input")
             | dict.fromkeys(("DOA0", "DOA1", "DOB0"), "output"),
             "connections": {
                 "CLKA": [CLOCK],
                 "CLKB": [CLOCK],
                 "OCEA": ["0"],
                 "OCEB": ["1"],
+                "RSTA": ["0"],
+                "RSTB": ["0"],
                 "DOA0": [10],
                 "DOA1": [UNUSED],
                 "DOB0": [11],
@@ -178,7 +180,11 @@ def two_clocks(cells, ports, name):
     cells["ram"]["connections"]["CLKA"] = [3]
 
 
-@pytest.mark.parametrize("change", [enabled, resettable, starts_at_one, two_clocks])
+def memory_reset(cells, ports, name):
+    cells["ram"]["connections"]["RSTB"] = [40]
+
+
+@pytest.mark.parametrize("change", [enabled, resettable, starts_at_one, two_clocks, memory_reset])
 def test_what_the_memory_cannot_do_keeps_all_outside(change):
     made = memory()
     change(made["modules"]["top"]["cells"], None, "out1")

@@ -1,0 +1,1 @@
+"""The netlist that is placed and routed, simulated: `verification.netlist` runs it."""
