@@ -83,8 +83,8 @@ sim: tools .venv/base ## simulate a layer, compare all outputs and decisions wit
 #: WAVES_CYCLES=2000 sim: cycles to record
 #: CHECKPOINT=path   sim, network, images, program, disasm, evaluate: another checkpoint than that of the repository; quantize: the training checkpoint
 #: NET=lenet5        sim, network, images, program, disasm: an untrained network instead of a checkpoint: lenet5, vgg11, resnet20x4, resnet34 or resnet18-imagenet100
-#: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth, mutants: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
-#: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench, mutants, fuzz, bus-faults: where results are written instead of under build/
+#: CONFIG=full       sim, network, images, program, disasm, interface, verilog, configs, synth, mutants, netlist: full (8 x 16 multipliers), half (8 x 8), small (8 x 4), tiny (8 x 2) or a TOML file of your own; the shipped network runs on full and half
+#: OUT=folder        sim, network, images, program, interface, verilog, configs, synth, bench, mutants, netlist, fuzz, bus-faults: where results are written instead of under build/
 	$(PY) -m sim $(call options,$(TAKES_sim))
 
 .PHONY: network
@@ -132,7 +132,7 @@ configs: .venv/base ## list the configurations with their multipliers and memori
 .PHONY: synth
 TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP OUT
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
-#: TARGET=ecp5-85f   synth: the device: ecp5-85f, ecp5-45f or ecp5-25f
+#: TARGET=ecp5-85f   synth, netlist: the device: ecp5-85f, ecp5-45f or ecp5-25f
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=3           synth: number of runs of place and route, of which the best counts
 #: SEED=1            synth: seed of the first; mutants, fuzz: seed of what is drawn
@@ -149,7 +149,7 @@ bench: tools .venv/base ## time Verilog generation, simulation, golden model and
 .PHONY: train
 TAKES_train := ARGS
 train: .venv/base .venv/train ## train, quantise and evaluate a network; on digits, which need no download, if nothing else is said
-#: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow, mutants, fuzz, bus-faults: further arguments of the program
+#: ARGS="..."        train, compare, table, quantize, evaluate, test, test-slow, mutants, netlist, fuzz, bus-faults: further arguments of the program
 	$(PY) -m sw_model.train $(call options,$(TAKES_train))
 
 .PHONY: compare
@@ -186,6 +186,11 @@ test-slow: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that
 TAKES_mutants := SEED CONFIG OUT ARGS
 mutants: tools .venv/base .venv/synth ## make faults in the generated Verilog, one at a time: every one must be found by the checks, or be equivalent
 	$(PY) -m verification.mutants $(call options,$(TAKES_mutants))
+
+.PHONY: netlist
+TAKES_netlist := TARGET CONFIG OUT ARGS
+netlist: tools .venv/base .venv/synth ## simulate the netlist that is placed and routed: small networks, exact, in as many cycles as on the Verilog
+	$(PY) -m verification.netlist $(call options,$(TAKES_netlist))
 
 .PHONY: fuzz
 TAKES_fuzz := SECONDS SEED OUT ARGS

@@ -35,6 +35,9 @@ _OPTIONS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "
 #: The last one is what Verilator's configure script would have found out, had it run on this machine.
 _MAKE_OPTIONS = {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1", "CFG_CXXFLAGS_PCH_I": "-include"}
 
+#: The same for what is run once: it is compiled in a third of the time, and simulates several times slower.
+_QUICK_OPTIONS = {**_MAKE_OPTIONS, "OPT_FAST": "-O0"}
+
 #: Names in a build's folder of what lies elsewhere. GNU make cannot take a path with a space or another character that
 #: means something to it or to the shell; so all that the makefile names is named within the folder.
 _VERILATOR, _COCOTB, _PYTHON = "verilator", "cocotb", "python"
@@ -134,6 +137,7 @@ def build_bench(
     folder: Path = BUILD,
     announce: Callable[[], None] | None = None,
     waves: bool = False,
+    quick: bool = False,
 ) -> tuple[Path, float]:
     """Build a testbench, unless a build of the same text is there; return its folder and the seconds it took.
 
@@ -149,6 +153,8 @@ def build_bench(
         Text of tb_config.svh, which they may include.
     folder, announce, waves
         As in `build`.
+    quick
+        Whether to compile it in less time, to a slower simulator.
 
     Raises
     ------
@@ -159,7 +165,8 @@ def build_bench(
     """
     options = [*_OPTIONS, *tracing.OPTIONS] if waves else _OPTIONS
     # No path is part of a build: libraries and Python are found when it runs.
-    tools = repr((options, _MAKE_OPTIONS, verilator_version(), package_version("cocotb"))).encode()
+    compiler = _QUICK_OPTIONS if quick else _MAKE_OPTIONS
+    tools = repr((options, compiler, verilator_version(), package_version("cocotb"))).encode()
     texts = {path.name: path.read_text(encoding="utf-8") for path in sources}
     if waves:
         texts = {name: tracing.traceable(text) if name.endswith(".v") else text for name, text in texts.items()}
@@ -175,7 +182,8 @@ def build_bench(
         target.mkdir(parents=True)
         for file, text in {"tb_config.svh": configuration, **texts}.items():
             (target / file).write_text(text, encoding="utf-8")
-        _compile(target, toplevel, list(texts), options, waves, (folder / f"verilator-{_hash(tools)}").resolve())
+        support = (folder / f"verilator-{_hash(tools)}").resolve()
+        _compile(target, toplevel, list(texts), options, compiler, waves, support)
         (target / _COMPLETE).write_text(f"{_digest(target / toplevel)}\n", encoding="ascii")
         return target, time.monotonic() - start
 
@@ -201,7 +209,13 @@ def _hash(*parts: bytes) -> str:
 
 
 def _compile(
-    target: Path, toplevel: str, sources: Sequence[str], options: Sequence[str], waves: bool, support: Path
+    target: Path,
+    toplevel: str,
+    sources: Sequence[str],
+    options: Sequence[str],
+    compiler: Mapping[str, str],
+    waves: bool,
+    support: Path,
 ) -> None:
     """Compile the simulator in its folder; objects of Verilator's library, half of the work, are kept in `support`."""
     log = target / "build.log"
@@ -232,7 +246,7 @@ def _compile(
         "PYTHON3": f"./{_PYTHON}",
         # Verilator's makefile refuses a current folder with a space, of whose name nothing here makes use.
         "CURDIR": ".",
-        **_MAKE_OPTIONS,
+        **compiler,
     }
     compile_all = ["make", "-j", str(_JOBS), "-f", "Vtop.mk", *(f"{name}={value}" for name, value in variables.items())]
     try:

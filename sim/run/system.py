@@ -153,8 +153,13 @@ def _configuration(description: dict[str, Any], memory_log2: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None) -> NetworkSimulator:
-    """Build the testbench around a Verilog file of the engine; see `sim.run.core.build`."""
+def build(
+    verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | None = None, quick: bool = False
+) -> NetworkSimulator:
+    """Build the testbench around a Verilog file of the engine; see `sim.run.core.build`.
+
+    `quick` is as in `sim.run.build.build_bench`.
+    """
     description = json.loads(verilog.with_suffix(".json").read_text(encoding="utf-8"))
     target, seconds = build_bench(
         description["top"],
@@ -163,6 +168,7 @@ def build(verilog: Path, folder: Path = BUILD, announce: Callable[[], None] | No
         _configuration(description, MEMORY_LOG2),
         folder,
         announce,
+        quick=quick,
     )
     return NetworkSimulator(target, seconds, description["config"]["axi_bits"] // 8)
 

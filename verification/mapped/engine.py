@@ -91,6 +91,7 @@ class NetlistSimulators(Simulators):
             self.verilog,
             self.build / "verilator",
             announce=lambda: self.say("building the simulator of the netlist, which takes some minutes"),
+            quick=True,
         )
         facts["verilog_sha256"] = hashlib.sha256(self.verilog.read_bytes()).hexdigest()
         facts.setdefault("wall_seconds", {}).update(generate=0.0, build=round(time.monotonic() - start, 3))

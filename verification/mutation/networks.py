@@ -99,12 +99,6 @@ _LARGE = (
     _conv("gated", "half", (16, 16), gated=True, stride=2),
 )
 
-#: One layer of a whole ResNet's shape, gated, with a residual, behind the stem that it needs.
-_LAYER = (
-    _conv("stem", "image", (3, 32)),
-    _conv("gated", "stem", (32, 32), gated=True, residual="stem"),
-)
-
 
 def _pool(name: str, source: str, window: int, stride: int, pad: int) -> dict[str, Any]:
     return {"name": name, "input": source, "window": window, "stride": stride, "pad": pad}
@@ -120,6 +114,13 @@ _POOLS = (
     _pool("pool31", "down", 3, 1, 1),
     _conv("sum", "gated", (16, 16), gated=True, residual="pool31"),
     _pool("pool22", "sum", 2, 2, 0),
+)
+
+#: A gated layer with a residual, whole, and what it needs before and behind.
+_LAYER = (
+    _conv("stem", "image", (3, 32)),
+    _conv("gated", "stem", (32, 32), gated=True, residual="stem"),
+    _pool("pool", "gated", 2, 2, 0),
 )
 
 #: Names of the networks that `sim.plan.stress` makes, with those that they are like.

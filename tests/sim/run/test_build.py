@@ -119,6 +119,13 @@ def test_simulator_is_built_anew_for_another_cocotb(builds, monkeypatch, tmp_pat
     assert len(builds) == len(set(builds)) == 2
 
 
+def test_quick_build_is_another_one(builds, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "package_version", lambda name: "1")
+    for quick in (False, True, True):
+        build.build_bench("x", "x", [], "", tmp_path, quick=quick)
+    assert len(builds) == len(set(builds)) == 2
+
+
 @pytest.mark.parametrize(
     "damage",
     [

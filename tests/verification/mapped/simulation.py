@@ -8,7 +8,7 @@ def build(name, text, root, tmp_path):
     """Return the folder of a simulator of the module `vectors`."""
     source = tmp_path / f"{name}.sv"
     source.write_text(text)
-    return build_bench(name, "vectors", [source], "", root / "build/verilator")[0]
+    return build_bench(name, "vectors", [source], "", root / "build/verilator", quick=True)[0]
 
 
 def simulate(folder, inputs, outputs, steps, work):
