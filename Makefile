@@ -49,6 +49,8 @@ OPTION_SECONDS = $(call option,SECONDS,seconds)
 OPTION_FREQ = $(call option,FREQ,freq)
 OPTION_SPEED = $(call option,SPEED,speed)
 OPTION_STEP = $(call option,STEP,step)
+OPTION_RESULT = $(call option,RESULT,result)
+OPTION_NETWORK = $(call option,NETWORK,network)
 OPTION_CONFIG = $(call option,CONFIG,config)
 OPTION_CHECKPOINT = $(call option,CHECKPOINT,checkpoint)
 OPTION_NET = $(call option,NET,net)
@@ -130,7 +132,7 @@ configs: .venv/base ## list the configurations with their multipliers and memori
 	$(PY) -m gen.config $(call options_and_file,$(TAKES_configs),configs.json)
 
 .PHONY: synth
-TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP OUT
+TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP RESULT NETWORK OUT
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
 #: TARGET=ecp5-85f   synth, netlist: the device: ecp5-85f, ecp5-45f or ecp5-25f
 #: TOP=system        synth: the whole engine, or its core
@@ -139,6 +141,8 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: FREQ=115          synth: clock in MHz that place and route aims at
 #: SPEED=6           synth: speed grade, 6 to 8
 #: STEP=all          synth: all, or one step alone: prepare, seed, collect
+#: RESULT=results    synth: keep the figures of TARGET and CONFIG there, for make table
+#: NETWORK=path      synth: report of make network whose cycles RESULT has; build/sim/network/report.json if it is of CONFIG
 	$(PY) -m gen.synth $(call options,$(TAKES_synth))
 
 .PHONY: bench
@@ -159,8 +163,9 @@ compare: .venv/base .venv/train ## train and judge one row of the comparison of 
 
 .PHONY: table
 TAKES_table := ARGS
-table: .venv/base .venv/train ## collect results/*.json in docs/results.md, beside the numbers of the paper
+table: .venv/base .venv/train ## collect results/*.json: of training in docs/results.md, beside the numbers of the paper; of place and route on the terminal
 	$(PY) -m sw_model.table $(call options,$(TAKES_table))
+	$(PY) -m gen.results
 
 .PHONY: quantize
 TAKES_quantize := CHECKPOINT ARGS

@@ -23,22 +23,26 @@ from cdgate.errors import RunError, UsageError
 from cdgate.files import write_json
 from gen.fpga.estimate import estimate
 from gen.fpga.floorplan import check_room
-from gen.fpga.harness import Harness
-from gen.fpga.preparation import TOP, Prepared, prepare
+from gen.fpga.harness import harness_verilog
+from gen.fpga.preparation import Prepared, prepare
 from gen.fpga.reports import RESOURCES, resources
+from gen.fpga.routed.results import network_figures, result, result_path
 from gen.fpga.seeds import known_seeds, run_seeds
 from gen.fpga.toolchain import SPEEDS, TARGETS, Target
-from gen.verilog import TOPS, engine, stem, to_verilog
+from gen.verilog import TOPS, stem
 from hw.configurations import DEFAULT, Configuration, configuration
 from hw.params import HwParams
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["BUILD", "FREQ", "SEED", "SEEDS", "STEPS", "main", "show", "synthesise"]
+__all__ = ["BUILD", "FREQ", "NETWORK", "SEED", "SEEDS", "STEPS", "main", "show", "synthesise"]
 
 #: Where reports and logs are written, a folder for each target.
 BUILD = Path("build/synth")
+
+#: Where the cycles of a network are looked for that a result tells beside the clock.
+NETWORK = Path("build/sim/network/report.json")
 
 #: Clock that nextpnr aims at unless told otherwise, in MHz. It ends where that is reached; else, much later.
 FREQ = 115.0
@@ -61,6 +65,8 @@ def synthesise(
     first_seed: int = SEED,
     speed: int = SPEEDS[0],
     step: str = STEPS[0],
+    results: Path | None = None,
+    network: Path | None = None,
 ) -> dict[str, Any] | None:
     """Place and route a configuration on a target; write and return the report.
 
@@ -85,6 +91,11 @@ def synthesise(
         Speed grade of the device.
     step
         One of `STEPS`. Without "all" or "collect" there is no report, and None is returned.
+    results
+        Folder in which the figures of the whole engine are kept, see `gen.fpga.routed.results`; None: nowhere.
+    network
+        Report of `make network` whose cycles are kept beside them. If not given, it is `NETWORK`, if that is there and
+        of this configuration.
 
     Raises
     ------
@@ -105,14 +116,16 @@ def synthesise(
         raise UsageError(f"seed must be 0 or more, not {first_seed}")
     if not freq > 0:
         raise UsageError(f"freq must be a clock in MHz, not {freq}")
+    if results is not None and (step in ("prepare", "seed") or top != "system"):
+        raise UsageError(f"result must be of the whole engine and all its seeds, not of top {top} and step {step}")
+    if network is not None and results is None:
+        raise UsageError("network must be given with a result, which tells its cycles")
+    cycles = network_figures(network or NETWORK, config.name, network is not None) if results is not None else None
     console = console or cli.console()
     target, folder = replace(TARGETS[target_name], speed=speed), folder / target_name
-    # What the trace shows is for simulations.
-    params = replace(config.params, trace=False)
-    wanted = estimate(params)
+    wanted = estimate(config.params)
     check_room(target.device, wanted["dsps"], wanted["brams"])
-    text = to_verilog(Harness(engine(params, top)), TOP)
-    prepared = prepare(target, text, stem(config.name, top), folder, console)
+    prepared = prepare(target, harness_verilog(config.params, top), stem(config.name, top), folder, console)
     numbers = range(first_seed, first_seed + seeds)
     rows = known_seeds(target, prepared, freq, numbers) if step == "collect" else []
     if step in ("all", "seed"):
@@ -121,6 +134,8 @@ def synthesise(
         return None
     report = _collect(target_name, target, config.name, top, freq, prepared, rows)
     write_json(folder / "report.json", report)
+    if results is not None:
+        write_json(result_path(results, target_name, config.name), result(report, config.params, cycles))
     return report
 
 
@@ -149,6 +164,7 @@ def _collect(
         "config": config,
         "top": top,
         "device": target.title,
+        "speed": target.speed,
         **resources(facts["cells"]),
         "seeds": len(rows),
         "runs": [{key: row[key] for key in ("seed", "fmax_mhz", "seconds", "why") if key in row} for row in rows],
@@ -222,6 +238,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--freq", type=float, default=FREQ, metavar="MHZ", help=f"clock aimed at (default: {FREQ:g})")
     parser.add_argument("--speed", type=int, default=SPEEDS[0], metavar="G", help="speed grade, 6 to 8 (default: 6)")
     parser.add_argument("--step", default=STEPS[0], metavar="STEP", help=f"one of {', '.join(STEPS)} (default: all)")
+    parser.add_argument("--result", type=Path, metavar="DIR", help="keep the figures there, as results of the project")
+    parser.add_argument("--network", type=Path, metavar="FILE", help=f"whose cycles a result has (default: {NETWORK})")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
     args = parser.parse_args(argv)
 
@@ -238,10 +256,14 @@ def main(argv: list[str] | None = None) -> int:
             first_seed=args.seed,
             speed=args.speed,
             step=args.step,
+            results=args.result,
+            network=args.network,
         )
         if report is not None:
             show(report, console)
             console.print(str(args.output / args.target / "report.json"), soft_wrap=True)
+            if args.result is not None:
+                console.print(str(result_path(args.result, report["target"], report["config"])), soft_wrap=True)
 
     return cli.run(parser.prog, body)
 

@@ -45,7 +45,7 @@ ORDER = {
         "system",
     ),
     "sw_model": ("data", "integer", "network", "evaluation", "training", "quantisation", "results", "experiment"),
-    "gen": ("layer", "network", "host", "cost", "fpga", "config", "verilog"),
+    "gen": ("layer", "network", "host", "cost", "verilog", "fpga", "config"),
     "sim": ("testbench", "run", "plan", "check", "show", "engine"),
     "verification": ("independent", "networks", "scenarios", "mutation", "mapped", "fuzzing"),
 }

@@ -1,10 +1,18 @@
 """Pin harness: puts the engine, or its core with thousands of port bits, between registers and a handful of pins."""
 
+import dataclasses
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Harness"]
+from gen.verilog import engine, to_verilog
+from hw.params import HwParams
+
+__all__ = ["TOP", "Harness", "harness_verilog"]
+
+#: Name of the harness in Verilog, in which the component is submodule ``core``.
+TOP = "harness"
 
 
 class Harness(wiring.Component):
@@ -58,3 +66,11 @@ class Harness(wiring.Component):
         ]
         m.d.comb += self.o.eq(shift_out[-1])
         return m
+
+
+def harness_verilog(params: HwParams, top: str) -> str:
+    """Return the Verilog of an engine with `params`, or of its core as `top` says, in its harness.
+
+    It has no port of a trace: what that shows is for simulations.
+    """
+    return to_verilog(Harness(engine(dataclasses.replace(params, trace=False), top)), TOP)

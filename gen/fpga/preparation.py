@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from cdgate.files import write_file, write_if_changed, write_json
 from cdgate.tools import package_version
+from gen.fpga.harness import TOP
 from gen.fpga.reports import cells_of
 from gen.fpga.toolchain import KEEP_REGISTERS, YOSYS, Target, call
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["TOP", "Prepared", "digest", "prepare"]
-
-#: Top module: the harness around the component, which is its submodule ``core``.
-TOP = "harness"
+__all__ = ["Prepared", "digest", "prepare"]
 
 
 @dataclass(frozen=True)

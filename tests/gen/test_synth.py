@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cdgate.errors import RunError
 from gen import synth
+from gen.fpga.routed.results import digest_today, read_results
 from gen.fpga.toolchain import EndlessError
 from hw.params import HwParams
 from tests.gen.fpga.tool_reports import hop
@@ -28,6 +29,19 @@ from tests.gen.fpga.tool_reports import hop
         (["--freq", "nan"], "freq must be a clock in MHz, not nan"),
         (["--speed", "9"], "speed must be one of 6, 7, 8, not 9"),
         (["--step", "route"], "step must be one of all, prepare, seed, collect, not 'route'"),
+        (
+            ["--result", "results", "--top", "core"],
+            "result must be of the whole engine and all its seeds, not of top core and step all",
+        ),
+        (
+            ["--result", "results", "--step", "seed"],
+            "result must be of the whole engine and all its seeds, not of top system and step seed",
+        ),
+        (["--network", "report.json"], "network must be given with a result, which tells its cycles"),
+        (
+            ["--result", "results", "--network", "report.json"],
+            "network report report.json cannot be read: No such file or directory",
+        ),
         (
             ["--target", "ecp5-25f", "--config", "small"],
             "configuration must take at most the 28 multipliers of an ECP5-25F, CABGA381, not 35",
@@ -87,6 +101,16 @@ def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
     assert others <= set(report), "what other tools read"
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     synth.show(report, Console(quiet=True))
+
+
+def test_result_is_kept(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Tools(monkeypatch, routed=(1, 2))
+    report = synthesise(tmp_path / "build", seeds=2, results=tmp_path / "results")
+    [kept] = read_results(tmp_path / "results")
+    assert kept["verilog_sha256"] == report["verilog_sha256"] == digest_today("other", kept["params"], True)
+    assert (kept["target"], kept["config"], kept["speed"], kept["network"]) == ("ecp5-85f", "tiny", 6, None)
+    assert [row["fmax_mhz"] for row in kept["runs"]] == [91.0, 92.0]
 
 
 def test_no_seed_at_all(monkeypatch, tmp_path):
