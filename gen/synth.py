@@ -2,7 +2,7 @@
 
 With ``--top core`` it is the compute core alone. Either sits in a pin harness (`gen.fpga.harness`), whose cells are
 counted apart. The report holds what is true after routing; nextpnr prints an estimate before it, which is of no use.
-Logs stay beside the report.
+Bitstream and picture of the best seed lie beside it, and the logs.
 
 It goes in three steps, each of which can be run by itself: the netlist is prepared, seeds are placed and routed, their
 results are collected. What has been done is not done again, so seeds may be run one by one, on several machines that
@@ -11,6 +11,7 @@ share the folder, as by an array of jobs of Slurm: ``--step seed --seed $SLURM_A
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from cdgate import cli
 from cdgate.errors import RunError, UsageError
-from cdgate.files import write_json
+from cdgate.files import write_file, write_json
 from gen.fpga.estimate import estimate
 from gen.fpga.floorplan import check_room
 from gen.fpga.harness import harness_verilog
 from gen.fpga.preparation import Prepared, prepare
 from gen.fpga.reports import RESOURCES, resources
+from gen.fpga.routed.picture import draw
 from gen.fpga.routed.results import network_figures, result, result_path
-from gen.fpga.seeds import known_seeds, run_seeds
+from gen.fpga.seeds import BITSTREAM, LAYOUT, known_seeds, run_seeds, seed_file
 from gen.fpga.toolchain import SPEEDS, TARGETS, Target
 from gen.verilog import TOPS, stem
 from hw.configurations import DEFAULT, Configuration, configuration
@@ -133,6 +135,7 @@ def synthesise(
     if step not in ("all", "collect"):
         return None
     report = _collect(target_name, target, config.name, top, freq, prepared, rows)
+    report |= _finish(target, prepared, freq, report)
     write_json(folder / "report.json", report)
     if results is not None:
         write_json(result_path(results, target_name, config.name), result(report, config.params, cycles))
@@ -182,6 +185,17 @@ def _collect(
         "tools": facts["tools"],
         "synthesis_seconds": facts["seconds"],
     }
+
+
+def _finish(target: Target, prepared: Prepared, freq: float, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Write bitstream and picture of the best seed beside the report; return what the report says of them."""
+    base, seed = prepared.netlist.removesuffix(".json"), report["best_seed"]
+    files = {"bitstream": f"{base}.bit", "picture": f"{base}.png"}
+    write_file(prepared.folder / files["bitstream"], seed_file(target, prepared, freq, seed, BITSTREAM).read_bytes())
+    layout = json.loads(seed_file(target, prepared, freq, seed, LAYOUT).read_text(encoding="utf-8"))
+    title = f"{base} on {target.title}, seed {seed}: {report['fmax_mhz']['max']:.1f} MHz"
+    draw(layout, title, prepared.folder / files["picture"])
+    return files
 
 
 def show(report: Mapping[str, Any], console: Console) -> None:
@@ -261,7 +275,9 @@ def main(argv: list[str] | None = None) -> int:
         )
         if report is not None:
             show(report, console)
-            console.print(str(args.output / args.target / "report.json"), soft_wrap=True)
+            folder = args.output / args.target
+            for name in (report["bitstream"], report["picture"], "report.json"):
+                console.print(str(folder / name), soft_wrap=True)
             if args.result is not None:
                 console.print(str(result_path(args.result, report["target"], report["config"])), soft_wrap=True)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Timing", "classes", "read_timing"]
+__all__ = ["Timing", "classes", "longest", "read_timing"]
 
 _DELAY = r"\(([-\d.]+):([-\d.]+):([-\d.]+)\)"
 _WIRE = re.compile(rf"\(INTERCONNECT (\S+) (\S+) {_DELAY}")
@@ -115,6 +115,22 @@ def _path(point: str, arrivals: dict[str, tuple[float, _Arc | None]]) -> Iterato
         point = arc.source
 
 
+def _ends(timing: Timing, arrivals: dict[str, tuple[float, _Arc | None]]) -> list[tuple[float, str]]:
+    """Return the inputs of registers, each behind the ps of the longest path that ends there, the longest first."""
+    return sorted(((arrivals[p][0] + ps, p) for p, ps in timing.setups.items() if p in arrivals), reverse=True)
+
+
+def longest(timing: Timing, count: int = 10) -> list[tuple[float, list[str]]]:
+    """Return the longest paths, of which no two end at the same point: of each its ns and the cells along it."""
+    arrivals = timing.arrivals()
+    found = []
+    for total, point in _ends(timing, arrivals)[:count]:
+        points = [point, *(arc.source for arc in _path(point, arrivals))]
+        cells = dict.fromkeys(name.rsplit("/", 1)[0] for name in reversed(points))
+        found.append((total / 1000, list(cells)))
+    return found
+
+
 def classes(timing: Timing, count: int = 300) -> list[dict[str, Any]]:
     """Return the classes of the longest paths, the longest first.
 
@@ -132,9 +148,8 @@ def classes(timing: Timing, count: int = 300) -> list[dict[str, Any]]:
         levels of logic and the greatest fan-out on it.
     """
     arrivals = timing.arrivals()
-    ends = sorted(((arrivals[p][0] + ps, p) for p, ps in timing.setups.items() if p in arrivals), reverse=True)
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for total, point in ends[:count]:
+    for total, point in _ends(timing, arrivals)[:count]:
         arcs = list(_path(point, arrivals))
         start = arcs[-1].source if arcs else point
         row = found.setdefault(

