@@ -29,9 +29,9 @@ def describe(config: Configuration) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     shown = table(
-        "Configurations; multipliers and block RAMs are estimates for an ECP5",
-        *("name", "in_par", "MACs", "bank\nKiB", "ring\nentries", "psum\nslots", "rq\nlanes", "channels\nat most"),
-        *("DSPs", "block\nRAMs", "mem.\nkbit"),
+        "Configurations; from the LUTs on what they take of an ECP5, by estimate",
+        *("name", "in_\npar", "MACs", "bank\nKiB", "ring\nentries", "psum\nslots", "rq\nlanes", "chan-\nnels"),
+        *("LUTs", "FFs", "DSPs", "block\nRAMs", "mem.\nkbit"),
     )
     for row in rows:
         shown.add_row(
@@ -43,6 +43,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             str(row["psum_slots"]),
             str(row["rq_lanes"]),
             str(LANES * row["max_slices"]),
+            f"{row['luts']:,}",
+            f"{row['ffs']:,}",
             str(row["dsps"]),
             str(row["brams"]),
             f"{row['memory_bits'] / 1024:,.0f}",
@@ -54,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     """Print the configurations and write them to a file."""
     parser = Parser(
         prog="gen.config",
-        description="List the configurations with their MACs, memories and estimates "
-        "of the multipliers and block RAMs of an ECP5 that they take.",
+        description="List the configurations with their MACs, memories and estimates of the LUTs, flip-flops, "
+        "multipliers and block RAMs of an ECP5 that they take.",
     )
     parser.add_argument("--config", metavar="NAME|FILE", help="this one, or that of a TOML file, alone (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="FILE", help=f"JSON (default: {BUILD})")

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from cdgate import cli
 from cdgate.errors import RunError, UsageError
 from cdgate.files import write_file, write_json
-from gen.fpga.estimate import estimate
-from gen.fpga.floorplan import check_room
+from gen.fpga.devices import UNROUTED
+from gen.fpga.estimate import check_fits, estimate
 from gen.fpga.harness import harness_verilog
 from gen.fpga.preparation import Prepared, prepare
 from gen.fpga.reports import RESOURCES, resources
@@ -37,6 +37,7 @@ from hw.params import HwParams
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["BUILD", "FREQ", "NETWORK", "SEED", "SEEDS", "STEPS", "main", "show", "synthesise"]
 
@@ -92,7 +93,7 @@ def synthesise(
     speed
         Speed grade of the device.
     step
-        One of `STEPS`. Without "all" or "collect" there is no report, and None is returned.
+        One of `STEPS`. Without "all" or "collect" there is no report, but what is known is shown; None is returned.
     results
         Folder in which the figures of the whole engine are kept, see `gen.fpga.routed.results`; None: nowhere.
     network
@@ -102,11 +103,11 @@ def synthesise(
     Raises
     ------
     UserError
-        If a value is not allowed, the device has too few blocks, or a tool is missing; nothing has been written then.
+        If a value is not allowed, the device is too small, or a tool is missing; nothing has been written then.
     RunError
         If a tool fails before placing, or no seed was routed.
     """
-    if target_name not in TARGETS:
+    if target_name not in (*TARGETS, *UNROUTED):
         raise UsageError(f"target must be one of {', '.join(TARGETS)}, not {target_name!r}")
     config = configuration(config_source)
     for name, value, allowed in (("top", top, TOPS), ("speed", speed, SPEEDS), ("step", step, STEPS)):
@@ -118,6 +119,7 @@ def synthesise(
         raise UsageError(f"seed must be 0 or more, not {first_seed}")
     if not freq > 0:
         raise UsageError(f"freq must be a clock in MHz, not {freq}")
+    check_fits(target_name, config.name, config.params)
     if results is not None and (step in ("prepare", "seed") or top != "system"):
         raise UsageError(f"result must be of the whole engine and all its seeds, not of top {top} and step {step}")
     if network is not None and results is None:
@@ -125,16 +127,16 @@ def synthesise(
     cycles = network_figures(network or NETWORK, config.name, network is not None) if results is not None else None
     console = console or cli.console()
     target, folder = replace(TARGETS[target_name], speed=speed), folder / target_name
-    wanted = estimate(config.params)
-    check_room(target.device, wanted["dsps"], wanted["brams"])
     prepared = prepare(target, harness_verilog(config.params, top), stem(config.name, top), folder, console)
     numbers = range(first_seed, first_seed + seeds)
     rows = known_seeds(target, prepared, freq, numbers) if step == "collect" else []
     if step in ("all", "seed"):
         rows = run_seeds(target, prepared, freq, numbers, console)
+    size = _count(target_name, target, config, top, prepared)
     if step not in ("all", "collect"):
+        console.print(_size(size))
         return None
-    report = _collect(target_name, target, config.name, top, freq, prepared, rows)
+    report = size | _seeds(freq, rows)
     report |= _finish(target, prepared, freq, report)
     write_json(folder / "report.json", report)
     if results is not None:
@@ -142,48 +144,48 @@ def synthesise(
     return report
 
 
-def _collect(
-    target_name: str,
-    target: Target,
-    config: str,
-    top: str,
-    freq: float,
-    prepared: Prepared,
-    rows: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return the report of what was prepared and of its seeds."""
+def _count(target_name: str, target: Target, config: Configuration, top: str, prepared: Prepared) -> dict[str, Any]:
+    """Return of the report what is known of a netlist before it is placed."""
+    facts = prepared.facts
+    whole = top == "system"
+    return {
+        "schema": 2,
+        "target": target_name,
+        "config": config.name,
+        "top": top,
+        "device": target.title,
+        "speed": target.speed,
+        **resources(facts["cells"]),
+        "gating_overhead": None,  # has not been measured
+        "estimate": {name: estimate(config.params)[name] for name in RESOURCES} if whole else None,
+        "cells": {top: facts["cells"], "harness": facts["harness"]},
+        "harness": resources(facts["harness"]),
+        "registers_in_blocks": facts["registers_in_blocks"],
+        "verilog_sha256": facts["verilog_sha256"],
+        "tools": facts["tools"],
+        "synthesis_seconds": facts["seconds"],
+    }
+
+
+def _seeds(freq: float, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return of the report what the seeds say, and the best of them."""
     routed = [row for row in rows if row["fmax_mhz"] is not None]
     if not routed:
         first, last = rows[0]["seed"], rows[-1]["seed"]
         raise RunError(
             f"no seed from {first} to {last} was routed, aiming at {freq:g} MHz; the last: {rows[-1]['why']}"
         )
-    facts = prepared.facts
     speeds = [row["fmax_mhz"] for row in routed]
     best = max(routed, key=lambda row: row["fmax_mhz"])
     return {
-        "schema": 2,
-        "target": target_name,
-        "config": config,
-        "top": top,
-        "device": target.title,
-        "speed": target.speed,
-        **resources(facts["cells"]),
         "seeds": len(rows),
         "runs": [{key: row[key] for key in ("seed", "fmax_mhz", "seconds", "why") if key in row} for row in rows],
         "fmax_mhz": {"min": min(speeds), "median": statistics.median(speeds), "max": max(speeds)},
         "best_seed": best["seed"],
         "freq_mhz": freq,
-        "gating_overhead": None,  # has not been measured
-        "cells": {top: facts["cells"], "harness": facts["harness"]},
-        "harness": resources(facts["harness"]),
-        "registers_in_blocks": facts["registers_in_blocks"],
         "utilization": best["utilization"],
         "critical_path": best["critical_path"],
         "endpoints": best["endpoints"],
-        "verilog_sha256": facts["verilog_sha256"],
-        "tools": facts["tools"],
-        "synthesis_seconds": facts["seconds"],
     }
 
 
@@ -198,12 +200,18 @@ def _finish(target: Target, prepared: Prepared, freq: float, report: Mapping[str
     return files
 
 
+def _size(report: Mapping[str, Any]) -> Table:
+    """Return the table of what an engine takes: as counted, its harness, and as estimated before."""
+    table = cli.table(f"{report['config']} on {report['device']}", "", *RESOURCES)
+    for name, counts in ((report["top"], report), ("harness", report["harness"]), ("estimate", report["estimate"])):
+        if counts is not None:
+            table.add_row(name, *(f"{counts[resource]:,}" for resource in RESOURCES))
+    return table
+
+
 def show(report: Mapping[str, Any], console: Console) -> None:
     """Print a report for people: cells, seeds, clock, the classes of long paths, and what the longest is made of."""
-    table = cli.table(f"{report['config']} on {report['device']}", "", *RESOURCES)
-    table.add_row(report["top"], *(f"{report[name]:,}" for name in RESOURCES))
-    table.add_row("harness", *(f"{report['harness'][name]:,}" for name in RESOURCES))
-    console.print(table)
+    console.print(_size(report))
     table = cli.table(f"seeds, aiming at {report['freq_mhz']:g} MHz", "seed", "MHz", "minutes")
     for row in report["runs"]:
         done = row["fmax_mhz"] is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["DEVICES", "PER_COLUMN", "Device", "Site"]
+__all__ = ["DEVICES", "PER_COLUMN", "UNROUTED", "Device", "Site", "Unrouted"]
 
 #: Multipliers, and block RAMs, of a column of blocks in one of their rows.
 PER_COLUMN = 4
@@ -39,6 +39,8 @@ class Device:
         Its name for people, without the speed grade.
     arguments
         Which it is, for nextpnr.
+    luts
+        Its tables of four inputs; it has as many flip-flops.
     columns
         First X of each column of blocks.
     multiplier_rows, ram_rows
@@ -52,11 +54,18 @@ class Device:
 
     title: str
     arguments: tuple[str, ...]
+    luts: int
     columns: tuple[int, ...]
     multiplier_rows: tuple[int, ...]
     ram_rows: tuple[int, ...]
     clock_buffer: str
     pins: Mapping[str, str]
+
+    @property
+    def room(self) -> dict[str, int]:
+        """What it has of each resource of a report."""
+        multipliers, rams = (PER_COLUMN * len(self.columns) * len(r) for r in (self.multiplier_rows, self.ram_rows))
+        return {"luts": self.luts, "ffs": self.luts, "dsps": multipliers, "brams": rams}
 
     def multipliers(self, row: int) -> list[Site]:
         """Return the multipliers of the row at Y `row`, from left to right."""
@@ -81,11 +90,50 @@ class Device:
         return "".join(f'LOCATE COMP "{name}" SITE "{pin}";\n' for name, pin in self.pins.items())
 
 
+@dataclass(frozen=True)
+class Unrouted:
+    """A device for which there is no place and route here: what it has, to tell whether an engine would find room.
+
+    Attributes
+    ----------
+    title
+        Its name for people.
+    cells
+        Its logic cells, of a table of four inputs and a flip-flop each.
+    multipliers, products
+        Its multipliers, and the products of 8 x 8 bits that each of them takes.
+    rams
+        Its RAMs by kind: how many of how many bits.
+    """
+
+    title: str
+    cells: int
+    multipliers: int
+    products: int
+    rams: tuple[tuple[int, int], ...]
+
+    @property
+    def memory_bits(self) -> int:
+        """Bits of all RAMs."""
+        return sum(count * bits for count, bits in self.rams)
+
+
+#: Devices that somebody may ask for. Half of an iCE40UP5K's multiplier is one of 8 x 8 bits; it has 30 RAMs of 4 kbit
+#: with two ports, and four of 256 kbit with one.
+UNROUTED: Mapping[str, Unrouted] = MappingProxyType(
+    {
+        "ice40up5k": Unrouted(
+            title="iCE40UP5K", cells=5280, multipliers=8, products=2, rams=((30, 4 * 1024), (4, 256 * 1024))
+        )
+    }
+)
+
 DEVICES: Mapping[str, Device] = MappingProxyType(
     {
         "ecp5-85f": Device(
             title="ECP5-85F, CABGA756",
             arguments=("--85k", "--package", "CABGA756"),
+            luts=83_640,
             columns=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
             multiplier_rows=(10, 34, 58),
             ram_rows=(22, 46, 70, 82),
@@ -95,6 +143,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
         "ecp5-45f": Device(
             title="ECP5-45F, CABGA381",
             arguments=("--45k", "--package", "CABGA381"),
+            luts=43_848,
             columns=(4, 13, 22, 31, 42, 51, 60, 69, 78),
             multiplier_rows=(22, 46),
             ram_rows=(10, 34, 58),
@@ -104,6 +153,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
         "ecp5-25f": Device(
             title="ECP5-25F, CABGA381",
             arguments=("--25k", "--package", "CABGA381"),
+            luts=24_288,
             columns=(4, 13, 22, 33, 42, 51, 60),
             multiplier_rows=(13,),
             ram_rows=(25, 37),

@@ -1,4 +1,4 @@
-"""Estimates what a configuration takes of an FPGA, before any synthesis: multipliers, block RAMs, bits of memory.
+"""Estimates what a configuration takes of an FPGA, before any synthesis: multipliers, block RAMs, tables, flip-flops.
 
 The numbers are of an ECP5, whose multiplier MULT18X18D takes one product of 18 x 18 bits, and whose block RAM DP16KD
 holds 18 kbit as 16384 x 1, 8192 x 2, 4096 x 4, 2048 x 9, 1024 x 18 or (as PDPW16KD) 512 x 36.
@@ -8,7 +8,13 @@ multiplier takes two, the residual one). Block RAMs of a memory: the least over 
 ceil(width / shape's width) * ceil(depth / shape's depth), for each part of a word that is written by itself (in a bank
 ``rq_lanes`` bytes), summed over the memories that synthesis maps to block RAM: four activation banks, the weight ring
 in its 8 lanes, the scales, the thresholds. Memories of a few entries (psums, queues) become LUTs. Both counts are
-those of Yosys for `full` (140; 128 + 32 + 8 + 4 = 172) and `small` (35 and 54).
+those of Yosys.
+
+LUTs and flip-flops are those of the engine, without its pin harness, as `gen.synth` reports them: flip-flops that
+blocks take in are not among them. Of each part of the engine they are a sum over `drivers`: bits that the part has
+something for, as its adders or its registers, times what Yosys made of them.
+
+FITTED_ON
 """
 
 from __future__ import annotations
@@ -18,16 +24,32 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from cdgate.errors import UsageError, UserError
+from gen.fpga.devices import DEVICES, UNROUTED
 from hw.interface.layouts import ParameterWord
 from hw.params import BANKS, LANES, HwParams
 
-__all__ = ["Memory", "estimate", "memories"]
+__all__ = ["COEFFICIENTS", "Memory", "check_fits", "drivers", "estimate", "memories"]
 
 #: Depth by width of the shapes of a block RAM.
 SHAPES: Mapping[int, int] = MappingProxyType({1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512})
 
 #: Multipliers of a requantiser's lane.
 REQUANTISER = 3
+
+#: LUTs and flip-flops for each of `drivers`.
+COEFFICIENTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "fixed": {"luts": 8000, "ffs": 8000},
+        "adders": {"luts": 1, "ffs": 1},
+        "weights": {"luts": 1, "ffs": 3},
+        "psums": {"luts": 1, "ffs": 1},
+        "banks": {"luts": 1, "ffs": 1},
+        "requantiser": {"luts": 500, "ffs": 500},
+        "bus": {"luts": 10, "ffs": 20},
+        "addresses": {"luts": 10, "ffs": 20},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -63,15 +85,101 @@ def memories(params: HwParams) -> list[Memory]:
     ]
 
 
+def drivers(params: HwParams) -> dict[str, int]:
+    """Return what LUTs and flip-flops grow with, by the part of the engine that it is of."""
+    levels = range(1, params.in_par.bit_length())
+    granules = BANKS * params.word_subs
+    addresses = 2 * params.bank_addr_bits + 8 * params.rq_lanes + 3
+    return {
+        # What every engine has: control, instructions, jobs, the lanes' accumulators.
+        "fixed": 1,
+        # Bits of the sums in the lanes' adder trees: of level l there are in_par / 2 ** l, of 16 + l bits.
+        "adders": LANES * sum((params.in_par >> level) * (16 + level) for level in levels),
+        # Bits of an entry of the weight ring, on its way from the bus to the lanes.
+        "weights": params.entry_bits,
+        # Places for psums, each with its decisions in every lane.
+        "psums": LANES * params.psum_slots,
+        # Bits of the registers at the banks' memories.
+        "banks": granules * addresses,
+        # Lanes of the requantiser, with parameters, operands and logits.
+        "requantiser": params.rq_lanes,
+        # Bits of a beat.
+        "bus": params.axi_bits,
+        # Bits of the numbers that say which word, entry, slice, row, column, image, slot.
+        "addresses": params.bank_addr_bits
+        + params.ring_addr_bits
+        + params.slice_bits
+        + params.map_bits
+        + params.image_bits
+        + params.slot_bits,
+    }
+
+
 def estimate(params: HwParams) -> dict[str, Any]:
-    """Return what an engine has and takes: MACs, KiB of a bank, ring entries, multipliers, block RAMs, bits."""
+    """Return what an engine has and takes: MACs, KiB of a bank, ring entries; LUTs, flip-flops, multipliers, RAMs.
+
+    LUTs, flip-flops and block RAMs are also told by what they are for, and there are the bits of the block RAMs.
+    """
     parts = memories(params)
+    of = {
+        resource: {name: round(number * COEFFICIENTS[name][resource]) for name, number in drivers(params).items()}
+        for resource in ("luts", "ffs")
+    }
     return {
         "macs": params.macs,
         "bank_kib": params.bank_words * params.in_par / 1024,
         "ring_entries": params.ring_entries,
+        **{resource: sum(numbers.values()) for resource, numbers in of.items()},
         "dsps": params.macs + REQUANTISER * params.rq_lanes,
         "brams": sum(part.block_rams for part in parts),
+        "luts_of": of["luts"],
+        "ffs_of": of["ffs"],
         "brams_of": {part.name: part.block_rams for part in parts},
         "memory_bits": sum(part.bits for part in parts),
     }
+
+
+def check_fits(target: str, config: str, params: HwParams) -> None:
+    """Raise an error if a device has not what an engine takes.
+
+    Parameters
+    ----------
+    target
+        Name of the device, in `gen.fpga.devices.DEVICES` or `UNROUTED`.
+    config, params
+        The engine. If it is a whole one or its core alone is all the same: blocks are in the core.
+
+    Raises
+    ------
+    UserError
+        If something is too little: which, how much is needed and how much there is; LUTs and flip-flops by estimate.
+    UsageError
+        If all of it is enough, but the device is one that cannot be routed here.
+    """
+    found = estimate(params)
+    if target in DEVICES:
+        title, room = DEVICES[target].title, DEVICES[target].room
+        needs = [
+            ("LUTs", found["luts"], room["luts"], "about "),
+            ("flip-flops", found["ffs"], room["ffs"], "about "),
+            ("multipliers", found["dsps"], room["dsps"], ""),
+            ("block RAMs", found["brams"], room["brams"], ""),
+        ]
+    else:
+        other = UNROUTED[target]
+        title = other.title
+        products = -(-params.macs // other.products)
+        needs = [
+            ("logic cells", max(found["luts"], found["ffs"]), other.cells, "about "),
+            ("multipliers", products + REQUANTISER * params.rq_lanes, other.multipliers, ""),
+            ("bits of memory", found["memory_bits"], other.memory_bits, ""),
+        ]
+    over = [
+        f"the {room:,} {what} of an {title}, not {about}{needed:,}"
+        for what, needed, room, about in needs
+        if needed > room
+    ]
+    if over:
+        raise UserError(f"configuration {config} must take at most {'; at most '.join(over)}")
+    if target in UNROUTED:
+        raise UsageError(f"target must be one that can be routed here, {', '.join(DEVICES)}, which {target} is not")

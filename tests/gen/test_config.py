@@ -92,6 +92,7 @@ def test_list(capsys, tmp_path):
         [line] = [line for line in printed.splitlines() if f" {entry['name']} " in line]
         cells = set(line.split())
         assert {str(entry["in_par"]), str(entry["macs"]), str(entry["dsps"]), str(entry["brams"])} <= cells
+        assert {f"{entry['luts']:,}", f"{entry['ffs']:,}"} <= cells
     assert "…" not in printed and max(map(len, printed.splitlines())) <= WIDTH
 
 

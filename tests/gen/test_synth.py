@@ -1,6 +1,7 @@
 """Synthesis: bad input, seeds that do not come to an end, and one small core all the way."""
 
 import json
+import re
 from types import MappingProxyType
 
 import pytest
@@ -44,7 +45,7 @@ from tests.gen.fpga.tool_reports import hop
         ),
         (
             ["--target", "ecp5-25f", "--config", "small"],
-            "configuration must take at most the 28 multipliers of an ECP5-25F, CABGA381, not 35",
+            "configuration small must take at most the 28 multipliers of an ECP5-25F, CABGA381, not 35",
         ),
     ],
 )
@@ -159,6 +160,16 @@ def test_seed_whose_files_are_gone_is_run_again(monkeypatch, tmp_path):
         tools.ran.clear()
         synthesise(tmp_path, seeds=1)
         assert tools.ran == ["nextpnr, seed 1"] and path.is_file()
+
+
+def test_device_without_place_and_route_says_what_is_too_little(capsys):
+    assert synth.main(["--target", "ice40up5k", "--config", "tiny"]) == 2
+    line = capsys.readouterr().err
+    assert re.fullmatch(
+        r"gen.synth: configuration tiny must take at most the 5,280 logic cells of an iCE40UP5K, not about [\d,]+; "
+        r"at most the 8 multipliers of an iCE40UP5K, not 11\n",
+        line,
+    )
 
 
 @pytest.mark.slow
