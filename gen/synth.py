@@ -227,26 +227,28 @@ def show(report: Mapping[str, Any], console: Console) -> None:
         f"least {speeds['min']:.1f}",
         highlight=False,
     )
-    console.print("registers at the end of the longest paths, by class: how many, ns, share of wires, fan-out")
+    table = _names("Longest paths by class, at both ends registers", 2, "from", "to", "paths", "ns", "wires", "fan-out")
     for row in report["endpoints"][:10]:
-        console.print(
-            f"  {row['count']:4} {row['ns']:6.2f} {row['wires']:5.0%} {row['fanout']:5}  {row['from']} - {row['to']}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        table.add_row(
+            row["from"], row["to"], str(row["count"]), f"{row['ns']:.2f}", f"{row['wires']:.0%}", str(row["fanout"])
         )
+    console.print(table)
     hops = report["critical_path"]
     wires = sum(hop["delay_ns"] for hop in hops if hop["kind"] == "routing")
-    console.print(
-        f"longest path: {sum(hop['delay_ns'] for hop in hops):.2f} ns, {wires:.2f} ns of it wires", highlight=False
-    )
+    title = f"Longest path: {sum(hop['delay_ns'] for hop in hops):.2f} ns, {wires:.2f} ns of it wires"
+    table = _names(title, 4, "name", "what", "from", "to", "ns")
     for hop in hops:
-        console.print(
-            f"  {hop['delay_ns']:6.2f}  {hop['kind']:8}  {hop['from']} - {hop['to']}  {hop['name']}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        ends = ("X{}Y{}".format(*hop[end]) for end in ("from", "to"))
+        table.add_row(hop["name"], hop["kind"], *ends, f"{hop['delay_ns']:.2f}")
+    console.print(table)
+
+
+def _names(title: str, left: int, *headings: str) -> Table:
+    """Return a table whose names, in the first columns, are broken where they are too long for the terminal."""
+    table = cli.table(title, *headings, left=left)
+    for column in table.columns[:left]:
+        column.no_wrap, column.overflow = False, "fold"
+    return table
 
 
 def main(argv: list[str] | None = None) -> int:

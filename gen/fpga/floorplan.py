@@ -172,7 +172,8 @@ def place(device: Device, netlist: Mapping[str, Any], top: str) -> dict[str, Sit
     between = [row for row in device.ram_rows if row < max(device.multiplier_rows)]
     for (_, names), run in zip(sorted(parts["weights"].items()), lane_sites, strict=True):
         sites |= dict(zip(names, rams.take(len(names), _centre(run), between), strict=True))
-    corner = (float(device.columns[-1]), _centre([sites[name] for name in requantise])[1])
+    x, y = _centre([sites[name] for name in requantise])
+    corner = float(min(device.columns[0], device.columns[-1], key=lambda column: abs(column - x))), y
     parameters = [name for names in parts["parameters"].values() for name in names]
     sites |= dict(zip(parameters, rams.take(len(parameters), corner, _upper(device)), strict=True))
     sites |= _place_banks(device, parts["bank"], rams)

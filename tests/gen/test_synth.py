@@ -7,6 +7,7 @@ from types import MappingProxyType
 import pytest
 from rich.console import Console
 
+from cdgate.cli import WIDTH
 from cdgate.errors import RunError
 from gen import synth
 from gen.fpga.routed.results import digest_today, read_results
@@ -82,7 +83,7 @@ class Tools:
         elif title not in [f"nextpnr, seed {seed}" for seed in self.routed]:
             raise EndlessError(f"{title}: on and on")
         else:
-            path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", "X1Y1", "X9Y9")]}
+            path = {"from": "posedge clk", "to": "posedge clk", "path": [hop("routing", 2.0, "net", [1, 1], [9, 9])]}
             fmax = {"clk": {"achieved": 90.0 + int(title.split()[-1])}}
             (log.parent / arguments[arguments.index("--report") + 1]).write_text(
                 json.dumps({"fmax": fmax, "critical_paths": [path], "utilization": {}})
@@ -111,6 +112,23 @@ def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
     assert others <= set(report), "what other tools read"
     assert json.loads((tmp_path / "ecp5-85f" / "report.json").read_text()) == report
     synth.show(report, Console(quiet=True))
+
+
+def test_report_fits_the_terminal_and_loses_nothing(monkeypatch, tmp_path):
+    Tools(monkeypatch, routed=(1,))
+    report = synthesise(tmp_path, seeds=1)
+    long = "core.core.output.requantise_3.s3_residual_TRELLIS_FF_Q_DI_PFUMX_Z_ALUT_LUT4_Z_1_D_LUT4_Z[0]"
+    report["endpoints"] = [
+        {"from": long, "to": long, "count": 12, "ns": 9.5, "wires": 0.85, "levels": 3, "fanout": 130}
+    ]
+    report["critical_path"][0]["name"] = long
+    console = Console(width=WIDTH)
+    with console.capture() as capture:
+        synth.show(report, console)
+    printed = capture.get()
+    assert max(map(len, printed.splitlines())) <= WIDTH and "…" not in printed
+    for text in ("12", "9.50", "85%", "X1Y1", "X9Y9", "2.00"):
+        assert text in printed
 
 
 def test_result_is_kept(monkeypatch, tmp_path):
@@ -188,3 +206,15 @@ def test_tiny_core_all_the_way(monkeypatch, tmp_path):
     assert sum(hop["delay_ns"] for hop in report["critical_path"]) == pytest.approx(
         1000 / report["fmax_mhz"]["min"], abs=0.05
     )
+    # The bitstream begins with comments, then comes the preamble of the device.
+    bits = (tmp_path / "ecp5-85f" / report["bitstream"]).read_bytes()
+    assert bits.startswith(b"\xff\x00") and b"\xff\xff\xbd\xb3" in bits[:256]
+    assert (tmp_path / "ecp5-85f" / report["picture"]).read_bytes().startswith(b"\x89PNG")
+    [path] = (tmp_path / "ecp5-85f").glob("*.layout")
+    drawn = json.loads(path.read_text())
+    kinds = [kind for _, kind, *_ in drawn["blocks"]]
+    assert (kinds.count("multiplier"), kinds.count("RAM")) == (report["dsps"], report["brams"])
+    used = sum(report["utilization"][f"TRELLIS_{kind}"]["used"] for kind in ("COMB", "FF", "RAMW"))
+    assert sum(count for tiles in drawn["logic"].values() for *_, count in tiles) == used
+    assert len(drawn["paths"]) == 10 and all(len(path["tiles"]) > 1 for path in drawn["paths"])
+    assert drawn["paths"][0]["ns"] == pytest.approx(1000 / report["fmax_mhz"]["max"], abs=0.3)

@@ -91,6 +91,17 @@ def test_bits_of_the_four_banks_stand_together(target, config):
             assert max(other.x for other in others) - min(other.x for other in others) <= 6, name
 
 
+@pytest.mark.parametrize("target, config", FITTING)
+def test_parameters_are_at_the_requantisers_edge_of_the_die(target, config):
+    _, sites = placed(target, config)
+    mean = {}
+    for part in ("requantise", "parameters"):
+        found = [site.x for name, site in sites.items() if part in name]
+        mean[part] = sum(found) / len(found)
+    columns = DEVICES[target].columns
+    assert abs(mean["requantise"] - mean["parameters"]) < (columns[-1] - columns[0]) / 2, mean
+
+
 def test_full_on_an_85f_is_the_plan_that_was_measured():
     """The first column of each lane's multipliers, row by row; lane 0 in the middle of the row beside the banks."""
     _, sites = placed("ecp5-85f", "full")

@@ -35,16 +35,16 @@ def test_critical_path_is_the_longest_between_registers():
             path(
                 "posedge clk",
                 "posedge clk",
-                hop("clk-to-q", 0.5, "q", "X1Y1", "X1Y1"),
-                hop("routing", 2.0, "net", "X1Y1", "X9Y9"),
-                hop("setup", 0.1, "d", "X9Y9", "X9Y9"),
+                hop("clk-to-q", 0.5, "q", [1, 1], [1, 1]),
+                hop("routing", 2.0, "net", [1, 1], [9, 9]),
+                hop("setup", 0.1, "d", [9, 9], [9, 9]),
             ),
-            path("posedge clk", "posedge clk", hop("routing", 1.0, "short", "X1Y1", "X2Y1")),
-            path("<async>", "posedge clk", hop("routing", 9.0, "pin", "X1Y1", "X9Y9")),
+            path("posedge clk", "posedge clk", hop("routing", 1.0, "short", [1, 1], [2, 1])),
+            path("<async>", "posedge clk", hop("routing", 9.0, "pin", [1, 1], [9, 9])),
         ]
     }
     assert reports.critical_path(report) == [
-        {"kind": "clk-to-q", "delay_ns": 0.5, "name": "q_to", "from": "X1Y1", "to": "X1Y1"},
-        {"kind": "routing", "delay_ns": 2.0, "name": "net", "from": "X1Y1", "to": "X9Y9"},
-        {"kind": "setup", "delay_ns": 0.1, "name": "d_to", "from": "X9Y9", "to": "X9Y9"},
+        {"kind": "clk-to-q", "delay_ns": 0.5, "name": "q_to", "from": [1, 1], "to": [1, 1]},
+        {"kind": "routing", "delay_ns": 2.0, "name": "net", "from": [1, 1], "to": [9, 9]},
+        {"kind": "setup", "delay_ns": 0.1, "name": "d_to", "from": [9, 9], "to": [9, 9]},
     ]
