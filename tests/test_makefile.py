@@ -158,6 +158,10 @@ def test_sim_records_waves(make, given, passed):
             ("synth", "TARGET=ecp5-45f", "SPEED=8", "STEP=seed"),
             "-m gen.synth --target 'ecp5-45f' --speed '8' --step 'seed'",
         ),
+        (
+            ("synth", "RESULT=results", "NETWORK=a b.json"),
+            "-m gen.synth --target 'ecp5-85f' --result 'results' --network 'a b.json'",
+        ),
     ],
 )
 def test_options(make, target, expected):
