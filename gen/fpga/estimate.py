@@ -45,14 +45,14 @@ TETHER = 0.02
 #: LUTs and flip-flops for each of `drivers`.
 COEFFICIENTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
-        "fixed": {"luts": 8400, "ffs": 10300},
-        "adders": {"luts": 1.25, "ffs": 1.18},
-        "weights": {"luts": 0.61, "ffs": 3.97},
-        "psums": {"luts": 6.1, "ffs": 4.3},
-        "banks": {"luts": 0.87, "ffs": 1.05},
-        "requantiser": {"luts": 700, "ffs": 940},
-        "bus": {"luts": 12, "ffs": 26.5},
-        "addresses": {"luts": 19.2, "ffs": 34.7},
+        "fixed": {"luts": 8550, "ffs": 10100},
+        "adders": {"luts": 1.28, "ffs": 1.16},
+        "weights": {"luts": 0.613, "ffs": 3.88},
+        "psums": {"luts": 5.29, "ffs": 4.26},
+        "banks": {"luts": 0.848, "ffs": 1.01},
+        "requantiser": {"luts": 719, "ffs": 1060},
+        "bus": {"luts": 10.9, "ffs": 25.6},
+        "addresses": {"luts": 18.9, "ffs": 34.5},
     }
 )
 
