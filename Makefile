@@ -49,6 +49,7 @@ OPTION_SECONDS = $(call option,SECONDS,seconds)
 OPTION_FREQ = $(call option,FREQ,freq)
 OPTION_SPEED = $(call option,SPEED,speed)
 OPTION_STEP = $(call option,STEP,step)
+OPTION_OVERHEAD = $(if $(filter-out 0,$(value OVERHEAD)),--overhead)
 OPTION_RESULT = $(call option,RESULT,result)
 OPTION_NETWORK = $(call option,NETWORK,network)
 OPTION_CONFIG = $(call option,CONFIG,config)
@@ -132,7 +133,7 @@ configs: .venv/base ## list the configurations with their multipliers and memori
 	$(PY) -m gen.config $(call options_and_file,$(TAKES_configs),configs.json)
 
 .PHONY: synth
-TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP RESULT NETWORK OUT
+TAKES_synth := TARGET CONFIG TOP SEEDS SEED FREQ SPEED STEP OVERHEAD RESULT NETWORK OUT
 synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report cells and Fmax; takes many minutes
 #: TARGET=ecp5-85f   synth, netlist: the device: ecp5-85f, ecp5-45f or ecp5-25f
 #: TOP=system        synth: the whole engine, or its core
@@ -141,6 +142,7 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: FREQ=115          synth: clock in MHz that place and route aims at
 #: SPEED=6           synth: speed grade, 6 to 8
 #: STEP=all          synth: all, or one step alone: prepare, seed, collect
+#: OVERHEAD=1        synth: do the same without gating, and tell what it costs
 #: RESULT=results    synth: keep the figures of TARGET and CONFIG there, for make table
 #: NETWORK=path      synth: report of make network whose cycles RESULT has; build/sim/network/report.json if it is of CONFIG
 	$(PY) -m gen.synth $(call options,$(TAKES_synth))

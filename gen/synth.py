@@ -27,6 +27,8 @@ from gen.fpga.estimate import check_fits, estimate
 from gen.fpga.harness import harness_verilog
 from gen.fpga.preparation import Prepared, prepare
 from gen.fpga.reports import RESOURCES, resources
+from gen.fpga.routed.overhead import overhead as gating_overhead
+from gen.fpga.routed.overhead import overhead_table
 from gen.fpga.routed.picture import draw
 from gen.fpga.routed.results import network_figures, result, result_path
 from gen.fpga.seeds import BITSTREAM, LAYOUT, known_seeds, run_seeds, seed_file
@@ -70,6 +72,7 @@ def synthesise(
     step: str = STEPS[0],
     results: Path | None = None,
     network: Path | None = None,
+    overhead: bool = False,
 ) -> dict[str, Any] | None:
     """Place and route a configuration on a target; write and return the report.
 
@@ -99,6 +102,8 @@ def synthesise(
     network
         Report of `make network` whose cycles are kept beside them. If not given, it is `NETWORK`, if that is there and
         of this configuration.
+    overhead
+        Whether the same is done with the engine without gating, whose figures the report has beside its own.
 
     Raises
     ------
@@ -127,16 +132,27 @@ def synthesise(
     cycles = network_figures(network or NETWORK, config.name, network is not None) if results is not None else None
     console = console or cli.console()
     target, folder = replace(TARGETS[target_name], speed=speed), folder / target_name
-    prepared = prepare(target, harness_verilog(config.params, top), stem(config.name, top), folder, console)
+    engines = {config.name: config.params}
+    if overhead:
+        engines[f"{config.name}_ungated"] = replace(config.params, gating=False)
+    netlists = [
+        prepare(target, harness_verilog(params, top), stem(name, top), folder, console)
+        for name, params in engines.items()
+    ]
     numbers = range(first_seed, first_seed + seeds)
-    rows = known_seeds(target, prepared, freq, numbers) if step == "collect" else []
+    rows: list[list[dict[str, Any]]] = [[] for _ in netlists]
+    if step == "collect":
+        rows = [known_seeds(target, netlist, freq, numbers) for netlist in netlists]
     if step in ("all", "seed"):
-        rows = run_seeds(target, prepared, freq, numbers, console)
+        rows = [run_seeds(target, netlist, freq, numbers, console) for netlist in netlists]
+    prepared = netlists[0]
     size = _count(target_name, target, config, top, prepared)
     if step not in ("all", "collect"):
         console.print(_size(size))
         return None
-    report = size | _seeds(freq, rows)
+    report = size | _seeds(freq, rows[0])
+    if overhead:
+        report["gating_overhead"] = gating_overhead(size, rows[0], resources(netlists[1].facts["cells"]), rows[1])
     report |= _finish(target, prepared, freq, report)
     write_json(folder / "report.json", report)
     if results is not None:
@@ -156,7 +172,7 @@ def _count(target_name: str, target: Target, config: Configuration, top: str, pr
         "device": target.title,
         "speed": target.speed,
         **resources(facts["cells"]),
-        "gating_overhead": None,  # has not been measured
+        "gating_overhead": None,  # unless it is asked for
         "estimate": {name: estimate(config.params)[name] for name in RESOURCES} if whole else None,
         "cells": {top: facts["cells"], "harness": facts["harness"]},
         "harness": resources(facts["harness"]),
@@ -221,6 +237,8 @@ def show(report: Mapping[str, Any], console: Console) -> None:
             f"{row['seconds'] / 60:.1f}" if done else "",
         )
     console.print(table)
+    if report["gating_overhead"] is not None:
+        console.print(overhead_table(report))
     speeds = report["fmax_mhz"]
     console.print(
         f"Fmax after routing: {speeds['max']:.1f} MHz with seed {report['best_seed']}; median {speeds['median']:.1f}, "
@@ -262,6 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--freq", type=float, default=FREQ, metavar="MHZ", help=f"clock aimed at (default: {FREQ:g})")
     parser.add_argument("--speed", type=int, default=SPEEDS[0], metavar="G", help="speed grade, 6 to 8 (default: 6)")
     parser.add_argument("--step", default=STEPS[0], metavar="STEP", help=f"one of {', '.join(STEPS)} (default: all)")
+    parser.add_argument("--overhead", action="store_true", help="do the same without gating: what does that cost?")
     parser.add_argument("--result", type=Path, metavar="DIR", help="keep the figures there, as results of the project")
     parser.add_argument("--network", type=Path, metavar="FILE", help=f"whose cycles a result has (default: {NETWORK})")
     parser.add_argument("-o", "--output", type=Path, default=BUILD, metavar="DIR", help=f"folder (default: {BUILD})")
@@ -282,6 +301,7 @@ def main(argv: list[str] | None = None) -> int:
             step=args.step,
             results=args.result,
             network=args.network,
+            overhead=args.overhead,
         )
         if report is not None:
             show(report, console)

@@ -86,7 +86,7 @@ def memories(params: HwParams) -> list[Memory]:
         Memory("banks", BANKS, params.bank_words, params.word_subs, 8 * params.rq_lanes),
         Memory("ring", LANES, params.ring_entries, 1, params.chunk_bits),
         Memory("scales", 1, params.param_words, 1, word["scales"].width),
-        Memory("thresholds", 1, params.param_words, 1, word["thresholds"].width),
+        Memory("thresholds", int(params.gating), params.param_words, 1, word["thresholds"].width),
     ]
 
 

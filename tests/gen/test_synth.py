@@ -114,6 +114,21 @@ def test_seed_that_fails_is_a_row_and_the_best_counts(monkeypatch, tmp_path):
     synth.show(report, Console(quiet=True))
 
 
+def test_what_gating_costs(monkeypatch, tmp_path):
+    tools = Tools(monkeypatch, routed=(1, 2))
+    report = synthesise(tmp_path, seeds=2, overhead=True, results=tmp_path / "results")
+    assert tools.ran.count("nextpnr, seed 2") == 2, "of an engine with gating and of one without"
+    found = report["gating_overhead"]
+    assert (found["fmax_mhz"], found["luts"]) == (0.0, None)  # the engine of the stand-in is empty
+    assert found["ungated"]["runs"] == [{"seed": 1, "fmax_mhz": 91.0}, {"seed": 2, "fmax_mhz": 92.0}]
+    [kept] = read_results(tmp_path / "results")
+    assert kept["gating_overhead"] == found and kept["params"]["gating"]
+    console = Console(width=WIDTH)
+    with console.capture() as capture:
+        synth.show(report, console)
+    assert "what gating costs" in capture.get() and "+0.0%" in capture.get()
+
+
 def test_report_fits_the_terminal_and_loses_nothing(monkeypatch, tmp_path):
     Tools(monkeypatch, routed=(1,))
     report = synthesise(tmp_path, seeds=1)

@@ -99,7 +99,7 @@ def network_figures(path: Path, config: str, required: bool = True) -> dict[str,
 
 def result(report: Mapping[str, Any], params: HwParams, network: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what is kept of a report of `gen.synth`, of an engine with `params`, and of `network_figures`."""
-    kept = ("target", "config", "device", "speed", *RESOURCES, "freq_mhz")
+    kept = ("target", "config", "device", "speed", *RESOURCES, "freq_mhz", "gating_overhead")
     return {
         "schema": 1,
         "experiment": "synthesis",
