@@ -1,5 +1,6 @@
 """Synthesis: bad input, seeds that do not come to an end, and one small core all the way."""
 
+import functools
 import json
 import re
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from rich.console import Console
 from cdgate.cli import WIDTH
 from cdgate.errors import RunError
 from gen import synth
+from gen.fpga.harness import harness_verilog
 from gen.fpga.routed.results import digest_today, read_results
 from gen.fpga.toolchain import EndlessError
 from hw.params import HwParams
@@ -57,6 +59,10 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, capsys, mo
     assert not list(tmp_path.iterdir())
 
 
+#: The engine of most tests is the same, and takes seconds to generate.
+VERILOG = functools.cache(harness_verilog)
+
+
 class Tools:
     """Stands in for the programs: notes which ran, and routes the seeds that it is told to."""
 
@@ -64,6 +70,7 @@ class Tools:
         self.routed, self.ran = routed, []
         tiny = HwParams(in_par=2, rq_lanes=1, max_slices=2)
         monkeypatch.setattr("hw.configurations.CONFIGS", MappingProxyType({"tiny": tiny}))
+        monkeypatch.setattr("gen.synth.harness_verilog", VERILOG)
         monkeypatch.setattr("gen.fpga.preparation.call", self.call)
         monkeypatch.setattr("gen.fpga.seeds.call", self.call)
         monkeypatch.setattr("gen.fpga.preparation.package_version", lambda name: "1")  # it need not be installed
