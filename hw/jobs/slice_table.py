@@ -180,6 +180,7 @@ class SliceTable(wiring.Component):
 
         # Known before the slice is opened.
         group_ends = Signal()
+        advance = Signal()  # a slice was opened, in the cycle before
         m.d.sync += group_ends.eq(group_slice == layer.group_slice_last)
 
         def begin():
@@ -188,6 +189,7 @@ class SliceTable(wiring.Component):
                 group_slice.eq(0),
                 self.threshold_addr.eq(Cat(Const(0, params.param_addr_bits - 1), layer.param_half)),
                 word.eq(0),
+                advance.eq(0),
             ]
             m.next = "Address"
 
@@ -199,6 +201,10 @@ class SliceTable(wiring.Component):
                     begin()
             with m.State("Address"):  # the memory of thresholds answers in the next cycle
                 m.d.sync += self.threshold_addr.eq(self.threshold_addr + 1)
+                with m.If(advance):
+                    m.d.sync += [ring_ptr.eq(following.end_ptr), group_slice.eq(group_slice + 1)]
+                    with m.If(group_ends):
+                        m.d.sync += [group_slice.eq(0), group.eq(group + 1)]
                 m.next = "Thresholds"
             with m.State("Thresholds"):  # a word a cycle; the last one's address is already the next slice's first
                 m.d.sync += [shift.eq(1) for shift in shifts]
@@ -227,10 +233,5 @@ class SliceTable(wiring.Component):
                 with m.If(self.begin):  # after a layer, the context at hand is of no slice
                     begin()
                 with m.Elif(self.open):
-                    m.d.sync += [
-                        ring_ptr.eq(following.end_ptr),
-                        group_slice.eq(group_slice + 1),
-                    ]
-                    with m.If(group_ends):
-                        m.d.sync += [group_slice.eq(0), group.eq(group + 1)]
+                    m.d.sync += advance.eq(1)
                     m.next = "Address"
