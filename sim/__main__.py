@@ -182,13 +182,17 @@ def _default_layer(net: str | None) -> str:
 
 
 def _body(args: Any, command: str) -> int:
-    if args.layer is None:
+    asked = args.layer
+    if asked is None:
         args.layer = _default_layer(args.net)
     _remove_reports(args)
     if not 1 <= args.waves_cycles <= waves.MAX_CYCLES:
         raise UserError(f"number of cycles to record must be 1 to {waves.MAX_CYCLES}, not {args.waves_cycles}")
     engine = Engine(args.config)
     network = chosen_network(args.checkpoint, args.net)
+    if asked is None and args.layer not in network.names:
+        args.layer = network.names[0]
+        _remove_reports(args)
     names, images = _images(args, network)
     layers = _names(network, args.layer)
     found = engine.run_layers(

@@ -16,8 +16,9 @@ from cdgate.files import as_path
 from cdgate.lock import locked
 from cdgate.modes import GateMode
 from gen import verilog
-from gen.cost.compilation import Compilation, compile_for
+from gen.cost.compilation import MAX_LATENCY, Compilation, compile_for
 from gen.cost.traffic import traffic
+from gen.network.gating import for_engine
 from hw.configurations import DEFAULT, Configuration, configuration
 from hw.params import HwParams
 from sim.check.execution import execute_layers, execute_network
@@ -114,8 +115,7 @@ class Engine:
         latency: int = 40,
     ) -> Compilation:
         """Compile a network for some images, and predict its cycles; see `gen.cost.compilation.compile_for`."""
-        network = as_network(network, self.params)
-        images = as_images(images, network.image_channels)
+        images = as_images(images, as_network(network).image_channels)
         return compile_for(self.config, network, images, mode, bandwidth, latency)
 
     def run_layer(
@@ -184,12 +184,12 @@ class Engine:
         SimulationError
             If the simulator itself fails.
         """
-        network = as_network(network, self.params)
-        images = as_images(images, network.image_channels)
+        images = as_images(images, as_network(network).image_channels)
         layers, masks = as_layers(layers, network), as_masks(masks)
         batch = as_number("batch, of so many images,", batch, 1, len(images))
         if mode not in tuple(GateMode):
             raise UserError(f"mode must be one of {', '.join(GateMode)}, not {mode!r}")
+        network = for_engine(network, self.params, mode)
         if masks is not None and (mode != GateMode.FORCED or len(layers) != 1):
             raise UserError("a mask needs mode forced and one layer")
         if group not in (None, report.ALL, *layers):
@@ -266,11 +266,11 @@ class Engine:
         RunError
             If the simulator or the engine stops.
         """
-        network = as_network(network, self.params)
+        network = for_engine(as_network(network), self.params)
         images = as_images(images, network.image_channels)
         if runs not in tuple(RUNS):
             raise UserError(f"runs must be one of {', '.join(RUNS)}, not {runs!r}")
-        bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, 100_000)
+        bandwidth, latency = as_number("bandwidth", bandwidth, 1, 1024), as_number("latency", latency, 1, MAX_LATENCY)
         labels = as_texts("labels", [None] * len(images) if labels is None else labels, len(images), some=True)
         if not self.params.trace:
             raise UserError(f"configuration {self.config.name} has no trace, which the comparison needs")
@@ -282,7 +282,7 @@ class Engine:
             mode: plan_network(network, self.params, images, mode, bandwidth, latency) for mode in RUNS[runs]
         }
         synthetic, pixels = stress_network(self.params, network)
-        synthetic = as_network(synthetic, self.params)
+        synthetic = for_engine(synthetic, self.params)
         stress: dict[str, Plan] = {
             mode: plan_network(synthetic, self.params, pixels, mode, bandwidth, latency) for mode in RUNS[runs]
         }

@@ -17,6 +17,7 @@ from cdgate.errors import UserError
 from cdgate.files import write_json
 from cdgate.modes import GateMode
 from gen.network.compiler import compile_network
+from gen.network.gating import for_engine
 from gen.network.program import NetworkProgram
 from hw.configurations import DEFAULT, configuration
 from hw.params import HwParams
@@ -122,7 +123,7 @@ def _body(args: Any) -> int:
     if args.batch < 1:
         raise UserError(f"batch must be at least 1, not {args.batch}")
     config = configuration(args.config)
-    network = chosen_network(args.checkpoint, args.net)
+    network = for_engine(chosen_network(args.checkpoint, args.net), config.params, args.mode)
     names, images, _ = chosen_images(args.data, args.offset, args.images, network)
     start = time.monotonic()
     programs = compiled(network, config.params, images, args.mode, args.batch)

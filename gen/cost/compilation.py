@@ -23,10 +23,14 @@ from gen.cost.steps import SliceSteps, slice_steps
 from gen.host.driver import loaded
 from gen.layer.protocol import Network
 from gen.network.compiler import compile_network
+from gen.network.gating import for_engine
 from gen.network.program import NetworkProgram
 from hw.configurations import Configuration
 
-__all__ = ["Compilation", "compile_for"]
+__all__ = ["MAX_LATENCY", "Compilation", "compile_for"]
+
+#: Greatest latency of a memory, in cycles.
+MAX_LATENCY = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,14 +164,13 @@ def compile_for(
     Raises
     ------
     cdgate.errors.UserError
-        If bandwidth is no number above 0, latency no whole one, or the network cannot be compiled.
+        If bandwidth is no number above 0, latency none in 1 to `MAX_LATENCY`, or the network cannot be compiled.
     """
     if isinstance(bandwidth, bool) or not isinstance(bandwidth, numbers.Real) or not 0 < bandwidth < float("inf"):
         raise UserError(f"bandwidth must be a number above 0, and finite, not {bandwidth!r}")
-    if isinstance(latency, bool) or not isinstance(latency, numbers.Integral) or latency < 1:
-        raise UserError(f"latency must be a whole number of at least 1, not {latency!r}")
-    if not config.params.gating:
-        network = network.ungated()
+    if isinstance(latency, bool) or not isinstance(latency, numbers.Integral) or not 1 <= latency <= MAX_LATENCY:
+        raise UserError(f"latency must be a whole number from 1 to {MAX_LATENCY}, not {latency!r}")
+    network = for_engine(network, config.params, mode)
     program = compile_network(network, config.params, len(images), (images.shape[1], images.shape[2]), mode)
     decisions = None
     if mode in DECIDING:

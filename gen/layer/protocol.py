@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 __all__ = ["Layer", "Network"]
 
@@ -74,5 +74,5 @@ class Network(Protocol):
     def run(self, images: Any, mode: str) -> Any:
         """Run the network on raw images; the result has ``taps`` by layer."""
 
-    def ungated(self) -> Network:
+    def ungated(self) -> Self:
         """Return the network without its gates."""

@@ -11,17 +11,16 @@ import torch
 
 from cdgate.errors import UserError
 from cdgate.files import as_path
-from hw.params import HwParams
 from sw_model.integer.network import IntNetwork
 
 __all__ = ["as_folder", "as_images", "as_layers", "as_masks", "as_network", "as_number", "as_texts"]
 
 
-def as_network(value: Any, params: HwParams) -> IntNetwork:
-    """Return a network, without its gates for an engine without gating; refuses everything else, a path, too."""
+def as_network(value: Any) -> IntNetwork:
+    """Return a network; refuses everything else, a path, too."""
     if not isinstance(value, IntNetwork):
         raise UserError(f"network must be what cdgate.load returns, not {_told(value)}")
-    return value if params.gating else value.ungated()
+    return value
 
 
 def as_images(value: Any, channels: int = 3) -> np.ndarray:

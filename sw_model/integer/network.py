@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -166,7 +166,7 @@ class IntNetwork:
                 return layer
         raise ValueError(f"layer must be one of {', '.join(self.names)}, not {name}")
 
-    def ungated(self) -> IntNetwork:
+    def ungated(self) -> Self:
         """Return the network without its gates, which computes what it does in dense mode."""
         return replace(self, layers=tuple(layer.ungated() if layer.gated else layer for layer in self.layers))
 

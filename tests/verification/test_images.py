@@ -34,6 +34,15 @@ def call(checkpoint, tmp_path, capsys):
     return run
 
 
+def test_engine_without_gating(call, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("in_par = 4\nrq_lanes = 1\nring_entries = 1024\ngating = false\n")
+    status, report, printed = call("--images", "2", "--config", str(own))
+    assert status == 0 and printed.out.endswith("\nverdict: pass\n") and report["decisions"] == 0
+    status, _, printed = call("--images", "2", "--config", str(own), "--mode", "base")
+    assert status == 2 and "mode must be gated or dense, which are the same without gating" in printed.err
+
+
 def test_images_are_equal(call):
     status, report, printed = call("--images", "3", "--batch", "2", "--offset", "2")
     assert status == 0 and printed.out.endswith("\nverdict: pass\n") and report["verdict"] == "pass"
