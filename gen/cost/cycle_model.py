@@ -92,10 +92,12 @@ class _Model:
         self.computed = 0  # passes whose last step is done
         self.slice = 0
         self.waits = False  # its next slice may start
+        self.offered_since = 0.0  # when the array was ready for the slice
         self.base_since = 0.0  # when the slice's base path could start
         self.late = 0  # cycles that it takes more as it waited for weights
         self.opened = 0  # bytes of weights up to it
         self.first_steps: list[float] = []
+        self.weight_waits: list[float] = []  # by pass
 
     @property
     def now(self) -> float:
@@ -219,7 +221,9 @@ class _Model:
     # The array.
 
     def _offer_slice(self) -> None:
-        self.waits, self.base_since = True, -1.0
+        self.waits, self.base_since, self.offered_since = True, -1.0, self.now
+        if self.slice == 0:
+            self.weight_waits.append(0.0)
 
     def _try_slice(self) -> None:
         """Start the slice whose turn it is, if its weights are in."""
@@ -245,6 +249,7 @@ class _Model:
         ahead = base * min(1.0, (self.params.psum_slots - EARLY) / jobs) if jobs else float(base)
         done = int(min(self.now - self.base_since, ahead))
         work -= done
+        self.weight_waits[-1] += max(self.now - self.offered_since - done, 0.0)
         # What is left to do when the base path is through.
         left = int(min(EARLY, jobs) * steps.conditional[self.slice] / jobs) if jobs else 0
         left = work if done >= base else min(left, work)
@@ -293,8 +298,13 @@ class _Model:
             self._arbitrate()
         marks = [0, *map(round, self.first_steps[1:]), round(self.now) + STOP]
         passes = [
-            PassCycles(layer=instruction.layer, first_step=round(first), cycles=marks[n + 1] - marks[n])
-            for n, (instruction, first) in enumerate(zip(self.program.passes, self.first_steps, strict=True))
+            PassCycles(
+                layer=instruction.layer,
+                first_step=round(self.first_steps[n]),
+                cycles=marks[n + 1] - marks[n],
+                waits=round(self.weight_waits[n]),
+            )
+            for n, instruction in enumerate(self.program.passes)
         ]
         return Prediction(cycles=marks[-1], passes=passes)
 

@@ -10,11 +10,15 @@ __all__ = ["PassCycles", "Prediction"]
 
 @dataclass(frozen=True, kw_only=True)
 class PassCycles:
-    """A pass: its layer, the cycle of its first step and the cycles until the next pass's steps begin."""
+    """A pass: its layer, the cycle of its first step, the cycles until the next pass's steps begin.
+
+    ``waits`` are those in which the array waits for weights.
+    """
 
     layer: str
     first_step: int
     cycles: int
+    waits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,14 @@ class Prediction:
 
     def layers(self) -> dict[str, int]:
         """Return cycles by layer, as reports count them: from its first step to the next layer's."""
+        return self._sums("cycles")
+
+    def waits(self) -> dict[str, int]:
+        """Return by layer the cycles in which the array waits for weights."""
+        return self._sums("waits")
+
+    def _sums(self, name: str) -> dict[str, int]:
         found: dict[str, int] = {}
         for timed in self.passes:
-            found[timed.layer] = found.get(timed.layer, 0) + timed.cycles
+            found[timed.layer] = found.get(timed.layer, 0) + getattr(timed, name)
         return found

@@ -133,7 +133,8 @@ def execute_network(
             stressed = _compared(stress[mode], first, first_clock, None)
             left = np.fromfile(first.memory, dtype=np.uint8)
         results[mode] = replace(_compared(planned, run, clock, left), stress=stressed)
-        judge_model(results[mode], planned.prediction.layers(), settings, mode)
+        prediction = planned.prediction
+        judge_model(results[mode], prediction.layers(), prediction.waits(), settings, mode)
     return results
 
 

@@ -182,7 +182,7 @@ class NetworkTrial:
         one = self.planned
         result = compare_network(one.program, one.job, run, one.golden, one.counts, clock=clock)
         if self.modelled:
-            judge_model(result, one.prediction.layers(), self.settings, self.mode)
+            judge_model(result, one.prediction.layers(), one.prediction.waits(), self.settings, self.mode)
         shutil.rmtree(run.memory.parent)
         return result.total()
 
