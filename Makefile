@@ -181,7 +181,7 @@ evaluate: .venv/base ## accuracy and sparsity of a checkpoint; wants ARGS="--dat
 
 .PHONY: test
 TAKES_test := ARGS
-test: tools .venv/base .venv/test .venv/train ## the tests that fit in 20 minutes on two cores
+test: tools .venv/base .venv/test .venv/train .venv/synth ## the tests that fit in 20 minutes on two cores
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(call options,$(TAKES_test))
 
 .PHONY: test-slow

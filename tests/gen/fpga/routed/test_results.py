@@ -24,6 +24,7 @@ REPORT = {
     "dsps": 140,
     "brams": 172,
     "freq_mhz": 115.0,
+    "gating_overhead": None,
     "runs": [{"seed": 1, "fmax_mhz": None, "why": "on and on"}, {"seed": 2, "fmax_mhz": 100.0, "seconds": 9.0}],
     "best_seed": 2,
     "fmax_mhz": {"min": 100.0, "median": 100.0, "max": 100.0},
