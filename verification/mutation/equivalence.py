@@ -26,9 +26,14 @@ endmodule
 #: An instance of which a port is mutated becomes a part of the module, as it may not look at that port at all.
 _FLATTEN = "flatten {module}/c:{cell} gate/c:{cell}"
 
+#: The ports of a memory come into an order of their own, which must be that of the copy. Where one of them is mutated,
+#: they have to stay apart until then.
+_EARLY = "memory_collect {module}"
+
 #: Module by module: the mutated copy keeps the names of ports, registers, memories and instances, which are compared;
 #: all other names are taken from it, so that what lies between them may differ.
 _PROOF = """design -load all
+{early}
 copy {module} gate
 {mutate}
 {flatten}
@@ -88,6 +93,7 @@ def _script(mutations: Sequence[Mutation]) -> str:
                 module=mutation.module,
                 mutate=mutation.script.replace(f"-module {mutation.module} ", "-module gate "),
                 number=mutation.number,
+                early="" if "mem" in mutation.cell else _EARLY.format(module=mutation.module),
                 flatten=""
                 if mutation.cell.startswith("$")
                 else _FLATTEN.format(module=mutation.module, cell=mutation.cell),

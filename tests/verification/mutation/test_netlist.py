@@ -100,6 +100,32 @@ def test_what_nobody_sees_is_proven_equivalent_and_what_is_seen_is_not(made):
     assert prove([], folder) == set()
 
 
+#: A memory that is read by two ports.
+TWO_PORTS = """
+module top(clk, we, wa, wd, ra, a, x, y, q);
+  input clk, we; input [1:0] wa, ra; input [3:0] wd; input [2:0] a; output [3:0] x, y; output [2:0] q;
+  reg [3:0] mem [0:3];
+  reg [1:0] late = 0;
+  reg [2:0] q = 0;
+  wire [2:0] same;
+  assign same = a & a;
+  assign y = mem[late];
+  assign x = mem[ra];
+  always @(posedge clk) begin if (we) mem[wa] <= wd; late <= ra; q <= same; end
+endmodule
+"""
+
+
+def test_memory_with_two_read_ports_is_the_same_in_the_copy(tmp_path):
+    """What would be written while nothing is written is no fault; all that is inverted is one."""
+    source = tmp_path / "source.v"
+    source.write_text(TWO_PORTS)
+    mutations = list_mutations(source, "top", 80, 1, tmp_path)
+    proven = prove(mutations, tmp_path)
+    assert proven
+    assert all(mutation.mode != "inv" for mutation in mutations if mutation.number in proven)
+
+
 def test_proof_that_does_not_end_is_given_up(monkeypatch, tmp_path):
     """The second of three hangs; those before and after it are proven."""
     given = []
