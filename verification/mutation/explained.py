@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hw.interface.instructions import TransferInstruction
+from hw.interface.instructions import BODY_OFFSET, Header, TransferInstruction
 from verification.mutation.mutations import Mutation
 
 __all__ = ["EXPLAINED", "Explained", "explanation"]
@@ -118,11 +118,12 @@ EXPLAINED: tuple[Explained, ...] = (
         reason="Bit 3 of an opcode: all that are known are less than 8.",
     ),
     Explained(
-        module=r"\.load\.request",
-        text=r"(casez \(request_state\) 2'h0: \S+ = i__payload; endcase|if \(clear_load\) begin \S+ = 130'h0+; end)",
+        module=r"\.(load|weights)\.request",
+        text=r"(casez \(request_state\) 2'h0: \S+ = i__payload; endcase|if \(clear_\w+\) begin \S+ = 130'h0+; end|"
+        r"always @\(posedge clk\) instruction <= \S+ ?;)",
         bits=_COPIED,
-        reason="The load unit copies count and place in the bank from the stream; the register's own are looked at by "
-        "nobody.",
+        reason="The units of loads and of weights copy count and place in the bank from the stream, or have none; the "
+        "register's own are looked at by nobody.",
     ),
     Explained(
         module=r"\.(load|store|weights)\.request\.splitter",
@@ -140,11 +141,72 @@ EXPLAINED: tuple[Explained, ...] = (
         reason="A count of ring entries: none of a small engine's layers has as many.",
     ),
     Explained(
-        module=r"\.core\.counters\$\d+",
+        module=r"|\.core\.counters\$\d+",
         text=r".*\[39:0\]; end",
         change=r"\w+\[\d+\] inverted if bit \d+ is 1",
         control=range(24, 40),
         reason="A counter comes as far only after 2^24 cycles, a thousand times a run of these networks.",
+    ),
+    Explained(
+        module=r"|\.core\.counters\$\d+",
+        text=r".*\[39:0\]; end",
+        change=r"\w+\[\d+\] is 0",
+        bits=range(24, 40),
+        reason="A counter comes as far only after 2^24 cycles, a thousand times a run of these networks.",
+    ),
+    Explained(
+        module=r"\.core\.counters\$\d+",
+        text=r"always @\(posedge clk\) counts <= \S+ ?;",
+        change=r"\w+\[\d+\] inverted if bit \d+ is 1",
+        control=[bit for bit in range(480) if bit % 40 >= 19],
+        reason="A counter of a pass, of 40 bits, comes as far only after 2^19 cycles; a whole run of these networks is "
+        "shorter.",
+    ),
+    Explained(
+        module=r"",
+        text=r"assign \S+ = instructions_read_beats \+ 1'h1;",
+        change=r"Y\[\d+\] inverted",
+        bits=range(12, 40),
+        reason="An instruction is of eight beats, and the count stays below 2^12: the bit is inverted an even number "
+        "of times before anybody looks.",
+    ),
+    Explained(
+        module=r"\.compute_queue_\d.*",
+        text=r".*",
+        change=r"\w+\[\d+\] is 0",
+        bits=range(132, 135),
+        reason="The upper bits of tap_col_step, the chunks of a pixel: the ring of a small engine holds the weights of "
+        "512 at most.",
+    ),
+    *(
+        Explained(
+            module=r"\.tokens",
+            text=rf"always @\(posedge clk\) (given|taken)_by_{unit} <= \S+ ?;",
+            bits=(own,),
+            reason="A unit has no tokens from or for itself: the instruction check refuses them (code TOKENS).",
+        )
+        for own, unit in enumerate(("load", "compute", "store"))
+    ),
+    Explained(
+        module=r"\.reader\.offers_0",
+        text=r"if \(free_spare\) begin \S+ = i__payload; end",
+        reason="The fetch of instructions asks for one burst, and for the next one when that was answered: the spare "
+        "place is never used.",
+    ),
+    Explained(
+        module=r"\.fetch\.join",
+        text=r"if \(place\[0\]\) begin \S+ \[63:0\] = beat_0; end",
+        change=r"Y\[\d+\] inverted if bit \d+ is 1",
+        control=range(Header.size, BODY_OFFSET),
+        reason="Bits of the header that mean nothing: an instruction in which one is 1 is refused for it (code "
+        "OPCODE), whatever else is wrong.",
+    ),
+    Explained(
+        module=r"\.core\.table",
+        text=r"if \(\\begin \) begin \S+ = 3'h1; end",
+        change=r"A\[1\] inverted",
+        reason="After a reset the slice table then prepares a context of no slice by itself, and waits for the start "
+        "as after a layer.",
     ),
     Explained(
         module=r"\.control",
