@@ -139,7 +139,7 @@ synth: .venv/base .venv/synth ## place and route with yosys and nextpnr, report 
 #: TOP=system        synth: the whole engine, or its core
 #: SEEDS=3           synth: number of runs of place and route, of which the best counts
 #: SEED=1            synth: seed of the first; mutants, fuzz: seed of what is drawn
-#: FREQ=118          synth: clock in MHz that place and route aims at
+#: FREQ=113          synth: clock in MHz that place and route aims at
 #: SPEED=6           synth: speed grade, 6 to 8
 #: STEP=all          synth: all, or one step alone: prepare, seed, collect
 #: OVERHEAD=1        synth: do the same without gating, and tell what it costs

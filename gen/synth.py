@@ -50,7 +50,7 @@ BUILD = Path("build/synth")
 NETWORK = Path("build/sim/network/report.json")
 
 #: Clock that nextpnr aims at unless told otherwise, in MHz. It ends where that is reached; else, much later.
-FREQ = 118.0
+FREQ = 113.0
 
 #: Seeds that are tried, of which the best counts, and the first of them.
 SEEDS, SEED = 3, 1

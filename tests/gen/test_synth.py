@@ -166,7 +166,7 @@ def test_result_is_kept(monkeypatch, tmp_path):
 def test_no_seed_at_all(monkeypatch, tmp_path):
     Tools(monkeypatch, routed=())
     with pytest.raises(
-        RunError, match="no seed from 2 to 3 was routed, aiming at 118 MHz; the last: nextpnr, seed 3: "
+        RunError, match="no seed from 2 to 3 was routed, aiming at 113 MHz; the last: nextpnr, seed 3: "
     ):
         synthesise(tmp_path, seeds=2, first_seed=2)
     assert not (tmp_path / "ecp5-85f" / "report.json").exists()

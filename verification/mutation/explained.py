@@ -74,6 +74,9 @@ _FAR = range(17, 30)
 #: Bits of a step's control that are forced decisions.
 _FORCED = range(8, 16)
 
+#: Why the upper bits of a counter are never seen.
+_LATE = "A counter comes as far only after 2^24 cycles, a thousand times a run of these networks."
+
 #: The table.
 EXPLAINED: tuple[Explained, ...] = (
     Explained(
@@ -145,14 +148,14 @@ EXPLAINED: tuple[Explained, ...] = (
         text=r".*\[39:0\]; end",
         change=r"\w+\[\d+\] inverted if bit \d+ is 1",
         control=range(24, 40),
-        reason="A counter comes as far only after 2^24 cycles, a thousand times a run of these networks.",
+        reason=_LATE,
     ),
     Explained(
         module=r"|\.core\.counters\$\d+",
         text=r".*\[39:0\]; end",
         change=r"\w+\[\d+\] is 0",
         bits=range(24, 40),
-        reason="A counter comes as far only after 2^24 cycles, a thousand times a run of these networks.",
+        reason=_LATE,
     ),
     Explained(
         module=r"\.core\.counters\$\d+",
@@ -169,14 +172,6 @@ EXPLAINED: tuple[Explained, ...] = (
         bits=range(12, 40),
         reason="An instruction is of eight beats, and the count stays below 2^12: the bit is inverted an even number "
         "of times before anybody looks.",
-    ),
-    Explained(
-        module=r"\.compute_queue_\d.*",
-        text=r".*",
-        change=r"\w+\[\d+\] is 0",
-        bits=range(132, 135),
-        reason="The upper bits of tap_col_step, the chunks of a pixel: the ring of a small engine holds the weights of "
-        "512 at most.",
     ),
     *(
         Explained(

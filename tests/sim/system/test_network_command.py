@@ -160,6 +160,19 @@ def test_bad_input(checkpoint, monkeypatch, root, capsys, tmp_path, options, tex
     assert printed.err.startswith("sim.network: ") and text in printed.err
 
 
+@pytest.mark.parametrize(
+    "data, text",
+    [
+        ("nowhere", "data must be 'digits' or a folder with CIFAR-10"),
+        ("digits", "data must be photographs with a network of grey images, not digits, which are in colour"),
+    ],
+)
+def test_data_of_a_grey_network(monkeypatch, root, capsys, tmp_path, data, text):
+    monkeypatch.chdir(root)
+    assert network.main(["--net", "lenet5", "--data", data, "-o", str(tmp_path)]) == 2
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("data", [None, "digits"])
 def test_first_image(checkpoint, monkeypatch, root, tmp_path, data):
     """Names, pixels and labels start at the number that is given."""
