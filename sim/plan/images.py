@@ -40,7 +40,7 @@ def chosen_images(
         chosen = _range(offset, count, len(PHOTOGRAPHS), "photographs")
         named = default_images(chosen.stop, network.image_size, network.image_channels)[chosen]
         return [name for name, _ in named], np.stack([pixels for _, pixels in named]), [None] * len(named)
-    if network.image_channels != 3 and (source == DIGITS or Path(source).is_dir()):
+    if network.image_channels != 3 and (str(source) == DIGITS or Path(source).is_dir()):
         raise UserError(f"data must be photographs with a network of grey images, not {source}, which are in colour")
     data = load_data(source)
     chosen = _range(offset, count, len(data.test), "test images")
