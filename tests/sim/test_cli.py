@@ -22,7 +22,6 @@ from sw_model.integer.checkpoint import save
 from sw_model.quantisation.random_network import random_network
 from tests.sim.check.mutants import MUTANTS
 from tests.sim.inputs import Inputs
-from verification.mutation.networks import NETWORKS, made
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +77,6 @@ def test_report(run):
     assert math.isclose(speedup["ratio"], speedup["realised"] / speedup["theoretical"])
     assert math.isclose(report["efficiency"]["dense"], steps["dense"] / cycles["dense"])
     assert set(report["wall_seconds"]) == {"generate", "build", "simulate"}
-
-
-def test_first_layer_of_a_checkpoint_without_the_default_one(small, tmp_path, monkeypatch, root, capsys):
-    monkeypatch.chdir(root)
-    network, _ = made(NETWORKS["layer"])
-    save(tmp_path / "own.safetensors", network)
-    options = ["--config", "small", "--checkpoint", str(tmp_path / "own.safetensors"), "-o", str(tmp_path)]
-    assert main(options) == 0 and "stem" in capsys.readouterr().out
-    assert json.loads((tmp_path / "stem" / "report.json").read_text())["layer"] == network.names[0] == "stem"
 
 
 def test_base_mode_and_batch(run):
