@@ -5,15 +5,10 @@ Components are coarser than those of `hw`, so that each is large enough to be se
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
-from gen.fpga.harness import TOP
-from gen.fpga.reports import resources
-
-__all__ = ["COMPONENTS", "HARNESS", "components", "resources_of"]
+__all__ = ["COMPONENTS", "HARNESS", "components"]
 
 #: What is around the engine: nothing of it.
 HARNESS = "harness"
@@ -50,12 +45,3 @@ def components(cells: Iterable[str]) -> dict[str, str]:
         return _OF_CORE.get(inner[0], "jobs") if len(inner) > 1 else "jobs"
 
     return {name: component(name) for name in names}
-
-
-def resources_of(netlist: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return LUTs, flip-flops, multipliers and block RAMs of each component of a netlist in Yosys' JSON format."""
-    cells = netlist["modules"][TOP]["cells"]
-    counts: dict[str, Counter[str]] = {name: Counter() for name in COMPONENTS}
-    for name, component in components(cells).items():
-        counts[component][cells[name]["type"]] += 1
-    return {name: resources(of) for name, of in counts.items()}
